@@ -1,0 +1,325 @@
+"""The plan document: what was decided, what it promises, what it costs and how near to the optimum it is.
+
+Rates are in work per unit of time, deadlines in units of time, θ in 1/work and log-bounds are natural, all in the
+instance's own units. A plan is immutable and knows nothing of the solver that made it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, SupportsIndex, overload
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, model_validator
+from pydantic_core import CoreSchema, core_schema
+
+Status = Literal["optimal", "feasible", "infeasible", "limit"]
+"""optimal: certified to the gap asked for; feasible: every constraint holds, the gap is larger or unknown;
+infeasible: proven to have no plan; limit: a limit was reached before any plan was found."""
+
+Form = Literal[
+    "image",
+    "ville",
+    "block-ville",
+    "fine",
+    "monotone",
+    "block",
+    "split",
+    "paper-path",
+    "paper-local",
+    "simulated",
+]
+
+MAX_PLAN_BYTES = 2_000_000_000
+
+
+class PlanError(ValueError):
+    """A plan file that cannot be read or does not say what a plan must say; the message names the file and the places."""
+
+    exit_code = 2
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class InstanceReference(_Document):
+    """Which instance a plan is for: its name and the SHA-256 of its canonical JSON."""
+
+    name: str
+    sha256: str
+
+
+class TenantPlan(_Document):
+    """What `count` identical tenants of one group receive, each of them on its own.
+
+    `reservations`, `deadlines`, `budgets` and `risk_shares` are keyed by domain id. `cost` is that of all `count`
+    heads together: fixed and link charges, and the entry's share (by rate) of each offer's variable cost.
+    """
+
+    id: str
+    count: int = Field(default=1, ge=0)
+    admitted: bool = True
+    path: list[str] = Field(default_factory=list, description='"domain/offer" per stage')
+    theta: float | None = Field(default=None, gt=0, description="tilting parameter, 1/work")
+    reservations: dict[str, float] = Field(default_factory=dict, description="rate per domain, per head")
+    deadlines: dict[str, float] = Field(default_factory=dict, description="deadline per domain (split), time")
+    budgets: dict[str, float] = Field(
+        default_factory=dict, description="violation probability per domain (split)"
+    )
+    log_bound: float | None = Field(
+        default=None, description="natural log of the bound on the violation probability"
+    )
+    form: Form | None = None
+    block: int | None = Field(
+        default=None, ge=1, description="block length in slots, where the form has blocks"
+    )
+    cost: float = 0.0
+    risk_shares: dict[str, float] = Field(
+        default_factory=dict, description="share of the tail risk per domain"
+    )
+    parameters: dict[str, Any] = Field(default_factory=dict, description="further parameters of the form")
+
+    def hops(self) -> list[tuple[str, str]]:
+        """The path as (domain id, offer id) pairs."""
+        return [split_hop(hop) for hop in self.path]
+
+
+class TenantPlans(tuple[TenantPlan, ...]):
+    """The tenants' entries in order: iterable, and indexable by position or by tenant id."""
+
+    __slots__ = ()
+
+    def of(self, tenant: str) -> tuple[TenantPlan, ...]:
+        """All entries of a tenant group; several when its heads take different plans."""
+        return tuple(entry for entry in self if entry.id == tenant)
+
+    def ids(self) -> list[str]:
+        """The distinct tenant ids, in order."""
+        return list(dict.fromkeys(entry.id for entry in self))
+
+    @overload
+    def __getitem__(self, key: str) -> TenantPlan: ...
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> TenantPlan: ...
+    @overload
+    def __getitem__(self, key: slice) -> TenantPlans: ...
+    def __getitem__(self, key: str | SupportsIndex | slice) -> TenantPlan | TenantPlans:
+        if isinstance(key, str):
+            entries = self.of(key)
+            if not entries:
+                raise KeyError(f"no tenant {key!r} in the plan")
+            if len(entries) > 1:
+                raise KeyError(
+                    f"the tenants of group {key!r} take {len(entries)} different plans; "
+                    f"plan.tenants.of({key!r}) lists them"
+                )
+            return entries[0]
+        if isinstance(key, slice):
+            return TenantPlans(super().__getitem__(key))
+        return super().__getitem__(key)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        entries = core_schema.list_schema(handler.generate_schema(TenantPlan))
+        return core_schema.no_info_after_validator_function(
+            cls,
+            core_schema.no_info_before_validator_function(_as_list, entries),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda value, info: [entry.model_dump(mode=info.mode) for entry in value], info_arg=True
+            ),
+        )
+
+
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+class DomainPlan(_Document):
+    """The load of one domain: capacity used by all reservations (rate times work factor), and its shadow price.
+
+    `price` is the cost saved per additional unit of capacity; None where the method has no prices.
+    """
+
+    id: str
+    reserved: float
+    capacity: float
+    price: float | None = None
+
+
+class HistoryRow(_Document):
+    """One round of a solver. `cost` and `lower_bound` are the best known then; `seconds` count from the start."""
+
+    round: int
+    cost: float | None = None
+    lower_bound: float | None = None
+    primal_residual: float | None = None
+    dual_residual: float | None = None
+    seconds: float
+    columns: int | None = None
+
+
+class Remedy(_Document):
+    """One change of the instance that alone makes it feasible, as far as the explanation can tell.
+
+    `place` is the dotted what-if path of `Instance.with_`; `current` and `needed` are its value now and the smallest
+    change of it that helps.
+    """
+
+    change: Literal["deadline", "epsilon", "capacity", "policy", "links", "arrivals"]
+    place: str | None = None
+    current: Any = None
+    needed: Any = None
+    message: str
+
+
+class Explanation(_Document):
+    """Why an instance has no plan: the tenant or the domain, the constraint that fails, and what would mend it."""
+
+    tenant: str | None = None
+    domain: str | None = None
+    constraint: str
+    message: str
+    remedies: list[Remedy] = Field(default_factory=list)
+
+
+class Plan(_Document):
+    """A solver's answer to an instance, in the form of the published plan JSON.
+
+    `cost` includes −payments of the admitted under the objective "profit". `lower_bound` is a proven lower bound on
+    the cost of every plan under the same guarantee and objective; None where the method has none. `gap`, unless given,
+    is (cost − lower_bound)/|cost|.
+    """
+
+    fedopt: Literal[1] = 1
+    instance: InstanceReference
+    status: Status
+    method: str
+    guarantee: str
+    objective: Literal["cost", "profit"] = "cost"
+    cost: float | None = None
+    lower_bound: float | None = None
+    gap: float | None = None
+    tenants: TenantPlans = Field(default_factory=TenantPlans)
+    domains: list[DomainPlan] = Field(default_factory=list)
+    timing: dict[str, float] = Field(default_factory=dict, description="seconds")
+    history: list[HistoryRow] = Field(default_factory=list)
+    ledger: dict[str, Any] = Field(default_factory=dict, description="what crossed each boundary")
+    explanation: list[Explanation] = Field(default_factory=list, description="why there is no plan")
+    notes: list[str] = Field(default_factory=list, description="what a reader must know about this plan")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_gap(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "gap" not in data:
+            cost, bound = data.get("cost"), data.get("lower_bound")
+            if isinstance(cost, int | float) and isinstance(bound, int | float):
+                data = {**data, "gap": relative_gap(cost, bound)}
+        return data
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether there is anything to carry out: status optimal or feasible."""
+        return self.status in ("optimal", "feasible")
+
+    @property
+    def admitted(self) -> int:
+        """Number of admitted heads."""
+        return sum(entry.count for entry in self.tenants if entry.admitted)
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """The published JSON; entries that are optional extras and empty are left out."""
+        document = self.model_dump(mode="json")
+        for name in ("explanation", "notes"):
+            if not document[name]:
+                del document[name]
+        for entry in document["tenants"]:
+            if not entry["parameters"]:
+                del entry["parameters"]
+        for row in document["history"]:
+            if row["columns"] is None:
+                del row["columns"]
+        return json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON to `path`, atomically."""
+        from fedopt.instance.writing import write_atomically
+
+        write_atomically(Path(path), self.to_json() + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Read a plan file. Raises PlanError, naming the file and each wrong place."""
+        path = Path(path)
+        try:
+            if path.stat().st_size > MAX_PLAN_BYTES:
+                raise PlanError(f"{path}: larger than {MAX_PLAN_BYTES} bytes; this is no plan")
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise PlanError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise PlanError(f"{path}: not UTF-8 text, so not a plan") from error
+        return cls.loads(text, str(path))
+
+    @classmethod
+    def loads(cls, text: str, name: str = "plan") -> Plan:
+        """Read a plan from JSON text; `name` stands for the file in messages. Raises PlanError."""
+        try:
+            data = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise PlanError(f"{name}: not JSON: {error}") from error
+        if not isinstance(data, dict):
+            raise PlanError(f"{name}: a plan is a JSON object, this is a {type(data).__name__}")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise PlanError(_describe(error, name)) from error
+
+
+def relative_gap(cost: float, lower_bound: float) -> float | None:
+    """(cost − lower_bound)/|cost|; 0 when both are zero, None when only the cost is."""
+    if cost == 0.0:
+        return 0.0 if lower_bound == 0.0 else None
+    return (cost - lower_bound) / abs(cost)
+
+
+def split_hop(hop: str) -> tuple[str, str]:
+    """ "domain/offer" as a pair. Raises PlanError when there is no slash."""
+    domain, slash, offer = hop.partition("/")
+    if not slash:
+        raise PlanError(f'path entry {hop!r} is not of the form "domain/offer"')
+    return domain, offer
+
+
+def plan_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the plan document."""
+    schema = Plan.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "fedopt plan", **schema}
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number JSON knows")
+
+
+def _describe(error: ValidationError, name: str) -> str:
+    lines = [f"{name}: not a valid plan"]
+    lines.extend(f"  {_place(problem['loc'])}: {problem['msg']}" for problem in error.errors()[:20])
+    if error.error_count() > 20:
+        lines.append(f"  … and {error.error_count() - 20} more")
+    return "\n".join(lines)
+
+
+def _place(parts: Iterable[int | str]) -> str:
+    place = ""
+    for part in parts:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    return place or "document"
+
+
+def entries_by_tenant(entries: Iterable[TenantPlan]) -> Iterator[tuple[str, list[TenantPlan]]]:
+    """Group entries by tenant id, in order of first appearance."""
+    groups: dict[str, list[TenantPlan]] = {}
+    for entry in entries:
+        groups.setdefault(entry.id, []).append(entry)
+    yield from groups.items()
