@@ -1,7 +1,7 @@
 """The plan document: what was decided, what it promises, what it costs and how near to the optimum it is.
 
-Rates are in work per unit of time, deadlines in units of time, θ in 1/work and log-bounds are natural, all in the
-instance's own units. A plan is immutable and knows nothing of the solver that made it.
+Rates are in work per unit of time, deadlines in units of time, θ in 1/work and log-bounds are natural, all
+in the instance's own units. A plan is immutable and knows nothing of the solver that made it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any, Literal, SupportsIndex, overload
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema, core_schema
+
+from fedopt.instance.writing import write_atomically
 
 Status = Literal["optimal", "feasible", "infeasible", "limit"]
 """optimal: certified to the gap asked for; feasible: every constraint holds, the gap is larger or unknown;
@@ -35,7 +37,7 @@ MAX_PLAN_BYTES = 2_000_000_000
 
 
 class PlanError(ValueError):
-    """A plan file that cannot be read or does not say what a plan must say; the message names the file and the places."""
+    """A plan file that cannot be read or does not say what a plan must; the message names file and places."""
 
     exit_code = 2
 
@@ -54,8 +56,8 @@ class InstanceReference(_Document):
 class TenantPlan(_Document):
     """What `count` identical tenants of one group receive, each of them on its own.
 
-    `reservations`, `deadlines`, `budgets` and `risk_shares` are keyed by domain id. `cost` is that of all `count`
-    heads together: fixed and link charges, and the entry's share (by rate) of each offer's variable cost.
+    `reservations`, `deadlines`, `budgets` and `risk_shares` are keyed by domain id. `cost` is that of all
+    `count` heads together: fixed and link charges, and the entry's share (by rate) of each offer's variable cost.
     """
 
     id: str
@@ -137,7 +139,7 @@ def _as_list(value: Any) -> Any:
 
 
 class DomainPlan(_Document):
-    """The load of one domain: capacity used by all reservations (rate times work factor), and its shadow price.
+    """The load of one domain: capacity used by all reservations (rate times work factor), and its price.
 
     `price` is the cost saved per additional unit of capacity; None where the method has no prices.
     """
@@ -149,7 +151,7 @@ class DomainPlan(_Document):
 
 
 class HistoryRow(_Document):
-    """One round of a solver. `cost` and `lower_bound` are the best known then; `seconds` count from the start."""
+    """One round of a solver: cost and lower bound are the best known then, seconds count from the start."""
 
     round: int
     cost: float | None = None
@@ -163,8 +165,8 @@ class HistoryRow(_Document):
 class Remedy(_Document):
     """One change of the instance that alone makes it feasible, as far as the explanation can tell.
 
-    `place` is the dotted what-if path of `Instance.with_`; `current` and `needed` are its value now and the smallest
-    change of it that helps.
+    `place` is the dotted what-if path of `Instance.with_`; `current` and `needed` are its value now and the
+    nearest value that helps.
     """
 
     change: Literal["deadline", "epsilon", "capacity", "policy", "links", "arrivals"]
@@ -175,7 +177,7 @@ class Remedy(_Document):
 
 
 class Explanation(_Document):
-    """Why an instance has no plan: the tenant or the domain, the constraint that fails, and what would mend it."""
+    """Why an instance has no plan: the tenant or domain, the constraint that fails, and what would mend it."""
 
     tenant: str | None = None
     domain: str | None = None
@@ -187,9 +189,9 @@ class Explanation(_Document):
 class Plan(_Document):
     """A solver's answer to an instance, in the form of the published plan JSON.
 
-    `cost` includes −payments of the admitted under the objective "profit". `lower_bound` is a proven lower bound on
-    the cost of every plan under the same guarantee and objective; None where the method has none. `gap`, unless given,
-    is (cost − lower_bound)/|cost|.
+    Under the objective "profit", `cost` is the cost less the payments of the admitted. `lower_bound` is a proven
+    lower bound on the cost of every plan under the same guarantee and objective; None where the method has
+    none. `gap`, unless given, is (cost − lower_bound)/|cost|.
     """
 
     fedopt: Literal[1] = 1
@@ -244,8 +246,6 @@ class Plan(_Document):
 
     def save(self, path: str | Path) -> None:
         """Write the JSON to `path`, atomically."""
-        from fedopt.instance.writing import write_atomically
-
         write_atomically(Path(path), self.to_json() + "\n")
 
     @classmethod

@@ -7,5 +7,5 @@ from collections.abc import Callable
 from fedopt.plan.document import HistoryRow
 
 Progress = Callable[[HistoryRow], bool | None]
-"""Called after every round. A true answer asks the solver to stop at its best plan so far; it then ends with status
-"feasible" when it has one and "limit" when it has none, exactly as when its time limit is reached."""
+"""Called after every round. A true answer asks the solver to stop at its best plan so far; it then ends with
+status "feasible" when it has one and "limit" when it has none, exactly as when its time limit is reached."""
