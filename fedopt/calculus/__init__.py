@@ -1,0 +1,1 @@
+"""Bounds on delay: one file per form or guarantee, in slots."""
