@@ -57,7 +57,7 @@ class TenantPlan(_Document):
     """What `count` identical tenants of one group receive, each of them on its own.
 
     `reservations`, `deadlines`, `budgets` and `risk_shares` are keyed by domain id. `cost` is that of all
-    `count` heads together: fixed and link charges, and the entry's share (by rate) of each offer's variable cost.
+    `count` heads together: fixed and link charges, and the entry's share (by rate) of the variable costs.
     """
 
     id: str
@@ -177,7 +177,7 @@ class Remedy(_Document):
 
 
 class Explanation(_Document):
-    """Why an instance has no plan: the tenant or domain, the constraint that fails, and what would mend it."""
+    """Why an instance has no plan: the tenant or domain, the constraint that fails, what would mend it."""
 
     tenant: str | None = None
     domain: str | None = None
@@ -189,9 +189,9 @@ class Explanation(_Document):
 class Plan(_Document):
     """A solver's answer to an instance, in the form of the published plan JSON.
 
-    Under the objective "profit", `cost` is the cost less the payments of the admitted. `lower_bound` is a proven
-    lower bound on the cost of every plan under the same guarantee and objective; None where the method has
-    none. `gap`, unless given, is (cost − lower_bound)/|cost|.
+    Under the objective "profit", `cost` is the cost less the payments of the admitted. `lower_bound` is a
+    proven lower bound on the cost of every plan under the same guarantee and objective; None where the method
+    has none. `gap`, unless given, is (cost − lower_bound)/|cost|.
     """
 
     fedopt: Literal[1] = 1

@@ -1,0 +1,162 @@
+"""The command line: one thin file per command, found by its name and imported only when it is invoked.
+
+A module `fedopt/cli/<command>.py` (`import_.py` for `import`) exports `command`, a function annotated for
+typer, or `app`, a `typer.Typer` for a group of commands. The first line of its docstring is its line in
+`fedopt --help`.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import fedopt
+
+DONE = 0
+DEFECT = 1
+BAD_INPUT = 2
+INFEASIBLE = 3
+LIMIT = 4
+BROKEN = 5
+
+HELP = (
+    "Plans federated AI services under tail-latency contracts: guarantees that are theorems, costs that "
+    "carry certificates.\n\nExample: fedopt solve instances/quickstart.yaml"
+)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line in this process and return its exit code; nothing but a signal escapes."""
+    try:
+        outcome = _application(arguments)(list(arguments), prog_name="fedopt", standalone_mode=False)
+    except SystemExit as exit_request:
+        return _code_of(exit_request)
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("Interrupted before there was a result.")
+        return LIMIT
+    except BrokenPipeError:
+        _close_stdout()
+        return DONE
+    except Exception as error:
+        return _report(error)
+    return outcome if isinstance(outcome, int) else DONE
+
+
+def command_lines() -> dict[str, str]:
+    """Every command with its one-line help, in alphabetical order; nothing is imported for it."""
+    here = Path(__file__).parent
+    lines = {}
+    for file in sorted(here.glob("*.py")):
+        if not file.stem.startswith("_"):
+            docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+            lines[file.stem.rstrip("_").replace("_", "-")] = docstring.partition("\n")[0]
+    return lines
+
+
+def _application(arguments: Sequence[str]) -> typer.Typer:
+    """The application for this command line: the invoked command is real, the others carry only their help."""
+    application = typer.Typer(
+        name="fedopt",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    application.callback(help=HELP)(_top)
+    invoked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    completing = "_FEDOPT_COMPLETE" in os.environ
+    for name, line in command_lines().items():
+        if name == invoked or completing:
+            _register(application, name, line)
+        else:
+            application.command(name, help=line)(_stub(name))
+    return application
+
+
+def _register(application: typer.Typer, name: str, line: str) -> None:
+    module = import_module(f"fedopt.cli.{_module_name(name)}")
+    if hasattr(module, "app"):
+        application.add_typer(module.app, name=name, help=line, no_args_is_help=True)
+    else:
+        application.command(name)(module.command)
+
+
+def _module_name(name: str) -> str:
+    stem = name.replace("-", "_")
+    return stem if (Path(__file__).parent / f"{stem}.py").exists() else f"{stem}_"
+
+
+def _stub(name: str) -> Callable[[], None]:
+    def stub() -> None:
+        raise RuntimeError(f"the command {name!r} was listed but not loaded")
+
+    return stub
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(fedopt.__version__)
+        raise typer.Exit()
+
+
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, help="Print the version and exit.", is_eager=True),
+    ] = False,
+) -> None:
+    """Options of the bare command; they act through their callbacks."""
+
+
+def _report(error: Exception) -> int:
+    """Say what went wrong in one message; the exit code is the error's own, or that of a defect."""
+    if os.environ.get("FEDOPT_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    code = getattr(error, "exit_code", None)
+    show = getattr(error, "show", None)
+    if isinstance(code, int) and callable(show):  # usage errors know how to show themselves
+        show()
+        return code
+    if isinstance(code, int):
+        _complain(str(error))
+        return code
+    if isinstance(error, OSError) and error.filename is not None:
+        _complain(f"{error.filename}: {error.strerror}")
+        return BAD_INPUT
+    _complain(
+        f"This is a defect of fedopt: {type(error).__name__}: {error}\n"
+        "Please report it with the input file and the output of the same command under FEDOPT_DEBUG=1."
+    )
+    return DEFECT
+
+
+def _complain(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def _code_of(exit_request: SystemExit) -> int:
+    if isinstance(exit_request.code, int):
+        return exit_request.code
+    if exit_request.code is None:
+        return DONE
+    _complain(str(exit_request.code))
+    return DEFECT
+
+
+def _close_stdout() -> None:
+    """After the reader has gone: keep the interpreter from failing again when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

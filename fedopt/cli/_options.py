@@ -1,0 +1,40 @@
+"""Option and argument types shared by the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+InstanceFile = Annotated[Path, typer.Argument(help="Instance file (YAML or JSON).", metavar="INSTANCE")]
+InstanceFiles = Annotated[
+    list[Path], typer.Argument(help="Instance files (YAML or JSON).", metavar="INSTANCE")
+]
+PlanFile = Annotated[Path, typer.Argument(help="Plan file (JSON).", metavar="PLAN")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Write the result to this file, atomically.", metavar="FILE"),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0)]
+Guarantee = Annotated[
+    str,
+    typer.Option(
+        "--guarantee",
+        help="minplus (default), one of its forms as minplus:FORM (image, ville, block-ville, fine, "
+        "monotone, block), split, paper-path or paper-local.",
+        metavar="NAME",
+    ),
+]
+Objective = Annotated[
+    str,
+    typer.Option(
+        "--objective", help="cost: serve all at least cost; profit: admit what pays.", metavar="NAME"
+    ),
+]
+Gap = Annotated[float, typer.Option("--gap", help="Relative gap to certify.", min=0.0)]
+TimeLimit = Annotated[
+    float | None, typer.Option("--time-limit", help="Seconds after which the best plan counts.", min=0.0)
+]

@@ -1,0 +1,92 @@
+"""What commands print: results on stdout, everything else on stderr, files written whole."""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_module
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console, RenderableType
+
+from fedopt.instance.writing import write_atomically
+
+
+def emit(
+    document: Any,
+    text: RenderableType,
+    *,
+    json: bool = False,
+    out: Path | None = None,
+    quiet: bool = False,
+) -> None:
+    """Hand a result to the user.
+
+    `document` is what `--json` prints and `--out` writes: JSON text, an object with `to_json()`, or plain
+    data. `text` is the summary for people; it may use rich. With `json`, stdout carries the document and
+    nothing else.
+    """
+    if json or out is not None:
+        content = json_text(document) + "\n"
+        if out is not None:
+            write_atomically(out, content)
+        if json:
+            sys.stdout.write(content)
+            sys.stdout.flush()
+    if not json and not quiet:
+        console = Console(highlight=False, soft_wrap=isinstance(text, str))
+        console.print(text, markup=False) if isinstance(text, str) else console.print(text)
+
+
+def json_text(document: Any) -> str:
+    """The JSON text of a result; numbers that JSON lacks (NaN, infinity) become null."""
+    if isinstance(document, str):
+        return document
+    if hasattr(document, "to_json"):
+        return str(document.to_json())
+    if hasattr(document, "model_dump"):
+        document = document.model_dump(mode="json")
+    return json_module.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def fail(exit_code: int, message: str) -> NoReturn:
+    """End the command with one message on stderr and this exit code."""
+    say(message)
+    raise typer.Exit(exit_code)
+
+
+def say(message: str) -> None:
+    """One message for people, on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def stdout_kept_clean() -> Iterator[None]:
+    """While inside, whatever writes to stdout (compiled solvers included) lands on stderr."""
+    sys.stdout.flush()
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            saved = os.dup(1)
+        except OSError:  # no stdout at all
+            yield
+            return
+        try:
+            os.dup2(2, 1)
+            yield
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

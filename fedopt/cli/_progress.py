@@ -1,0 +1,102 @@
+"""Progress of a solver on stderr: silent for two seconds, then a line per round."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any, TextIO
+
+from fedopt.plan.document import HistoryRow, relative_gap
+
+SILENT_SECONDS = 2.0
+PLAIN_INTERVAL = 0.5
+"""Seconds between lines where stderr is not a terminal."""
+
+
+class RoundProgress:
+    """A solver's progress callback, used as a context manager around the solve.
+
+    On a terminal one line is rewritten in place; elsewhere plain lines are printed. The first Ctrl-C asks the
+    solver to stop at its best plan; a second, or one before the first round, interrupts at once.
+    """
+
+    def __init__(self, title: str, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self.title = title
+        self.quiet = quiet
+        self.stop = False
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
+        self._start = self._last = time.monotonic()
+        self._rounds = 0
+        self._shown = False
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(SILENT_SECONDS, self._announce)
+        self._timer.daemon = True
+        self._previous: Any = None
+
+    def __call__(self, row: HistoryRow) -> bool:
+        self._rounds += 1
+        now = time.monotonic()
+        due = self._terminal or now - self._last >= PLAIN_INTERVAL
+        if not self.quiet and now - self._start >= SILENT_SECONDS and due:
+            self._last = now
+            self._show(round_line(row))
+        return self.stop
+
+    def __enter__(self) -> RoundProgress:
+        self._start = self._last = time.monotonic()
+        if not self.quiet:
+            self._timer.start()
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._interrupted)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+        with self._lock:
+            if self._shown and self._terminal:
+                self._stream.write("\r\x1b[2K")
+                self._stream.flush()
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        if self.stop or self._rounds == 0:
+            raise KeyboardInterrupt
+        self.stop = True
+        self._stream.write("\nStopping at the best plan so far; Ctrl-C again to stop at once.\n")
+        self._stream.flush()
+
+    def _announce(self) -> None:
+        if self._rounds == 0:
+            self._show(f"{self.title}: working …")
+
+    def _show(self, line: str) -> None:
+        with self._lock:
+            self._shown = True
+            self._stream.write(f"\r\x1b[2K{line}" if self._terminal else f"{line}\n")
+            self._stream.flush()
+
+
+def round_line(row: HistoryRow) -> str:
+    """One round in one line: cost, lower bound, gap, columns, seconds."""
+    parts = [f"round {row.round}"]
+    if row.cost is not None:
+        parts.append(f"cost {row.cost:.6g}")
+    if row.lower_bound is not None:
+        parts.append(f"bound {row.lower_bound:.6g}")
+    if row.cost is not None and row.lower_bound is not None:
+        gap = relative_gap(row.cost, row.lower_bound)
+        if gap is not None:
+            parts.append(f"gap {100 * gap:.3g} %")
+    if row.primal_residual is not None:
+        parts.append(f"residuals {row.primal_residual:.2g} {row.dual_residual or 0.0:.2g}")
+    if row.columns is not None:
+        parts.append(f"columns {row.columns}")
+    parts.append(f"{row.seconds:.1f} s")
+    return "  ".join(parts)

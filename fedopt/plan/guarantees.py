@@ -1,0 +1,26 @@
+"""The names of the guarantees: what a plan may promise its tenants."""
+
+from __future__ import annotations
+
+import difflib
+
+FORMS = ("image", "ville", "block-ville", "fine", "monotone", "block")
+"""The forms of minplus, each a valid bound; plain "minplus" takes the least that the models' assumptions
+allow."""
+
+GUARANTEES = ("minplus", *(f"minplus:{form}" for form in FORMS), "split", "paper-path", "paper-local")
+
+
+class GuaranteeError(ValueError):
+    """A guarantee that does not exist; the message lists those that do."""
+
+    exit_code = 2
+
+
+def check_guarantee(name: str) -> str:
+    """The guarantee's name, if it exists. Raises GuaranteeError, with the nearest name, if it does not."""
+    if name in GUARANTEES:
+        return name
+    near = difflib.get_close_matches(name, GUARANTEES, n=1) or [f"minplus:{name}"] * (name in FORMS)
+    hint = f"did you mean {near[0]!r}? There" if near else "there"
+    raise GuaranteeError(f"there is no guarantee {name!r}; {hint} are {', '.join(GUARANTEES)}")

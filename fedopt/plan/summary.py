@@ -1,0 +1,168 @@
+"""A plan in words: one table of what every tenant receives and one paragraph on what it is worth."""
+
+from __future__ import annotations
+
+import io
+import math
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fedopt.plan.document import Plan, TenantPlan
+
+MEANING = {
+    "minplus": "The bounds are theorems and hold end to end.",
+    "split": "The bounds are theorems; each domain answers for its own deadline and budget.",
+    "paper-path": "The paper's path formula: unproven where ρ(τ−T) is less than κT − Σκ_dT_d.",
+    "paper-local": "The paper's local formula gives each domain the whole deadline: it bounds no end-to-end delay.",
+    "simulated": "The rates were sized by simulation: a measurement, not a theorem.",
+}
+"""What each guarantee is worth, in one sentence."""
+
+ROWS_SHOWN = 40
+
+
+def summarize(plan: Plan, rows: int = ROWS_SHOWN) -> RenderableType:
+    """The summary of a plan as something rich can print; at most `rows` tenants are listed."""
+    parts: list[RenderableType] = [Text(headline(plan), style="bold")]
+    if plan.has_plan and plan.tenants:
+        parts.append(_tenant_table(plan, rows))
+        if plan.domains:
+            parts.append(_domain_table(plan, rows))
+    parts.append(Text(paragraph(plan)))
+    return Group(*parts)
+
+
+def summary_text(plan: Plan, width: int = 110, rows: int = ROWS_SHOWN) -> str:
+    """The summary as plain text, `width` columns wide, without trailing spaces."""
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, color_system=None, force_terminal=False, highlight=False)
+    console.print(summarize(plan, rows))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def headline(plan: Plan) -> str:
+    """One line: instance, status, cost and certified gap."""
+    text = f"{plan.instance.name}: {plan.status}"
+    if plan.cost is not None:
+        text += f", cost {plan.cost:.6g}"
+    if plan.gap is not None:
+        text += f", certified gap {format_gap(plan.gap)}"
+    return f"{text} ({plan.method}, {plan.guarantee})"
+
+
+def paragraph(plan: Plan) -> str:
+    """What the plan is worth: who is served, how far from the optimum it can be, what the bounds mean."""
+    if plan.status == "infeasible":
+        return _infeasible_text(plan)
+    if plan.status == "limit":
+        return "A limit was reached before any plan was found. More time may find one."
+    heads = sum(entry.count for entry in plan.tenants)
+    served = (
+        "all " + _plural(heads, "tenant") if plan.admitted == heads else f"{plan.admitted} of {heads} tenants"
+    )
+    sentences = [f"Serves {served} at a total cost of {plan.cost:.6g}."]
+    if plan.objective == "profit":
+        sentences = [f"Admits {served}; cost less payments is {plan.cost:.6g}."]
+    if plan.lower_bound is None or plan.gap is None:
+        sentences.append(
+            "No lower bound is known, so nothing is certified about its distance from the optimum."
+        )
+    else:
+        sentences.append(
+            f"No plan under this guarantee costs less than {plan.lower_bound:.6g}, "
+            f"so it is within {format_gap(plan.gap)} of the optimum."
+        )
+    meaning = MEANING.get(plan.guarantee.partition(":")[0])
+    if meaning:
+        sentences.append(meaning)
+    sentences.extend(plan.notes)
+    if "total" in plan.timing:
+        rounds = f" and {_plural(len(plan.history), 'round')}" if plan.history else ""
+        sentences.append(f"Took {plan.timing['total']:.3g} s{rounds}.")
+    return " ".join(sentences)
+
+
+def _infeasible_text(plan: Plan) -> str:
+    lines = ["No plan exists under this guarantee."]
+    for reason in plan.explanation:
+        lines.append(f"• {reason.message}")
+        lines.extend(f"    → {remedy.message}" for remedy in reason.remedies)
+    return "\n".join(lines)
+
+
+def _tenant_table(plan: Plan, rows: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=None)
+    table.add_column("tenant")
+    table.add_column("heads", justify="right")
+    table.add_column("path and rate")
+    table.add_column("P(late) ≤", justify="right")
+    table.add_column("form")
+    table.add_column("cost", justify="right")
+    for entry in plan.tenants[:rows]:
+        table.add_row(
+            entry.id,
+            str(entry.count),
+            _path_text(entry),
+            _bound_text(entry),
+            entry.form or "–",
+            f"{entry.cost:.5g}",
+        )
+    if len(plan.tenants) > rows:
+        table.add_row(f"… {len(plan.tenants) - rows} more", "", "", "", "", "")
+    return table
+
+
+def _domain_table(plan: Plan, rows: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("domain")
+    for name in ("reserved", "capacity", "used", "price"):
+        table.add_column(name, justify="right")
+    busiest = sorted(plan.domains, key=lambda domain: -_usage(domain.reserved, domain.capacity))
+    for domain in busiest[:rows]:
+        price = "–" if domain.price is None else f"{domain.price:.4g}"
+        usage = f"{100 * _usage(domain.reserved, domain.capacity):.1f} %"
+        table.add_row(domain.id, f"{domain.reserved:.5g}", f"{domain.capacity:.5g}", usage, price)
+    if len(plan.domains) > rows:
+        table.add_row(f"… {len(plan.domains) - rows} more", "", "", "", "")
+    return table
+
+
+def _usage(reserved: float, capacity: float) -> float:
+    if capacity > 0:
+        return reserved / capacity
+    return math.inf if reserved > 0 else 0.0
+
+
+def _path_text(entry: TenantPlan) -> str:
+    if not entry.admitted:
+        return "not admitted"
+    steps = []
+    for hop, (domain, _) in zip(entry.path, entry.hops(), strict=True):
+        rate = entry.reservations.get(domain)
+        steps.append(hop if rate is None else f"{hop} {rate:.4g}")
+    return " → ".join(steps)
+
+
+def _bound_text(entry: TenantPlan) -> str:
+    return "–" if entry.log_bound is None else format_probability(entry.log_bound)
+
+
+def format_probability(log_bound: float) -> str:
+    """A natural log-probability as a decimal number, without underflow: −2302.6 is 1.0e-1000."""
+    exponent, mantissa = divmod(log_bound / math.log(10.0), 1.0)
+    digits = f"{10.0**mantissa:.2f}"
+    if digits == "10.00":
+        digits, exponent = "1.00", exponent + 1
+    return f"{digits}e{int(exponent):+03d}"
+
+
+def format_gap(gap: float) -> str:
+    """A relative gap in per cent, three digits: 0.000123 is 0.0123 %."""
+    return f"{100.0 * gap:.3g} %"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,96 @@
+"""One entry point for every method: `fedopt.solve(instance, method=…)`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from fedopt.plan.document import Plan
+from fedopt.plan.guarantees import check_guarantee
+from fedopt.plan.progress import Progress
+
+if TYPE_CHECKING:
+    from fedopt.instance import Instance
+
+OBJECTIVES = ("cost", "profit")
+
+METHODS: dict[str, str] = {"central": "fedopt.central", "admm": "fedopt.admm", "bundle": "fedopt.admm.bundle"}
+"""Methods by name and the package whose `solve` they are; those that are installed count."""
+
+
+class OptionError(ValueError):
+    """An option that does not exist or a value it cannot take; the message lists what there is."""
+
+    exit_code = 2
+
+
+def solve(
+    instance: Instance,
+    method: str = "central",
+    *,
+    guarantee: str = "minplus",
+    objective: str = "cost",
+    gap: float = 1e-3,
+    time_limit: float | None = None,
+    warm_start: Plan | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Plan:
+    """Plan an instance.
+
+    `method` is "central" or "model:NAME_OR_PATH" (a model file), `guarantee` what each tenant is promised,
+    `objective` "cost" (serve all at least cost) or "profit" (admit what pays), `gap` the relative gap to
+    certify, `time_limit` in seconds. `progress` is called after every round and stops the solver by a true
+    answer. Further options go to the method.
+
+    An infeasible instance is an answer (status "infeasible", with an explanation), not an error.
+    Raises OptionError for an unknown method, guarantee or objective, or a number out of range.
+    """
+    guarantee = check_guarantee(guarantee)
+    _check(objective, gap, time_limit)
+    common: dict[str, Any] = {
+        "guarantee": guarantee,
+        "objective": objective,
+        "gap": gap,
+        "time_limit": time_limit,
+        **options,
+    }
+    if method.startswith("model:"):
+        if warm_start is not None:
+            raise OptionError("a model cannot start from an earlier plan; leave the warm start out")
+        from fedopt import formulations
+
+        return formulations.solve(instance, method.removeprefix("model:"), **common)
+    return _solver(method)(instance, warm_start=warm_start, progress=progress, **common)
+
+
+def available_methods() -> list[str]:
+    """The names `method` can take here; "model:NAME_OR_PATH" stands for the model files."""
+    return [*(name for name, package in METHODS.items() if _installed(package)), "model:NAME_OR_PATH"]
+
+
+def _solver(method: str) -> Callable[..., Plan]:
+    package = METHODS.get(method)
+    if package is None or not _installed(package):
+        raise OptionError(f"there is no method {method!r}; there are {', '.join(available_methods())}")
+    solver: Callable[..., Plan] = import_module(package).solve
+    return solver
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _check(objective: str, gap: float, time_limit: float | None) -> None:
+    if objective not in OBJECTIVES:
+        raise OptionError(f"there is no objective {objective!r}; there are {', '.join(OBJECTIVES)}")
+    if not (math.isfinite(gap) and gap >= 0):
+        raise OptionError(f"the gap must be a number ≥ 0, not {gap!r}")
+    if time_limit is not None and not time_limit >= 0:
+        raise OptionError(f"the time limit must be a number of seconds ≥ 0, not {time_limit!r}")
