@@ -24,14 +24,14 @@ class Path:
         arrival: the tenant's arrival envelope (σ, ρ)(θ).
         impairments: one impairment envelope (η, κ)(θ) a domain, in path order.
         latencies: latency of each domain in slots, shape ``(L,)``.
-        rate_latency: shape ``(L,)``; True where the latency belongs to a rate-latency guardrail, False where it
-            is a pure delay (propagation, fixed processing).
-        deadline: the promised delay in slots, the delays of the links already subtracted (pure delays of the
-            domains are not).
+        rate_latency: shape ``(L,)``; True where the latency belongs to a rate-latency guardrail, False
+            where it is a pure delay (propagation, fixed processing).
+        deadline: the promised delay in slots, the delays of the links already subtracted (pure delays of
+            the domains are not).
         log_epsilon: natural logarithm of the allowed violation probability.
         per_request: True where the promise is about requests, False where it is about instants.
-        dependent: groups of positions (0-based) whose impairments may depend on each other; domains in no group
-            are independent of all others. Groups do not overlap.
+        dependent: groups of positions (0-based) whose impairments may depend on each other; domains in no
+            group are independent of all others. Groups do not overlap.
 
     Raises:
         ValueError: if shapes do not agree, a latency is negative, log_epsilon is positive or groups overlap.
@@ -82,12 +82,12 @@ class Path:
 
     @cached_property
     def slots(self) -> int:
-        """Whole slots in the window: the integer n of the slot-counting forms (negative: nothing is possible)."""
+        """Whole slots in the window: the n of the slot-counting forms (negative: nothing is possible)."""
         return math.floor(self.window + 1e-9)
 
     @cached_property
     def exponents(self) -> np.ndarray:
-        """Equal Hölder exponents: a group of m dependent domains takes m, an independent domain 1; shape ``(L,)``."""
+        """Equal Hölder exponents, shape ``(L,)``: m in a group of m dependent domains, 1 elsewhere."""
         values = np.ones(len(self))
         for group in self.dependent:
             values[list(group)] = len(group)
@@ -95,7 +95,7 @@ class Path:
 
 
 def groups(length: int, pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:
-    """Join pairs of positions that may be dependent into disjoint groups (connected components of two or more)."""
+    """Join pairs of positions that may be dependent into disjoint groups: their connected components."""
     parent = list(range(length))
 
     def root(node: int) -> int:
@@ -112,6 +112,6 @@ def groups(length: int, pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ..
 
 
 def _frozen(values: object, kind: type) -> np.ndarray:
-    array = np.array(values, dtype=kind)
+    array: np.ndarray = np.array(values, dtype=kind)
     array.setflags(write=False)
     return array
