@@ -1,0 +1,64 @@
+"""Instances: what is asked of the network. Typed documents, reading with placed errors, graph and policy."""
+
+from .arrivals import (
+    EnvelopeArrivals,
+    ExponentialSize,
+    ExponentialWork,
+    OnOff,
+    OwnArrivals,
+    Poisson,
+    TokenBucket,
+    TraceArrivals,
+)
+from .costs import Linear, OwnCost, Piecewise, Quadratic
+from .documents import SLO, Domain, Instance, Link, Offer, Policy, Tenant, Units
+from .dumping import dump, dumps
+from .errors import InstanceError, Problem
+from .impairments import (
+    ExponentialImpairment,
+    GammaImpairment,
+    NoImpairment,
+    OnOffImpairment,
+    OwnImpairment,
+    PoissonImpairment,
+    TableImpairment,
+)
+from .policy import admissible
+from .reading import load, loads
+
+__all__ = [
+    "SLO",
+    "Domain",
+    "EnvelopeArrivals",
+    "ExponentialImpairment",
+    "ExponentialSize",
+    "ExponentialWork",
+    "GammaImpairment",
+    "Instance",
+    "InstanceError",
+    "Linear",
+    "Link",
+    "NoImpairment",
+    "Offer",
+    "OnOff",
+    "OnOffImpairment",
+    "OwnArrivals",
+    "OwnCost",
+    "OwnImpairment",
+    "Piecewise",
+    "Poisson",
+    "PoissonImpairment",
+    "Policy",
+    "Problem",
+    "Quadratic",
+    "TableImpairment",
+    "Tenant",
+    "TokenBucket",
+    "TraceArrivals",
+    "Units",
+    "admissible",
+    "dump",
+    "dumps",
+    "load",
+    "loads",
+]

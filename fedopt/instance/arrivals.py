@@ -1,0 +1,176 @@
+"""Arrival models: how a tenant's work comes in. Rates and means are per unit of time, sizes are work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
+
+from pydantic import (
+    Discriminator,
+    Field,
+    PrivateAttr,
+    StrictBool,
+    StrictStr,
+    Tag,
+    WrapValidator,
+    model_validator,
+)
+
+from .base import Document, NonNegative, Positive, Probability, Tilts, accepts_objects
+
+
+def same_lengths(**columns: Sequence[float]) -> None:
+    """Raise `ValueError` unless all the columns of a table are equally long."""
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"the columns of the table must be equally long, but {told}")
+
+
+class ExponentialSize(Document):
+    """Requests whose work is exponentially distributed with mean `exponential` (work)."""
+
+    exponential: Positive
+
+    def theta_limit(self) -> float:
+        """The tilts below which the moment generating function is finite, 1/work."""
+        return 1 / self.exponential
+
+
+def _size_kind(value: object) -> str:
+    return "law" if isinstance(value, (dict, ExponentialSize)) else "fixed"
+
+
+Size = Annotated[
+    Annotated[Positive, Tag("fixed")] | Annotated[ExponentialSize, Tag("law")],
+    Discriminator(_size_kind),
+]
+"""The work of one request: a number, or `{exponential: mean}`."""
+
+
+class EnvelopeArrivals(Document):
+    """A table of (ρ, σ) over θ: E exp(θ A(s,t)) ≤ exp(θρ(θ)(t−s) + θσ(θ)).
+
+    θ in 1/work, ascending and positive; ρ in work per unit of time; σ in work. Between grid points θρ and θσ
+    are interpolated linearly; beyond the last one there is no guarantee. `request_size` is what a request
+    brings at once, needed where an SLO speaks of requests.
+    """
+
+    model: Literal["envelope"] = "envelope"
+    theta: Tilts
+    rho: tuple[NonNegative, ...]
+    sigma: tuple[NonNegative, ...]
+    independent_increments: StrictBool = False
+    request_size: Size | None = None
+
+    @model_validator(mode="after")
+    def _table(self) -> Self:
+        same_lengths(theta=self.theta, rho=self.rho, sigma=self.sigma)
+        return self
+
+    def theta_limit(self, slot: float) -> float:
+        """The largest tilt of the table, 1/work."""
+        return self.theta[-1]
+
+
+class TokenBucket(Document):
+    """Work that never exceeds `rate` times the length of an interval plus `burst`."""
+
+    model: Literal["token-bucket"] = "token-bucket"
+    rate: Positive
+    burst: NonNegative = 0.0
+
+    def theta_limit(self, slot: float) -> float:
+        """Every tilt is usable."""
+        return math.inf
+
+
+class Poisson(Document):
+    """Requests of a Poisson process: `rate` requests per unit of time of work `size` each."""
+
+    model: Literal["poisson"] = "poisson"
+    rate: Positive
+    size: Size = 1.0
+
+    def theta_limit(self, slot: float) -> float:
+        """The tilts below which the moment generating function is finite, 1/work."""
+        return self.size.theta_limit() if isinstance(self.size, ExponentialSize) else math.inf
+
+
+class ExponentialWork(Document):
+    """Independent exponentially distributed work in every slot; `mean` is work per unit of time."""
+
+    model: Literal["exponential"] = "exponential"
+    mean: Positive
+
+    def theta_limit(self, slot: float) -> float:
+        """The tilts below which the moment generating function is finite, 1/work."""
+        return 1 / (self.mean * slot)
+
+
+class OnOff(Document):
+    """A discrete Markov-modulated source: `peak` work per unit of time while on.
+
+    `on_to_off` and `off_to_on` are the probabilities of a change from one slot to the next.
+    """
+
+    model: Literal["on-off"] = "on-off"
+    peak: Positive
+    on_to_off: Probability
+    off_to_on: Probability
+
+    def theta_limit(self, slot: float) -> float:
+        """Every tilt is usable."""
+        return math.inf
+
+
+class TraceArrivals(Document):
+    """Recorded requests: a CSV file with a header, a column of times and one of work.
+
+    `file` is relative to the instance's file. Times are in the instance's unit of time.
+    """
+
+    model: Literal["trace"] = "trace"
+    file: Annotated[StrictStr, Field(min_length=1, max_length=4096)]
+    time_column: StrictStr = "time"
+    work_column: StrictStr = "work"
+    _directory: Path | None = PrivateAttr(default=None)
+
+    def model_post_init(self, context: Any) -> None:
+        """Remember the directory of the instance's file, which the reader hands over."""
+        if isinstance(context, dict) and context.get("directory") is not None:
+            self._directory = Path(context["directory"])
+
+    @property
+    def path(self) -> Path:
+        """Where the file is: relative to the instance's file, else to the working directory."""
+        return Path(self.file) if self._directory is None else self._directory / self.file
+
+    def theta_limit(self, slot: float) -> float:
+        """Every tilt is usable: recorded work is bounded."""
+        return math.inf
+
+
+@runtime_checkable
+class OwnArrivals(Protocol):
+    """A user's own arrival model, in slots, allowed where an instance is built in code.
+
+    `rho(theta)` is work per slot and `sigma(theta)` work, as in E exp(θA(s,t)) ≤ exp(θρ(t−s) + θσ).
+    """
+
+    def rho(self, theta: Any) -> Any:
+        """Work per slot at tilt θ (1/work)."""
+
+    def sigma(self, theta: Any) -> Any:
+        """Burst, work, at tilt θ (1/work)."""
+
+
+Arrivals = Annotated[
+    Annotated[
+        EnvelopeArrivals | TokenBucket | Poisson | ExponentialWork | OnOff | TraceArrivals,
+        Field(discriminator="model"),
+    ],
+    WrapValidator(accepts_objects("rho", "sigma")),
+]

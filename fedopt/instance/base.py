@@ -1,0 +1,111 @@
+"""What all parts of an instance share: immutable documents, bounded numbers and names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
+
+LARGEST = 1e15
+"""The largest number an instance may hold; beyond it sums of products lose their meaning in floating point."""
+
+SMALLEST = 1e-15
+"""The smallest positive number where zero is not allowed."""
+
+
+def _number(value: object) -> object:
+    """Refuse truth values, text and integers too long for a float where a number is due."""
+    if isinstance(value, (bool, str, bytes)):
+        raise ValueError(f"must be a number, is {_shown(value)}")
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError(f"is beyond the largest number allowed, {LARGEST:g}")
+    return value
+
+
+def _shown(value: object) -> str:
+    """A short form of a value for a message."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+_NAME = re.compile(r"[^\s/\x00-\x1f\x7f](?:[^/\x00-\x1f\x7f]*[^\s/\x00-\x1f\x7f])?")
+
+
+def _name(value: str) -> str:
+    if len(value) > 200 or not _NAME.fullmatch(value) or not value.isprintable():
+        raise ValueError(
+            f"must be a name without '/' or line breaks, of 1 to 200 characters, is {_shown(value)}"
+        )
+    return value
+
+
+def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
+    for before, after in zip(values, values[1:], strict=False):
+        if after <= before:
+            raise ValueError(f"must be in ascending order, but {after:g} follows {before:g}")
+    return values
+
+
+Real = Annotated[float, BeforeValidator(_number), Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Positive = Annotated[float, BeforeValidator(_number), Field(ge=SMALLEST, le=LARGEST, allow_inf_nan=False)]
+NonNegative = Annotated[float, BeforeValidator(_number), Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Share = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1, allow_inf_nan=False)]
+Probability = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1, allow_inf_nan=False)]
+OpenProbability = Annotated[float, BeforeValidator(_number), Field(gt=0, lt=1, allow_inf_nan=False)]
+Tilts = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=10_000), AfterValidator(_ascending)]
+Name = Annotated[StrictStr, AfterValidator(_name)]
+
+
+class Document(BaseModel):
+    """Part of an instance: typed, immutable, without unknown fields.
+
+    Built in code, a value that does not fit raises `InstanceError` with all the places that are wrong.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, arbitrary_types_allowed=True
+    )
+
+    def __init__(self, /, **data: Any) -> None:
+        try:
+            self.__pydantic_validator__.validate_python(data, self_instance=self)
+        except ValidationError as error:
+            raise _explained(error, data, type(self)) from None
+
+    # Tells pydantic that this is a plain constructor, so that it validates nested parts itself and the
+    # places of their errors stay complete.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:  # type: ignore[override]
+        """Read this document from mappings and lists; raises `InstanceError`."""
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise _explained(error, obj, cls) from None
+
+
+def _explained(error: ValidationError, data: object, kind: type[BaseModel]) -> Exception:
+    from .diagnosing import problems_of
+    from .errors import InstanceError
+
+    return InstanceError(problems_of(error, data, kind), source=kind.__name__)
+
+
+def accepts_objects(*methods: str) -> Callable[[Any, Callable[[Any], Any]], Any]:
+    """A validator that lets a user's own object pass when it has the `methods`, and all else go on.
+
+    Files hold only mappings, lists and scalars, so such objects come from code alone.
+    """
+
+    def accept(value: Any, proceed: Callable[[Any], Any]) -> Any:
+        plain = value is None or isinstance(value, (dict, list, tuple, str, bytes, int, float, Document))
+        if not plain and not isinstance(value, type) and all(hasattr(value, name) for name in methods):
+            return value
+        return proceed(value)
+
+    return accept

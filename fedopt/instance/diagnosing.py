@@ -1,0 +1,225 @@
+"""From pydantic's list of errors to problems with a place, a plain message and a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from .base import _shown
+from .errors import Problem, choice_remedy, near_miss
+
+UNIONS = frozenset({"arrivals", "impairment", "cost", "size", "request_size"})
+"""Fields whose errors carry the name of the chosen variant in their location."""
+
+REMEDIES = {
+    "epsilon": "give the allowed violation probability, between 0 and 1, such as 0.001 for p99.9",
+    "deadline": "give the deadline in units of time, a number above 0",
+    "latency": "give the latency in units of time, 0 or more",
+    "latency_kind": "use rate (rate-latency guardrail) or delay (pure delay)",
+    "capacity": "give the capacity in work per unit of time, a number above 0",
+    "count": "give a whole number of identical tenants, 1 or more",
+    "theta": "give tilts in 1/work in ascending order, such as [0.1, 0.2, 0.4]",
+    "fedopt": "write fedopt: 1, the version of the format",
+    "of": "use requests or time",
+    "on_to_off": "give the probability of a change per slot, above 0 and at most 1",
+    "off_to_on": "give the probability of a change per slot, above 0 and at most 1",
+    "min_accuracy": "give an accuracy between 0 and 1",
+    "accuracy": "give an accuracy between 0 and 1",
+    "max_rate": "give the largest rate of one tenant, above 0, or leave it out",
+    "id": "give a name without '/', in quotes where it looks like a number",
+    "stages": "list the names of the stages in order, such as [access, transport, compute]",
+    "points": "give points [rate, cost] with ascending rates from 0, rising costs and rising slopes",
+    "size": "give the work of one request, a number above 0 or {exponential: mean}",
+    "request_size": "give the work of one request, a number above 0 or {exponential: mean}",
+    "slot": "give the length of a slot in units of time, a number above 0",
+}
+
+
+def problems_of(error: ValidationError, data: object, kind: type[BaseModel]) -> list[Problem]:
+    """The problems in `data`, which should have been a document of class `kind`."""
+    entries = error.errors(include_url=False, include_context=True)
+    return [_problem(entry, data, kind) for entry in entries if not _echo(entry)]
+
+
+def _echo(entry: Any) -> bool:
+    """Whether this is only the echo of other errors: a list counted as short without its faulty entries."""
+    given, limits = entry.get("input"), entry.get("ctx") or {}
+    return entry["type"] == "too_short" and isinstance(given, Sequence) and len(given) >= limits["min_length"]
+
+
+def place_of(path: Iterable[str | int]) -> str:
+    """A path as text: `tenants[3].slo.epsilon`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            part = part if len(part) <= 60 else part[:57] + "…"
+            text += f".{part}" if text else part
+    return text
+
+
+def _path(location: Sequence[str | int]) -> list[str | int]:
+    """The location without the names of union variants, which are no part of the document."""
+    path: list[str | int] = []
+    skip = False
+    for part in location:
+        if skip and isinstance(part, str):
+            skip = False
+            continue
+        skip = part in UNIONS
+        path.append("from" if part == "from_" else part)
+    # `cost` and `theta` exist as plain numbers too: there nothing follows, so nothing was skipped.
+    return path
+
+
+def _problem(entry: Any, data: object, kind: type[BaseModel]) -> Problem:
+    path = _path(entry["loc"])
+    message, remedy = _told(entry, path, data, kind)
+    return Problem(place_of(path), message, remedy)
+
+
+def _told(entry: Any, path: list[str | int], data: object, kind: type[BaseModel]) -> tuple[str, str]:
+    """Message and remedy for one error."""
+    type_, given, limits = entry["type"], entry.get("input"), entry.get("ctx") or {}
+    field = next((part for part in reversed(path) if isinstance(part, str)), "")
+    remedy = REMEDIES.get(field, "")
+    match type_:
+        case "missing":
+            return _missing(field, data, kind, path, remedy)
+        case "extra_forbidden":
+            known = known_fields(kind, path[:-1], data)
+            return "is not a field of this part", choice_remedy(field, known, "field")
+        case "union_tag_invalid" | "literal_error":
+            known = [part.strip("' ") for part in _listed(limits)]
+            name = given.get("model") if isinstance(given, Mapping) else given
+            said = "there is no model" if type_ == "union_tag_invalid" else "cannot be"
+            return f"{said} {_shown(name)}", choice_remedy(name, known, "name")
+        case "union_tag_not_found":
+            return "does not say which model it is", "add model: with one of " + ", ".join(_models(field))
+        case "finite_number":
+            return f"must be a finite number, is {_shown(given)}", remedy or "give a finite number"
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            return _out_of_range(type_, limits, given, remedy)
+        case "too_short":
+            return "is empty", remedy or f"add at least one entry to {field}"
+        case "too_long":
+            return f"has more than {limits.get('max_length')} entries", "leave some out"
+        case "value_error":
+            return str(limits.get("error", entry["msg"])), remedy or _by_message(str(limits.get("error", "")))
+        case "string_too_short" | "string_too_long" | "string_type":
+            return (
+                f"must be text, is {_shown(given)}",
+                remedy or "give text, in quotes if it looks like a number",
+            )
+        case "bool_type" | "bool_parsing":
+            return f"must be true or false, is {_shown(given)}", "write true or false"
+        case "int_type" | "int_parsing" | "int_from_float":
+            return f"must be a whole number, is {_shown(given)}", remedy or "give a whole number"
+        case "float_type" | "float_parsing":
+            return f"must be a number, is {_shown(given)}", remedy or "give a number"
+        case "tuple_type" | "list_type":
+            return f"must be a list, is {_shown(given)}", remedy or "write a list: [first, second, …]"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            known = known_fields(kind, path, data)
+            return f"must hold named fields, is {_shown(given)}", "write fields: " + ", ".join(known[:12])
+    return f"{entry['msg'][:1].lower()}{entry['msg'][1:]}", remedy or "see the schema of the document"
+
+
+def _missing(
+    field: str, data: object, kind: type[BaseModel], path: list[str | int], remedy: str
+) -> tuple[str, str]:
+    """A missing field; where an unknown one resembles it, that is the better remedy."""
+    parent = _at(data, path[:-1])
+    if isinstance(parent, Mapping):
+        known = set(known_fields(kind, path[:-1], data))
+        strangers = [key for key in parent if isinstance(key, str) and key not in known]
+        guess = near_miss(field, strangers)
+        if guess is not None:
+            return "is missing", f"is {guess!r} meant to be {field!r}?"
+    return "is missing", remedy or f"add {field}"
+
+
+def _out_of_range(type_: str, limits: Mapping[str, Any], given: object, remedy: str) -> tuple[str, str]:
+    words = {
+        "greater_than": ("above", "gt"),
+        "greater_than_equal": ("at least", "ge"),
+        "less_than": ("below", "lt"),
+        "less_than_equal": ("at most", "le"),
+    }
+    word, key = words[type_]
+    bound = limits.get(key)
+    if isinstance(bound, float) and 0 < bound <= 1e-15:
+        word, bound = "above", 0
+    shown = f"{bound:g}" if isinstance(bound, (int, float)) else str(bound)
+    return f"must be {word} {shown}, is {_shown(given)}", remedy or f"give a number {word} {shown}"
+
+
+def _by_message(message: str) -> str:
+    if "equally long" in message:
+        return "give every column one value for each θ"
+    if "number" in message:
+        return "give a number"
+    if "name" in message:
+        return "give a short name, in quotes where it looks like a number"
+    return "change the value accordingly"
+
+
+def _listed(limits: Mapping[str, Any]) -> list[str]:
+    text = str(limits.get("expected_tags") or limits.get("expected") or "")
+    return text.replace(" or ", ", ").split(",")
+
+
+def _models(field: str) -> list[str]:
+    from .documents import Offer, Tenant
+
+    owner = Tenant if field == "arrivals" else Offer
+    return [str(variant.model_fields["model"].default) for variant in variants(owner, field)]
+
+
+def variants(owner: type[BaseModel], field: str) -> list[type[BaseModel]]:
+    """The document classes that a field may hold."""
+    if field not in owner.model_fields:
+        return []
+    pending, found = [owner.model_fields[field].annotation], []
+    while pending:
+        item = pending.pop(0)
+        if isinstance(item, type) and issubclass(item, BaseModel):
+            found.append(item)
+        else:
+            pending.extend(get_args(item))
+    return found
+
+
+def known_fields(kind: type[BaseModel], path: Sequence[str | int], data: object) -> list[str]:
+    """The names that a document may use at `path`, for the model that the data there names."""
+    owner: type[BaseModel] | None = kind
+    here = data
+    for part in path:
+        here = _step(here, part)
+        if isinstance(part, int) or owner is None:
+            continue
+        name = "from_" if part == "from" else part
+        choices = variants(owner, name)
+        model = here.get("model") if isinstance(here, Mapping) else None
+        named = [c for c in choices if "model" in c.model_fields and c.model_fields["model"].default == model]
+        owner = (named or choices or [None])[0]  # type: ignore[list-item]
+    if owner is None:
+        return []
+    return [info.alias or name for name, info in owner.model_fields.items()]
+
+
+def _step(here: object, part: str | int) -> object:
+    if isinstance(here, Mapping):
+        return here.get(part)
+    if isinstance(here, Sequence) and not isinstance(here, (str, bytes)) and isinstance(part, int):
+        return here[part] if -len(here) <= part < len(here) else None
+    return None
+
+
+def _at(data: object, path: Sequence[str | int]) -> object:
+    for part in path:
+        data = _step(data, part)
+    return data

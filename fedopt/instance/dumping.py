@@ -1,0 +1,117 @@
+"""Writing an instance as YAML or JSON text that `loads` reads back to an equal one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from .documents import Instance
+from .errors import InstanceError, Problem
+from .writing import write_atomically
+
+FLOW_WIDTH = 110
+
+
+def dumps(instance: Instance, form: Literal["yaml", "json"] = "yaml", header: str = "") -> str:
+    """The instance as text, without what has its default value; `header` becomes comment lines of YAML.
+
+    Raises `InstanceError` for an instance that holds a user's own objects, which no file can express.
+    """
+    data = instance.to_dict()
+    _refuse_objects(data, "")
+    if form == "json":
+        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    comment = "".join(f"# {line}".rstrip() + "\n" for line in header.splitlines())
+    return comment + "\n".join(_lines(data, 0)) + "\n"
+
+
+def dump(instance: Instance, path: str | os.PathLike[str], header: str = "") -> Path:
+    """Write the instance to `path` in one step, as JSON where its name ends in `.json`, else as YAML."""
+    form: Literal["yaml", "json"] = "json" if Path(path).suffix == ".json" else "yaml"
+    return write_atomically(path, dumps(instance, form, header))
+
+
+def _refuse_objects(value: Any, place: str) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_objects(item, f"{place}.{key}" if place else key)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _refuse_objects(item, f"{place}[{i}]")
+    elif value is not None and not isinstance(value, (str, int, float)):
+        message = f"is an object of class {type(value).__qualname__}, which a file cannot hold"
+        raise InstanceError([Problem(place, message, "use one of the models of the format")])
+
+
+def _lines(value: Any, indent: int) -> list[str]:
+    """YAML with small mappings and lists on one line, as a person would write it."""
+    pad = " " * indent
+    lines = []
+    if isinstance(value, dict):
+        for key, item in value.items():
+            short = _flow(item)
+            if not isinstance(item, (dict, list)) or _fits(item, short, indent + len(key) + 2):
+                lines.append(f"{pad}{key}: {short}")
+            else:
+                inner = indent + 2
+                lines += [f"{pad}{key}:", *_lines(item, inner)]
+        return lines
+    for item in value:
+        short = _flow(item)
+        if not isinstance(item, (dict, list)) or _fits(item, short, indent + 2):
+            lines.append(f"{pad}- {short}")
+        else:
+            block = _lines(item, indent + 2)
+            lines += [f"{pad}- {block[0][indent + 2 :]}", *block[1:]]
+    return lines
+
+
+def _fits(value: Any, short: str, used: int) -> bool:
+    """Whether a mapping or list is small enough for one line."""
+    items = value.values() if isinstance(value, dict) else value
+    nested = sum(isinstance(item, (dict, list)) for item in items)
+    deep = any(
+        isinstance(part, (dict, list))
+        for item in items
+        if isinstance(item, (dict, list))
+        for part in (item.values() if isinstance(item, dict) else item)
+    )
+    return (
+        used + len(short) <= FLOW_WIDTH
+        and not deep
+        and (nested <= 1 or isinstance(value, list) and nested == 0)
+    )
+
+
+def _flow(value: Any) -> str:
+    """YAML on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (int, float)):
+        return _number(value)
+    return _text(value)
+
+
+def _number(value: float) -> str:
+    text = repr(value)
+    if "e" in text and "." not in text:
+        return text.replace("e", ".0e")  # older readers of YAML take 1e-05 for text
+    return text[:-2] if text.endswith(".0") else text
+
+
+_PLAIN = re.compile(r"[A-Za-zµ][A-Za-z0-9µ_./@+-]*")
+_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+
+
+def _text(value: str) -> str:
+    """Text as it is where no reader of YAML can take it for something else, else in quotes."""
+    if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+        return value
+    return json.dumps(value, ensure_ascii=not value.isprintable())

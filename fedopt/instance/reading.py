@@ -1,0 +1,204 @@
+"""Reading an instance from a file or a text: bounded, safe, and with all problems reported at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from .consistency import inconsistencies
+from .diagnosing import place_of, problems_of
+from .documents import Instance
+from .errors import InstanceError, Problem
+from .yaml_text import MAX_DEPTH, Lines, TextError, read_yaml
+
+MAX_BYTES = 64_000_000
+"""The largest file that is read."""
+
+
+def load(path: str | os.PathLike[str]) -> Instance:
+    """Read an instance from a YAML or JSON file (JSON where the name ends in `.json`).
+
+    Fields of the top level whose names begin with `x-` are passed over: a place for anchors and remarks.
+    Trace files that it names are looked for relative to it. Raises `InstanceError`, which holds all problems of the
+    file, each with its place and a remedy; also for a file that is missing, unreadable, too large or no text.
+    """
+    file = Path(path)
+    try:
+        if file.is_dir():
+            raise _refused(str(file), "is a directory", "give the file of an instance in it")
+        with open(file, "rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise _refused(str(file), "does not exist", _neighbour(file)) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _refused(str(file), f"cannot be read: {reason}", "check the path and its permissions") from None
+    return _parsed(
+        _text(content, str(file)), str(file), file.parent, json_only=file.suffix.lower() == ".json"
+    )
+
+
+def loads(
+    text: str | bytes, name: str = "<text>", directory: str | os.PathLike[str] | None = None
+) -> Instance:
+    """Read an instance from YAML or JSON text; `name` stands for it in messages.
+
+    Trace files are looked for in `directory`; without one, an instance that names trace files is refused, so
+    that text from elsewhere cannot make this machine open its files. Raises `InstanceError`.
+    """
+    content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return _parsed(
+        _text(content, name), name, None if directory is None else Path(directory), json_only=False
+    )
+
+
+def _refused(source: str, message: str, remedy: str, line: int | None = None) -> InstanceError:
+    return InstanceError([Problem("", message, remedy, line)], source)
+
+
+def _neighbour(file: Path) -> str:
+    """A remedy for a missing file: the file in the same directory that may be meant."""
+    from .errors import near_miss
+
+    try:
+        names = [entry.name for entry in os.scandir(file.parent) if entry.is_file()][:5000]
+    except OSError:
+        return f"the directory {file.parent} does not exist either; check the path"
+    guess = near_miss(file.name, names)
+    return f"did you mean {file.parent / guess}?" if guess else "check the path"
+
+
+def _text(content: bytes, source: str) -> str:
+    """The content as text; UTF-8, or UTF-16 and UTF-32 where a byte-order mark says so."""
+    if len(content) > MAX_BYTES:
+        size = f"is larger than {MAX_BYTES // 1_000_000} MB"
+        raise _refused(source, size, "use count for identical tenants, or split the instance")
+    encoding = "utf-8"
+    for mark, name in ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"),
+                       (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):  # fmt: skip
+        if content.startswith(mark):
+            encoding = name
+            break
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        message = f"is no text in {encoding.upper()} (byte {error.start})"
+        raise _refused(
+            source, message, "save it as UTF-8 text; a compressed file must be unpacked", line
+        ) from None
+    if "\x00" in text:
+        raise _refused(source, "is a binary file", "give a YAML or JSON text")
+    return text
+
+
+def _parsed(text: str, source: str, directory: Path | None, *, json_only: bool) -> Instance:
+    """The instance in a text, or an `InstanceError` with all that is wrong."""
+    try:
+        read, lines = _value(text, json_only)
+    except TextError as error:
+        raise _refused(source, error.message, error.remedy, error.line) from None
+    if not isinstance(read, dict):
+        raise _refused(source, "holds no named fields", "write fields: stages, domains, tenants, …")
+    data = {key: value for key, value in read.items() if not key.startswith("x-")}
+    instance: Instance | None = None
+    problems: list[Problem] = []
+    context = {"directory": directory, "checked_by_reader": True}
+    try:
+        instance = Instance.__pydantic_validator__.validate_python(data, context=context)
+    except ValidationError as error:
+        problems = problems_of(error, data, Instance)
+    problems += inconsistencies(data if instance is None else instance, directory)
+    problems += _traces_refused(data) if directory is None else []
+    if problems or instance is None:
+        raise InstanceError([_placed(problem, read, lines) for problem in problems], source)
+    return instance
+
+
+def _value(text: str, json_only: bool) -> tuple[Any, Lines | None]:
+    """The value of the text, by the reader of its format."""
+    if json_only or text.lstrip()[:1] == "{":
+        try:
+            value = json.loads(text, object_pairs_hook=_once)
+            _check_depth(value)
+            return value, None
+        except json.JSONDecodeError as error:
+            if json_only:
+                message = f"is no valid JSON: {error.msg}"
+                raise TextError(message, "correct the line, or the one before it", error.lineno) from None
+        except RecursionError:
+            raise TextError("is nested too deeply", "check brackets") from None
+        except ValueError as error:
+            raise TextError(f"is no valid JSON: {error}", "shorten the number") from None
+    return read_yaml(text)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are all different."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise TextError(f"has the key {key[:60]!r} twice in one object", "keep one of the two")
+            seen.add(key)
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """Refuse nesting that no document has, level by level."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return
+        parts = (item for part in level for item in (part.values() if isinstance(part, dict) else part))
+        level = [part for part in parts if isinstance(part, (dict, list))]
+    raise TextError(f"is nested more than {MAX_DEPTH} levels deep", "check brackets")
+
+
+def _traces_refused(data: dict[str, Any]) -> list[Problem]:
+    """Traces named by a text that came without a directory."""
+    tenants = data.get("tenants")
+    return [
+        Problem(
+            f"tenants[{i}].arrivals.file", "names a file, but the text came without a directory",
+            "load the instance from its file, or give the directory",
+        )
+        for i, tenant in enumerate(tenants if isinstance(tenants, list) else [])
+        if isinstance(tenant, dict)
+        and isinstance(tenant.get("arrivals"), dict)
+        and tenant["arrivals"].get("model") == "trace"
+    ]  # fmt: skip
+
+
+def _placed(problem: Problem, data: Any, lines: Lines | None) -> Problem:
+    """The problem with the line of its place, or of the nearest part around it that was read."""
+    if lines is None or problem.line is not None or not problem.place:
+        return problem
+    line = None
+    here, rest = data, problem.place
+    while rest and isinstance(here, (dict, list)):
+        step = _next(here, rest)
+        if step is None:
+            break
+        key, rest = step
+        line = lines.of(here, key) or line
+        here = here[key]
+    return replace(problem, line=line)
+
+
+def _next(here: dict[str, Any] | list[Any], rest: str) -> tuple[Any, str] | None:
+    """The first step of a place such as `[3].slo` from `here`, and what is left of it."""
+    if isinstance(here, list):
+        index, _, tail = rest.removeprefix("[").partition("]")
+        return (int(index), tail.removeprefix(".")) if index.isdigit() and int(index) < len(here) else None
+    for key in sorted((key for key in here if rest.startswith(place_of([key]))), key=len, reverse=True):
+        tail = rest[len(place_of([key])) :]
+        if not tail or tail[0] in ".[":
+            return key, tail.removeprefix(".")
+    return None
