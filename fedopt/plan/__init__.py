@@ -1,5 +1,6 @@
 """The plan: its document, its summary in words, and checking it independently of the solvers."""
 
+from fedopt.plan.checking import CheckReport, Finding, check
 from fedopt.plan.document import (
     DomainPlan,
     Explanation,
@@ -14,11 +15,17 @@ from fedopt.plan.document import (
     relative_gap,
     split_hop,
 )
+from fedopt.plan.guarantees import FORMS, GUARANTEES, GuaranteeError, check_guarantee
 from fedopt.plan.progress import Progress
 
 __all__ = [
+    "FORMS",
+    "GUARANTEES",
+    "CheckReport",
     "DomainPlan",
     "Explanation",
+    "Finding",
+    "GuaranteeError",
     "HistoryRow",
     "InstanceReference",
     "Plan",
@@ -27,6 +34,8 @@ __all__ = [
     "Remedy",
     "TenantPlan",
     "TenantPlans",
+    "check",
+    "check_guarantee",
     "plan_schema",
     "relative_gap",
     "split_hop",

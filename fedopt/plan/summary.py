@@ -16,7 +16,7 @@ MEANING = {
     "minplus": "The bounds are theorems and hold end to end.",
     "split": "The bounds are theorems; each domain answers for its own deadline and budget.",
     "paper-path": "The paper's path formula: unproven where ρ(τ−T) is less than κT − Σκ_dT_d.",
-    "paper-local": "The paper's local formula gives each domain the whole deadline: it bounds no end-to-end delay.",
+    "paper-local": "The paper's local formula gives each domain the whole deadline: no end-to-end bound.",
     "simulated": "The rates were sized by simulation: a measurement, not a theorem.",
 }
 """What each guarantee is worth, in one sentence."""

@@ -1,0 +1,270 @@
+"""Checking a plan against its instance, by code that shares nothing with the solvers but the calculus."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from fedopt.plan.charges import domain_loads, entry_costs, payments
+from fedopt.plan.document import Plan, PlanError, TenantPlan, relative_gap
+from fedopt.plan.guarantees import GuaranteeError, check_guarantee
+from fedopt.plan.policy import path_violations, policy_violations
+
+if TYPE_CHECKING:
+    from fedopt.instance import Instance
+    from fedopt.plan.promises import Evaluate
+
+TOLERANCE = 1e-6
+"""Relative tolerance of sums and rates, absolute tolerance of log-bounds."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with a plan: which constraint, whose, where, and what."""
+
+    constraint: str
+    message: str
+    tenant: str | None = None
+    domain: str | None = None
+
+    def __str__(self) -> str:
+        who = f" {self.tenant}:" if self.tenant is not None else ""
+        return f"[{self.constraint}]{who} {self.message}"
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The outcome of a check: what was wrong (nothing, if `ok`), and how much was looked at.
+
+    `entries` counts the tenant entries that were verified; `against_instance` says whether the instance was
+    at hand, without which only the plan's own arithmetic can be checked.
+    """
+
+    findings: tuple[Finding, ...]
+    entries: int
+    against_instance: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found wrong."""
+        return not self.findings
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return {
+            "ok": self.ok,
+            "entries": self.entries,
+            "against_instance": self.against_instance,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+    def text(self) -> str:
+        """The report in words."""
+        scope = (
+            "against its instance" if self.against_instance else "by its own arithmetic only (no instance)"
+        )
+        if self.ok:
+            return f"The plan is correct: {self.entries} entries checked {scope}."
+        head = f"The plan is wrong in {len(self.findings)} place{'s' * (len(self.findings) > 1)} ({scope}):"
+        return "\n".join([head, *(f"  {finding}" for finding in self.findings)])
+
+
+def check(
+    plan: Plan,
+    instance: Instance | None = None,
+    *,
+    evaluate: Evaluate | None = None,
+    tolerance: float = TOLERANCE,
+) -> CheckReport:
+    """Verify a plan: paths, policy, rates, capacity, isolation, guarantee, shares, counts, costs, bound and
+    gap.
+
+    Without `instance` only what the plan states about itself is checked. `evaluate` replaces the calculus
+    (for tests). A plan with status "infeasible" or "limit" must promise nothing; no more can be said about
+    it.
+    """
+    if instance is None:
+        findings = tuple(_own_arithmetic(plan, tolerance))
+    else:
+        findings = (*_own_arithmetic(plan, tolerance), *_against(plan, instance, evaluate, tolerance))
+    return CheckReport(findings, len(plan.tenants), instance is not None)
+
+
+def _own_arithmetic(plan: Plan, tolerance: float) -> Iterator[Finding]:
+    if not plan.has_plan:
+        if any(entry.admitted and entry.path for entry in plan.tenants) or plan.cost is not None:
+            yield Finding("status", f"status {plan.status}, yet there are paths or a cost")
+        return
+    if plan.cost is None:
+        yield Finding("cost", f"status {plan.status}, yet no cost is stated")
+        return
+    if plan.lower_bound is None:
+        if plan.gap is not None:
+            yield Finding("gap", f"a gap of {plan.gap:.6g} without a lower bound")
+        if plan.status == "optimal":
+            yield Finding("lower-bound", "status optimal without a lower bound")
+    else:
+        if plan.lower_bound > plan.cost + tolerance * max(1.0, abs(plan.cost)):
+            yield Finding(
+                "lower-bound", f"the lower bound {plan.lower_bound:.9g} exceeds the cost {plan.cost:.9g}"
+            )
+        gap = relative_gap(plan.cost, plan.lower_bound)
+        if (gap is None) != (plan.gap is None) or (gap is not None and abs(gap - (plan.gap or 0.0)) > 1e-9):
+            yield Finding("gap", f"the gap stated is {plan.gap}, cost and bound give {gap}")
+    for domain in plan.domains:
+        if domain.reserved > domain.capacity * (1 + tolerance):
+            message = f"{domain.reserved:.9g} reserved of {domain.capacity:.9g}"
+            yield Finding("capacity", f"{domain.id}: {message}", domain=domain.id)
+    yield from _rounds_in_order(plan)
+
+
+def _rounds_in_order(plan: Plan) -> Iterator[Finding]:
+    for before, after in pairwise(plan.history):
+        if after.seconds < before.seconds or after.round <= before.round:
+            yield Finding("history", f"round {after.round} does not follow round {before.round}")
+            return
+
+
+def _against(
+    plan: Plan, instance: Instance, evaluate: Evaluate | None, tolerance: float
+) -> Iterator[Finding]:
+    if plan.instance.sha256 != instance.sha256:
+        yield Finding(
+            "instance",
+            f"the plan is for {plan.instance.name!r} with SHA-256 {plan.instance.sha256[:12]}…, "
+            f"this instance is {instance.name!r} with {instance.sha256[:12]}…",
+        )
+    if not plan.has_plan:
+        return
+    try:
+        check_guarantee(plan.guarantee)
+    except GuaranteeError as error:
+        yield Finding("guarantee", str(error))
+        return
+    counted = list(_counts(plan, instance))
+    yield from counted
+    sound = True
+    entries = _Entries(plan, instance, evaluate, tolerance)
+    for entry in plan.tenants:
+        found = list(entries.check(entry))
+        sound = sound and not any(finding.constraint in ("path", "rates") for finding in found)
+        yield from found
+    if sound and not any(finding.constraint == "tenant" for finding in counted):
+        yield from _loads(plan, instance, tolerance)
+        yield from _costs(plan, instance, tolerance)
+
+
+def _counts(plan: Plan, instance: Instance) -> Iterator[Finding]:
+    heads: Counter[str] = Counter()
+    known = {tenant.id: tenant for tenant in instance.tenants}
+    for entry in plan.tenants:
+        heads[entry.id] += entry.count
+        if entry.id not in known:
+            yield Finding("tenant", "there is no such tenant", tenant=entry.id)
+        elif plan.objective == "cost" and not entry.admitted and entry.count:
+            yield Finding("admission", "not admitted, though all must be served", tenant=entry.id)
+    for tenant in instance.tenants:
+        if heads[tenant.id] != tenant.count:
+            message = f"the plan speaks of {heads[tenant.id]} heads, there are {tenant.count}"
+            yield Finding("count", message, tenant=tenant.id)
+
+
+class _Entries:
+    """Checks tenant entries one by one; arrival and impairment models are built once for all of them."""
+
+    def __init__(self, plan: Plan, instance: Instance, evaluate: Evaluate | None, tolerance: float) -> None:
+        from fedopt.plan.paths import Paths
+
+        if evaluate is None:
+            from fedopt.calculus import evaluate as calculus_evaluate
+
+            evaluate = calculus_evaluate
+        self.plan, self.instance, self.evaluate, self.tolerance = plan, instance, evaluate, tolerance
+        self.paths = Paths(instance)
+        self.tenants = {tenant.id: tenant for tenant in instance.tenants}
+
+    def check(self, entry: TenantPlan) -> Iterator[Finding]:
+        if entry.id not in self.tenants:
+            return
+        if not entry.admitted:
+            if entry.path or entry.reservations:
+                yield Finding("admission", "not admitted, yet it has a path or reservations", tenant=entry.id)
+            return
+        for constraint, domain, message in self._violations(entry):
+            yield Finding(constraint, message, tenant=entry.id, domain=domain)
+
+    def _violations(self, entry: TenantPlan) -> Iterator[tuple[str, str | None, str]]:
+        from fedopt.plan.promises import promise_violations, share_violations
+
+        try:
+            hops = entry.hops()
+        except PlanError as error:
+            yield "path", None, str(error)
+            return
+        broken, stations = path_violations(self.instance, hops)
+        yield from broken
+        if broken:
+            return
+        yield from policy_violations(self.tenants[entry.id], stations)
+        if set(entry.reservations) != {domain for domain, _ in hops}:
+            yield (
+                "rates",
+                None,
+                f"rates are reserved in {sorted(entry.reservations)}, the path is {entry.path}",
+            )
+            return
+        for domain, offer in stations:
+            rate = entry.reservations[domain.id]
+            if offer.max_rate is not None and rate > offer.max_rate * (1 + self.tolerance):
+                yield "max-rate", domain.id, f"rate {rate:.9g} in {domain.id} is above {offer.max_rate:.9g}"
+        path, rates = self.paths.entry(entry), self.paths.rates(entry)
+        guarantee, tolerance = self.plan.guarantee, self.tolerance
+        yield from promise_violations(path, rates, entry, guarantee, self.evaluate, tolerance)
+        if guarantee == "split":
+            yield from share_violations(path, rates, entry, self.instance.slot, tolerance)
+        if entry.risk_shares and (
+            not set(entry.risk_shares) <= set(entry.reservations)
+            or abs(sum(entry.risk_shares.values()) - 1.0) > 1e-6
+        ):
+            yield "risk-shares", None, "the risk shares must be of domains on the path and add up to 1"
+
+
+def _loads(plan: Plan, instance: Instance, tolerance: float) -> Iterator[Finding]:
+    stated = {domain.id: domain for domain in plan.domains}
+    used = domain_loads(instance, plan.tenants)
+    for domain in instance.domains:
+        load = used[domain.id]
+        if load > domain.capacity * (1 + tolerance):
+            entry = stated.get(domain.id)
+            if entry is None or entry.reserved <= entry.capacity * (1 + tolerance):  # else reported already
+                message = f"{domain.id}: the reservations use {load:.9g} of {domain.capacity:.9g}"
+                yield Finding("capacity", message, domain=domain.id)
+        if domain.id not in stated:
+            if load > 0:
+                yield Finding("domain", f"{domain.id} is used but not listed", domain=domain.id)
+            continue
+        said = stated.pop(domain.id)
+        if abs(said.reserved - load) > tolerance * max(domain.capacity, load):
+            message = (
+                f"{domain.id}: {said.reserved:.9g} is stated as reserved, the entries add up to {load:.9g}"
+            )
+            yield Finding("domain", message, domain=domain.id)
+        if abs(said.capacity - domain.capacity) > tolerance * domain.capacity:
+            message = f"{domain.id}: capacity {said.capacity:.9g} is stated, it is {domain.capacity:.9g}"
+            yield Finding("domain", message, domain=domain.id)
+    for name in stated:
+        yield Finding("domain", f"there is no domain {name}", domain=name)
+
+
+def _costs(plan: Plan, instance: Instance, tolerance: float) -> Iterator[Finding]:
+    costs = entry_costs(instance, plan.tenants)
+    for entry, cost in zip(plan.tenants, costs, strict=True):
+        if abs(entry.cost - cost) > tolerance * max(abs(cost), 1e-9):
+            yield Finding("cost", f"cost {entry.cost:.9g} is stated, it is {cost:.9g}", tenant=entry.id)
+    total = sum(costs)
+    paid = payments(instance, plan.tenants) if plan.objective == "profit" else 0.0
+    if plan.cost is not None and abs(plan.cost - (total - paid)) > tolerance * max(total, paid, 1e-9):
+        yield Finding("cost", f"the plan states a cost of {plan.cost:.9g}, it is {total - paid:.9g}")

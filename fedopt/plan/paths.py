@@ -1,0 +1,79 @@
+"""From a tenant's hops to the calculus: the path in slots, built from the instance's own units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations, pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedopt.calculus.path import Path, groups
+from fedopt.envelopes import build
+from fedopt.plan.document import TenantPlan
+
+if TYPE_CHECKING:
+    from fedopt.envelopes import Arrival, Impairment
+    from fedopt.instance import Instance
+
+
+class Paths:
+    """Builds calculus paths for one instance; each arrival and impairment model is built once."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._arrivals: dict[str, Arrival] = {}
+        self._impairments: dict[tuple[str, str], Impairment] = {}
+        self._link_delays = {(link.from_, link.to): link.delay for link in instance.links or ()}
+
+    def path(self, tenant_id: str, hops: Sequence[tuple[str, str]]) -> Path:
+        """The path of a tenant over (domain id, offer id) hops, in slots and work per slot.
+
+        Link delays are taken off the deadline; a pair of domains without a link counts as delay 0. Raises
+        InstanceError for an unknown tenant, domain or offer.
+        """
+        instance, slot = self._instance, self._instance.slot
+        tenant = instance.tenant(tenant_id)
+        offers = [instance.offer(f"{domain}/{offer}")[1] for domain, offer in hops]
+        links = sum(self._link_delays.get((first, second), 0.0) for (first, _), (second, _) in pairwise(hops))
+        return Path(
+            arrival=self._arrival(tenant_id),
+            impairments=tuple(self._impairment(domain, offer) for domain, offer in hops),
+            latencies=np.array([offer.latency / slot for offer in offers]),
+            rate_latency=np.array([offer.latency_kind == "rate" for offer in offers]),
+            deadline=(tenant.slo.deadline - links) / slot,
+            log_epsilon=math.log(tenant.slo.epsilon),
+            per_request=tenant.slo.of == "requests",
+            dependent=self._dependent([domain for domain, _ in hops]),
+        )
+
+    def entry(self, entry: TenantPlan) -> Path:
+        """The path of a plan's entry."""
+        return self.path(entry.id, entry.hops())
+
+    def rates(self, entry: TenantPlan) -> np.ndarray:
+        """The entry's reservations along its path, work per slot, shape (L,)."""
+        return np.array([entry.reservations[domain] for domain, _ in entry.hops()]) * self._instance.slot
+
+    def _arrival(self, tenant_id: str) -> Arrival:
+        if tenant_id not in self._arrivals:
+            document = self._instance.tenant(tenant_id).arrivals
+            self._arrivals[tenant_id] = build(document, self._instance.slot)
+        return self._arrivals[tenant_id]
+
+    def _impairment(self, domain: str, offer: str) -> Impairment:
+        key = (domain, offer)
+        if key not in self._impairments:
+            document = self._instance.offer(f"{domain}/{offer}")[1].impairment
+            self._impairments[key] = build(document, self._instance.slot)
+        return self._impairments[key]
+
+    def _dependent(self, domains: list[str]) -> tuple[tuple[int, ...], ...]:
+        related = self._instance.dependent_pairs
+        pairs = [
+            (first, second)
+            for first, second in combinations(range(len(domains)), 2)
+            if frozenset((domains[first], domains[second])) in related
+        ]
+        return groups(len(domains), pairs)

@@ -1,0 +1,76 @@
+"""Whether a path may be used: stage by stage, along links, within the tenant's policy and SLO.
+
+Written from the specification alone, for the checker, and apart from what the solvers use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedopt.instance import Domain, Instance, Offer, Tenant
+
+Violation = tuple[str, str | None, str]
+"""(constraint, domain id or None, what is wrong)."""
+
+
+def path_violations(
+    instance: Instance, hops: Sequence[tuple[str, str]]
+) -> tuple[list[Violation], list[tuple[Domain, Offer]]]:
+    """What is wrong with a path as a path, and the domains and offers on it (empty if any does not exist)."""
+    known = {domain.id: domain for domain in instance.domains}
+    found: list[Violation] = []
+    stations: list[tuple[Domain, Offer]] = []
+    for domain_id, offer_id in hops:
+        domain = known.get(domain_id)
+        offer = None if domain is None else next((o for o in domain.offers if o.id == offer_id), None)
+        if domain is None or offer is None:
+            found.append(("path", domain_id, f"there is no offer {domain_id}/{offer_id}"))
+        else:
+            stations.append((domain, offer))
+    if found:
+        return found, []
+    crossed = [domain.stage for domain, _ in stations]
+    if crossed != list(instance.stages):
+        found.append(
+            ("path", None, f"the stages crossed are {', '.join(crossed)}, not {', '.join(instance.stages)}")
+        )
+    elif instance.links is not None:
+        links = {(link.from_, link.to) for link in instance.links}
+        for (first, _), (second, _) in pairwise(hops):
+            if (first, second) not in links:
+                found.append(("path", second, f"there is no link from {first} to {second}"))
+    return found, stations
+
+
+def policy_violations(tenant: Tenant, stations: Sequence[tuple[Domain, Offer]]) -> Iterator[Violation]:
+    """What of a path the tenant's policy and SLO forbid."""
+    policy, slo = tenant.policy, tenant.slo
+    for domain, offer in stations:
+        name = f"{domain.id}/{offer.id}"
+        if policy.operators is not None and domain.operator not in policy.operators:
+            yield "policy", domain.id, f"{name} is run by {domain.operator}, which the policy does not list"
+        if policy.regions is not None and domain.region not in policy.regions:
+            yield (
+                "policy",
+                domain.id,
+                f"{name} lies in region {domain.region}, which the policy does not list",
+            )
+        if policy.min_trust is not None and domain.trust < policy.min_trust:
+            yield "policy", domain.id, f"{name} has trust {domain.trust:g}, below {policy.min_trust:g}"
+        if domain.id in policy.forbid or name in policy.forbid:
+            yield "policy", domain.id, f"{name} is forbidden by the policy"
+        if slo.min_accuracy is not None and offer.accuracy is not None and offer.accuracy < slo.min_accuracy:
+            yield "policy", domain.id, f"{name} has accuracy {offer.accuracy:g}, below {slo.min_accuracy:g}"
+        if (
+            slo.max_staleness is not None
+            and offer.staleness is not None
+            and offer.staleness > slo.max_staleness
+        ):
+            yield (
+                "policy",
+                domain.id,
+                f"{name} has staleness {offer.staleness:g}, above {slo.max_staleness:g}",
+            )
