@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Self
@@ -9,7 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
 
 LARGEST = 1e15
-"""The largest number an instance may hold; beyond it sums of products lose their meaning in floating point."""
+"""The largest number an instance may hold; beyond it sums of products lose their digits."""
 
 SMALLEST = 1e-15
 """The smallest positive number where zero is not allowed."""
@@ -44,7 +45,7 @@ def _name(value: str) -> str:
 
 
 def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
-    for before, after in zip(values, values[1:], strict=False):
+    for before, after in itertools.pairwise(values):
         if after <= before:
             raise ValueError(f"must be in ascending order, but {after:g} follows {before:g}")
     return values
@@ -81,7 +82,7 @@ class Document(BaseModel):
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
-    def model_validate(cls, obj: Any, **options: Any) -> Self:  # type: ignore[override]
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
         """Read this document from mappings and lists; raises `InstanceError`."""
         try:
             return super().model_validate(obj, **options)

@@ -38,7 +38,7 @@ def plain(value: Any, *, defaults: bool = False) -> Any:
 
 
 def canonical(value: Any) -> Any:
-    """The canonical form: all fields, sorted where order means nothing, traces by content, not by file name."""
+    """The canonical form: all fields, sorted where order means nothing, traces by content instead of name."""
     if isinstance(value, TraceArrivals):
         return {**plain(value, defaults=True), "file": _content(value)}
     if isinstance(value, Document):

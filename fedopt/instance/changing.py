@@ -17,8 +17,8 @@ def changed(instance: Instance, changes: Mapping[str, Any]) -> Instance:
     """A copy of `instance` with each change applied in turn, checked once at the end.
 
     A path names fields and list entries (`tenants.chat.slo.deadline`, `domains.edge-1.offers.0.cost.rate`):
-    entries by their id, a link as `start>end`, or any entry by its index; `*` stands for all entries. A value is what
-    the file would hold or a document. Raises `InstanceError`, naming the path, where there is no such place.
+    entries by their id, a link as `start>end`, or any entry by its index; `*` stands for all of them. A value
+    is what the file would hold or a document. Raises `InstanceError` where a path leads nowhere.
     """
     fields: dict[str, Any] = {}
     current: dict[str, Any] = {name: getattr(instance, name) for name in type(instance).model_fields}

@@ -64,6 +64,7 @@ class _Checks:
         self.directory = directory
         self.problems: list[Problem] = []
         self.guesses = GUESSES
+        self.grid_missed = False
         self.stages = {name: i for i, name in reversed(list(_names(instance, "stages")))}
         self.domains: dict[str, Any] = {}
         self.traces: dict[tuple[str, str, str], list[tuple[str, str, str]]] = {}
@@ -223,41 +224,44 @@ class _Checks:
                 return None
         if not hasattr(value, "theta_limit") or self.grid is None or self.slot is None:
             return value
-        tabled = isinstance(value, (EnvelopeArrivals, TableImpairment))
-        limit = value.theta_limit(self.slot)
-        if tabled and not self.grid:
-            grid = ", ".join(f"{theta:g}" for theta in value.theta[:8] if theta > 0)
-            self.add(
-                "theta" if not self.problems or self.problems[-1].place != "theta" else place,
-                f"is missing, though {place} is a table",
-                f"add the grid of tilts, such as theta: [{grid}]",
-            )
-        elif tabled:
-            beyond = [f"{theta:g}" for theta in self.grid if theta > limit]
-            if beyond:
-                self.add(
-                    f"{place}.theta",
-                    f"ends at {limit:g}, but the grid theta of the instance goes on to {beyond[-1]}",
-                    f"extend the table, or leave {', '.join(beyond[:6])} out of the grid: beyond its last point a table guarantees nothing",
-                )
-        elif self.grid and self.grid[0] >= limit:
+        if isinstance(value, (EnvelopeArrivals, TableImpairment)):
+            self._check_table(place, value)
+        elif self.grid and self.grid[0] >= (limit := value.theta_limit(self.slot)):
             self.add(
                 place,
-                f"has a finite moment generating function only for θ below {limit:g}, but the grid theta of the instance starts at {self.grid[0]:g}",
+                f"has no finite moment generating function from θ = {limit:g} on, but the grid theta of the "
+                f"instance starts at {self.grid[0]:g}",
                 f"add a value below {limit:g} to theta, or leave theta out where no model is a table",
             )
         return value
 
+    def _check_table(self, place: str, table: EnvelopeArrivals | TableImpairment) -> None:
+        """The grid must be given where there is a table, and must not go beyond it."""
+        last = table.theta[-1]
+        if not self.grid:
+            if not self.grid_missed:
+                own = ", ".join(f"{theta:g}" for theta in table.theta[:8] if theta > 0)
+                self.add("theta", f"is missing, though {place} is a table", f"add it, such as theta: [{own}]")
+            self.grid_missed = True
+            return
+        beyond = [f"{theta:g}" for theta in self.grid if theta > last]
+        if beyond:
+            self.add(
+                f"{place}.theta",
+                f"ends at {last:g}, but the grid theta of the instance goes on to {beyond[-1]}; beyond its "
+                "last point a table guarantees nothing",
+                f"extend the table, or leave {', '.join(beyond[:6])} out of the grid",
+            )
+
     def _check_requests(self, place: str, model: object, slo: object) -> None:
         """A promise about requests needs to know what a request brings."""
-        of = _get(slo, "of")
-        if isinstance(model, EnvelopeArrivals) and model.request_size is None and of in (None, "requests"):
-            if slo is not None:
-                self.add(
-                    f"{place}.request_size",
-                    "is missing, though the SLO is about requests",
-                    "give the work of one request, or set slo.of: time",
-                )
+        wanted = slo is not None and _get(slo, "of") in (None, "requests")
+        if wanted and isinstance(model, EnvelopeArrivals) and model.request_size is None:
+            self.add(
+                f"{place}.request_size",
+                "is missing, though the SLO is about requests",
+                "give the work of one request, or set slo.of: time",
+            )
 
     def _check_trace(self, place: str, model: TraceArrivals) -> None:
         key = (str(model.path), model.time_column, model.work_column)

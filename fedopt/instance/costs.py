@@ -71,7 +71,8 @@ class Piecewise(Document):
             slope = (costs[i] - costs[i - 1]) / (rates[i] - rates[i - 1])
             if slope < before * (1 - 1e-9) - 1e-12:
                 raise ValueError(
-                    f"the cost must be convex, but its slope falls from {before:g} to {slope:g} at rate {rates[i - 1]:g}"
+                    f"the cost must be convex, but its slope falls from {before:g} to {slope:g} "
+                    f"at rate {rates[i - 1]:g}"
                 )
             before = max(before, slope)
         return self
@@ -106,7 +107,7 @@ class Piecewise(Document):
 
 @runtime_checkable
 class OwnCost(Protocol):
-    """A user's own cost model, allowed where an instance is built in code; must be convex and non-decreasing."""
+    """A user's own convex, non-decreasing cost model, allowed where an instance is built in code."""
 
     @property
     def fixed(self) -> float:

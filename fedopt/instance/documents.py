@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import networkx
 
 MAX_COUNT = 1_000_000_000
+MAX_DOMAINS = 100_000
+MAX_TENANTS = 1_000_000
 
 
 class Units(Document):
@@ -31,9 +33,9 @@ class Offer(Document):
     """A reservation class of a domain; at a compute stage one per AI model and class.
 
     `latency` is in units of time: the latency of a rate-latency guardrail (`latency_kind: rate`) or a pure
-    delay (`delay`). `max_rate` limits the rate that one tenant may reserve. `work_factor` is the capacity that a
-    unit of reserved rate uses. `accuracy` and `staleness` (seconds) are compared with a tenant's SLO where
-    they are given.
+    delay (`delay`). `max_rate` limits the rate that one tenant may reserve, `work_factor` is the capacity
+    that a unit of reserved rate uses. `accuracy` and `staleness` (seconds) are compared with a tenant's SLO
+    where they are given.
     """
 
     id: Name
@@ -50,8 +52,8 @@ class Offer(Document):
 class Domain(Document):
     """A part of the network under one operator, on one stage, with a capacity shared by all tenants.
 
-    `capacity` is work per unit of time: Σ work_factor · reserved rate ≤ capacity. `dependent_with` names domains
-    whose impairments may be correlated with this one's; the relation is read in both directions.
+    `capacity` is work per unit of time: Σ work_factor · reserved rate ≤ capacity. `dependent_with` names
+    domains whose impairments may be correlated with this one's; the relation is read in both directions.
     """
 
     id: Name
@@ -76,8 +78,8 @@ class Link(Document):
 class SLO(Document):
     """The promise to a tenant: P(delay > deadline) ≤ epsilon, of its requests or of the time.
 
-    `deadline` is in units of time. `min_accuracy` and `max_staleness` (seconds) restrict the offers that state
-    an accuracy or a staleness.
+    `deadline` is in units of time. `min_accuracy` and `max_staleness` (seconds) restrict the offers that
+    state an accuracy or a staleness.
     """
 
     deadline: Positive
@@ -117,8 +119,8 @@ class Tenant(Document):
 class Instance(Document):
     """A provisioning problem: stages of domains with offers, links between them, and tenants.
 
-    `slot` is the length of a time slot in units of time. `theta` is a grid of tilts (1/work), optional where every
-    model is parametric. Without `links` every domain of a stage reaches every domain of the next.
+    `slot` is the length of a time slot in units of time. `theta` is a grid of tilts (1/work), optional where
+    every model is parametric. Without `links` every domain of a stage reaches every domain of the next.
     """
 
     fedopt: Literal[1] = 1
@@ -127,9 +129,9 @@ class Instance(Document):
     slot: Positive = 1.0
     theta: Tilts | None = None
     stages: Annotated[tuple[Name, ...], Field(min_length=1)]
-    domains: Annotated[tuple[Domain, ...], Field(min_length=1)]
+    domains: Annotated[tuple[Domain, ...], Field(min_length=1, max_length=MAX_DOMAINS)]
     links: tuple[Link, ...] | None = None
-    tenants: Annotated[tuple[Tenant, ...], Field(min_length=1)]
+    tenants: Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=MAX_TENANTS)]
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> Self:
@@ -149,6 +151,12 @@ class Instance(Document):
     def _tenants_by_id(self) -> dict[str, Tenant]:
         return {tenant.id: tenant for tenant in self.tenants}
 
+    @cached_property
+    def _offers_by_name(self) -> dict[str, tuple[Domain, Offer]]:
+        return {
+            f"{domain.id}/{offer.id}": (domain, offer) for domain in self.domains for offer in domain.offers
+        }
+
     def domain(self, id: str) -> Domain:
         """The domain of that id; raises `InstanceError` with a near miss where there is none."""
         return _found(self._domains_by_id, id, "domain")
@@ -159,9 +167,7 @@ class Instance(Document):
 
     def offer(self, name: str) -> tuple[Domain, Offer]:
         """The domain and offer of a name `domain/offer`; raises `InstanceError` where there is none."""
-        domain_id, _, offer_id = name.partition("/")
-        domain = self.domain(domain_id)
-        return domain, _found({offer.id: offer for offer in domain.offers}, offer_id, f"offer of {domain_id}")
+        return _found(self._offers_by_name, name, "offer")
 
     @cached_property
     def dependent_pairs(self) -> frozenset[frozenset[str]]:
@@ -172,7 +178,7 @@ class Instance(Document):
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of the canonical JSON; the order of lists without an order of their own does not matter."""
+        """The hash of the canonical JSON; the order of lists that are sets does not matter."""
         from .canonical import sha256
 
         return sha256(self)
@@ -181,7 +187,7 @@ class Instance(Document):
         """A changed copy for a what-if question.
 
         Fields of the instance are given by name (`with_(slot=0.5)`), places inside it as dotted paths
-        (`with_({"tenants.chat.slo.deadline": 110})`); list entries are named by id or index, `*` stands for all.
+        (`with_({"tenants.chat.slo.deadline": 110})`); list entries are named by id or index, `*` means all.
         Raises `InstanceError` where a place does not exist or the result is no valid instance.
         """
         from .changing import changed

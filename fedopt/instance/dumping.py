@@ -70,20 +70,17 @@ def _lines(value: Any, indent: int) -> list[str]:
 
 
 def _fits(value: Any, short: str, used: int) -> bool:
-    """Whether a mapping or list is small enough for one line."""
-    items = value.values() if isinstance(value, dict) else value
-    nested = sum(isinstance(item, (dict, list)) for item in items)
-    deep = any(
-        isinstance(part, (dict, list))
-        for item in items
-        if isinstance(item, (dict, list))
-        for part in (item.values() if isinstance(item, dict) else item)
-    )
-    return (
-        used + len(short) <= FLOW_WIDTH
-        and not deep
-        and (nested <= 1 or isinstance(value, list) and nested == 0)
-    )
+    """Whether a mapping or list is small enough for one line: it holds scalars and at most one small part."""
+    if used + len(short) > FLOW_WIDTH:
+        return False
+    parts = [part for part in _items(value) if isinstance(part, (dict, list))]
+    if any(isinstance(inner, (dict, list)) for part in parts for inner in _items(part)):
+        return False
+    return len(parts) <= (1 if isinstance(value, dict) else 0)
+
+
+def _items(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else list(value)
 
 
 def _flow(value: Any) -> str:

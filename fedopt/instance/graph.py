@@ -13,10 +13,10 @@ from .policy import admissible
 def stage_graph(instance: Instance, tenant: str | Tenant | None = None) -> nx.DiGraph:
     """The stage graph of `instance`; for a tenant (or its id) only what lies on a path that it may use.
 
-    Nodes are `"domain/offer"` with attributes `stage` (its name), `layer` (its number, from 0), `domain` (the id)
-    and `offer` (the `Offer`); edges have `delay` (units of time) and `cost` (per tenant). Without a tenant
-    the graph is whole, dead ends included; with one every node lies on a complete path from the first stage to
-    the last, and the graph is empty where there is none. Raises `InstanceError` for an unknown tenant.
+    Nodes are `"domain/offer"` with attributes `stage` (its name), `layer` (counted from 0), `domain` (its id)
+    and `offer` (the `Offer`); edges have `delay` (units of time) and `cost` (per tenant). Without a tenant the
+    graph is whole, dead ends included; with one every node lies on a complete path from the first stage to the
+    last, and the graph is empty where there is none. Raises `InstanceError` for an unknown tenant.
     """
     who = instance.tenant(tenant) if isinstance(tenant, str) else tenant
     layer_of = {stage: layer for layer, stage in enumerate(instance.stages)}
@@ -55,7 +55,7 @@ def links_of(instance: Instance) -> Iterator[tuple[str, str, float, float]]:
 
 
 def _off_path(graph: nx.DiGraph, stages: int) -> set[str]:
-    """The nodes that lie on no complete path. Edges lead to the next layer only, so layers are swept in order."""
+    """The nodes that lie on no complete path; edges lead to the next layer, so layers are swept in order."""
     layers: list[list[str]] = [[] for _ in range(stages)]
     for name, layer in graph.nodes(data="layer"):
         layers[layer].append(name)

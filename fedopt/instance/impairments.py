@@ -1,6 +1,6 @@
-"""Impairment models: work with priority that takes a domain's rate away; what a slot cannot serve carries over.
+"""Impairment models: work with priority that takes a domain's rate away.
 
-Means and rates are per unit of time, sizes are work.
+What a slot cannot serve carries over. Means and rates are per unit of time, sizes are work.
 """
 
 from __future__ import annotations

@@ -19,12 +19,21 @@ from .yaml_text import MAX_DEPTH, Lines, TextError, read_yaml
 MAX_BYTES = 64_000_000
 """The largest file that is read."""
 
+MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+)
+"""Byte-order marks and the encodings they announce."""
+
 
 def load(path: str | os.PathLike[str]) -> Instance:
     """Read an instance from a YAML or JSON file (JSON where the name ends in `.json`).
 
     Fields of the top level whose names begin with `x-` are passed over: a place for anchors and remarks.
-    Trace files that it names are looked for relative to it. Raises `InstanceError`, which holds all problems of the
+    Trace files that it names are looked for relative to it. Raises `InstanceError` with all problems of the
     file, each with its place and a remedy; also for a file that is missing, unreadable, too large or no text.
     """
     file = Path(path)
@@ -79,8 +88,7 @@ def _text(content: bytes, source: str) -> str:
         size = f"is larger than {MAX_BYTES // 1_000_000} MB"
         raise _refused(source, size, "use count for identical tenants, or split the instance")
     encoding = "utf-8"
-    for mark, name in ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"),
-                       (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):  # fmt: skip
+    for mark, name in MARKS:
         if content.startswith(mark):
             encoding = name
             break

@@ -20,6 +20,9 @@ FREE_EXPANSION = 100_000
 
 EXPANSION = 20
 
+MAX_VALUES = 2_000_000
+"""Values that a YAML text may hold; JSON is read a hundred times faster."""
+
 _INTEGER = re.compile(r"[-+]?[0-9]{1,400}|0o[0-7]{1,100}|0x[0-9a-fA-F]{1,100}")
 _DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,6})?")
 _SPECIAL = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
@@ -88,7 +91,7 @@ def _syntax_remedy(message: str) -> str:
 
 
 class _Open:
-    """A mapping or list that is being read: where it began, the key that waits for its value, what it merges."""
+    """A mapping or list that is being read, with the key that waits for its value and what it merges."""
 
     __slots__ = ("anchor", "before", "key", "line", "merged", "value")
 
@@ -129,6 +132,8 @@ class _Builder:
             line = event.start_mark.line + 1
             value: Any
             if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+                if stack and isinstance(stack[-1].value, dict) and stack[-1].key is None:
+                    self._key(stack[-1], event, line)
                 stack.append(self._opened(event, line, len(stack)))
                 continue
             if isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
@@ -138,7 +143,7 @@ class _Builder:
                 self._key(stack[-1], event, line)
                 continue
             elif isinstance(event, yaml.AliasEvent):
-                value = self._alias(event.anchor, line)
+                value = self._alias(str(event.anchor), line)
             else:
                 value = self._scalar(event, line)
             if not stack:
@@ -151,7 +156,7 @@ class _Builder:
                 f"is nested more than {MAX_DEPTH} levels deep", "check brackets and indentation", line
             )
         self._check_tag(event.tag, line)
-        self.written += 1
+        self._count(line)
         value: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
         if event.anchor is not None:
             self.unfinished.add(event.anchor)
@@ -161,7 +166,7 @@ class _Builder:
         for source in frame.merged:
             for key, item in source.items():
                 if key not in frame.value:
-                    frame.value[key] = item  # type: ignore[call-overload]
+                    frame.value[key] = item
                     self.lines.note(frame.value, key, self.lines.of(source, key) or frame.line)
         if frame.anchor is not None:
             self.unfinished.discard(frame.anchor)
@@ -214,13 +219,18 @@ class _Builder:
 
     def _scalar(self, event: Any, line: int) -> Any:
         self._check_tag(event.tag, line)
-        self.written += 1
+        self._count(line)
         plain = event.implicit[0]
         text_wanted = event.tag == "tag:yaml.org,2002:str" or (event.tag in (None, "!") and not plain)
         value = event.value if text_wanted else scalar(event.value)
         if event.anchor is not None:
             self.anchors[event.anchor] = (value, 1)
         return value
+
+    def _count(self, line: int) -> None:
+        self.written += 1
+        if self.written > MAX_VALUES:
+            raise TextError(f"holds more than {MAX_VALUES:,} values", "write it as JSON, or use count", line)
 
     @staticmethod
     def _check_tag(tag: str | None, line: int) -> None:
