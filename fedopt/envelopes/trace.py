@@ -22,11 +22,12 @@ BINS = 4_000
 class Trace(Law):
     """Recorded work per slot and the number of requests that brought it.
 
-    The envelope is *measured*: an estimate, not a theorem about traffic that was not recorded. For windows of
-    n slots, n = 1 to 16 and then in steps of a quarter up to an eighth of the record, let L_n(θ) be the log-mean
-    of e^{θA} over all windows of the record. Of the lines θρn + θσ above all of them (ρ, σ) is the one that is
-    lowest at the longest n of which the record holds a thousand disjoint windows. Increments are not taken to
-    be independent. For requests the same is done with windows weighted by the requests in their last slot.
+    The envelope is *measured*: an estimate, not a theorem about traffic that was not recorded. For windows
+    of n slots, n = 1 to 16 and then in steps of a quarter up to an eighth of the record, let L_n(θ) be the
+    log-mean of e^{θA} over all windows of the record. Of the lines θρn + θσ above all of them (ρ, σ) is the
+    one that is lowest at the longest n of which the record holds a thousand disjoint windows. Increments are
+    not taken to be independent. For requests the same is done with windows weighted by the requests in their
+    last slot.
 
     Attributes:
         work: work per slot, shape (slots,).
