@@ -61,6 +61,9 @@ __all__ = [
 LARGEST_LOG_BUDGET = -0.5
 """Budgets above e^{−1/2} leave the region of convexity; a larger ε is treated as this one."""
 
+LEAST_MARGIN = 1e-9
+"""Rates exceed ρ + κ by this part at least, so that the margin survives rounding and a change of units."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -394,6 +397,7 @@ def _size_terms(
         return None, lowest
     one = of.at(index)
     rates = isolation[index] + points[index] / of.theta[index] * (1 + 1e-12)
+    rates = np.minimum(np.maximum(rates, isolation[index] * (1 + LEAST_MARGIN)), np.maximum(high, rates))
     deadlines, budgets = shares(one, rates)
     return SplitSizing(
         float(price @ rates), rates, float(of.theta[index]), deadlines, budgets, lowest
