@@ -37,6 +37,7 @@ def solve(
     time_limit: float | None = None,
     warm_start: Plan | None = None,
     progress: Progress | None = None,
+    explain: bool = True,
     **options: Any,
 ) -> Plan:
     """Plan an instance.
@@ -51,6 +52,9 @@ def solve(
     """
     guarantee = check_guarantee(guarantee)
     _check(objective, gap, time_limit)
+    check_method(method)
+    if method.startswith("model:") and warm_start is not None:
+        raise OptionError("a model cannot start from an earlier plan; leave the warm start out")
     common: dict[str, Any] = {
         "guarantee": guarantee,
         "objective": objective,
@@ -59,12 +63,16 @@ def solve(
         **options,
     }
     if method.startswith("model:"):
-        if warm_start is not None:
-            raise OptionError("a model cannot start from an earlier plan; leave the warm start out")
         from fedopt import formulations
 
-        return formulations.solve(instance, method.removeprefix("model:"), **common)
-    return _solver(method)(instance, warm_start=warm_start, progress=progress, **common)
+        plan = formulations.solve(instance, method.removeprefix("model:"), **common)
+    else:
+        plan = _solver(method)(instance, warm_start=warm_start, progress=progress, **common)
+    if explain and plan.status == "infeasible" and not plan.explanation:
+        from fedopt.explain import infeasibility
+
+        plan = plan.model_copy(update={"explanation": infeasibility(instance, guarantee)})
+    return plan
 
 
 def available_methods() -> list[str]:
@@ -72,19 +80,25 @@ def available_methods() -> list[str]:
     return [*(name for name, package in METHODS.items() if _installed(package)), "model:NAME_OR_PATH"]
 
 
+def check_method(method: str) -> None:
+    """Raises OptionError, with the names there are, for a method that does not exist here."""
+    if not (method.startswith("model:") and len(method) > len("model:")):
+        package = METHODS.get(method)
+        if package is None or not _installed(package):
+            raise OptionError(f"there is no method {method!r}; there are {', '.join(available_methods())}")
+
+
 def _solver(method: str) -> Callable[..., Plan]:
-    package = METHODS.get(method)
-    if package is None or not _installed(package):
-        raise OptionError(f"there is no method {method!r}; there are {', '.join(available_methods())}")
-    solver: Callable[..., Plan] = import_module(package).solve
+    solver: Callable[..., Plan] = import_module(METHODS[method]).solve
     return solver
 
 
 def _installed(package: str) -> bool:
     try:
-        return find_spec(package) is not None
+        spec = find_spec(package)
     except ModuleNotFoundError:
         return False
+    return spec is not None and spec.origin is not None
 
 
 def _check(objective: str, gap: float, time_limit: float | None) -> None:

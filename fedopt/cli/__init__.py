@@ -66,7 +66,7 @@ def command_lines() -> dict[str, str]:
 
 
 def _application(arguments: Sequence[str]) -> typer.Typer:
-    """The application for this command line: the invoked command is real, the others carry only their help."""
+    """The application for one command line: the invoked command is real, the others carry only their help."""
     application = typer.Typer(
         name="fedopt",
         no_args_is_help=True,
@@ -135,7 +135,7 @@ def _report(error: Exception) -> int:
         _complain(str(error))
         return code
     if isinstance(error, OSError) and error.filename is not None:
-        _complain(f"{error.filename}: {error.strerror}")
+        _complain(f"{error.filename2 or error.filename}: {error.strerror}")
         return BAD_INPUT
     _complain(
         f"This is a defect of fedopt: {type(error).__name__}: {error}\n"

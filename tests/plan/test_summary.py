@@ -83,8 +83,9 @@ def test_profit_and_no_bound_and_notes():
     )
     assert headline(plan) == "metro: feasible, cost -3 (central, simulated)"
     assert paragraph(plan) == (
-        "Admits 2 of 3 tenants; cost less payments is -3. No lower bound is known, so nothing is certified about "
-        "its distance from the optimum. The rates were sized by simulation: a measurement, not a theorem. Seed 1."
+        "Admits 2 of 3 tenants; cost less payments is -3. No lower bound is known, so nothing is certified "
+        "about its distance from the optimum. The rates were sized by simulation: a measurement, not a "
+        "theorem. Seed 1."
     )
     assert "not admitted" in summary_text(plan)
 

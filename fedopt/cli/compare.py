@@ -1,0 +1,73 @@
+"""Solve one instance by several methods or guarantees and put the results side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fedopt.cli import DONE, INFEASIBLE, LIMIT
+from fedopt.cli._options import Gap, InstanceFile, Json, Objective, Out, Quiet, TimeLimit
+from fedopt.cli._output import emit, stdout_kept_clean
+from fedopt.cli._progress import RoundProgress
+
+
+def command(
+    instance: InstanceFile,
+    methods: Annotated[
+        str, typer.Option("--methods", help="Methods, separated by commas.", metavar="NAMES")
+    ] = "central",
+    guarantees: Annotated[
+        str, typer.Option("--guarantees", help="Guarantees, separated by commas.", metavar="NAMES")
+    ] = "minplus,split,paper-path",
+    objective: Objective = "cost",
+    gap: Gap = 1e-3,
+    time_limit: TimeLimit = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+    out: Out = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Solve one instance by several methods or guarantees and put the results side by side.
+
+    Per row: cost, lower bound, certified gap, wall-clock seconds, rounds, numbers exchanged between operators
+    and the largest difference in reservations from the first row. The time limit holds for each row.
+
+    Exit codes: 0 at least one plan, 2 bad input, 3 none and all infeasible, 4 none for another reason.
+
+    Example: fedopt compare instances/quickstart.yaml --guarantees minplus,minplus:fine,split,paper-path
+    """
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+
+    from fedopt.compare import HEADINGS, cells, compare
+    from fedopt.instance import load
+
+    document = load(instance)
+    with stdout_kept_clean(), RoundProgress(instance.name, quiet) as progress:
+        comparison = compare(
+            document,
+            _names(methods),
+            _names(guarantees),
+            objective=objective,
+            gap=gap,
+            time_limit=time_limit,
+            progress=progress,
+        )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, heading in enumerate(HEADINGS):
+        table.add_column(heading, justify="left" if position < 3 else "right")
+    for row in comparison.rows:
+        table.add_row(*cells(row))
+    notes = [f"{row.method}, {row.guarantee}: {row.problem}" for row in comparison.rows if row.problem]
+    text = comparison.to_markdown() if markdown else Group(table, *notes)
+    emit(comparison, text, json=json, out=out, quiet=quiet)
+    states = {row.status for row in comparison.rows}
+    if states & {"optimal", "feasible"}:
+        raise typer.Exit(DONE)
+    raise typer.Exit(INFEASIBLE if states == {"infeasible"} else LIMIT)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

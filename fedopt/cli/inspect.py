@@ -1,0 +1,1 @@
+"""Say what a file holds, in words and a small picture."""
