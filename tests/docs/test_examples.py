@@ -1,0 +1,66 @@
+"""Every example of the README and the documentation runs, page by page, from top to bottom."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.examples import ROOT, Block, blocks, commands, matches, pages
+
+PAGES = [page for page in pages() if any(block.runs for block in blocks(page))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of a page share one folder (with `instances` and `models` in it) and one Python namespace."""
+    for name in ("instances", "models"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(page):
+        if not block.runs:
+            continue
+        if "file" in block.options:
+            Path(block.options["file"]).write_text(block.text, encoding="utf-8")
+        elif block.language == "python":
+            padding = "\n" * block.line
+            exec(compile(padding + block.text, str(block.page), "exec"), namespace)
+        else:
+            run_console(block)
+
+
+def run_console(block: Block) -> None:
+    """Run the commands of a console block and compare exit codes and shown output."""
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    todo = commands(block)
+    for command in todo:
+        expected = int(block.options.get("exit", 0)) if command is todo[-1] else 0
+        result = subprocess.run(
+            command.line, shell=True, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
+        )
+        assert result.returncode == expected, (
+            f"{block.place}: `{command.line}` ended with {result.returncode}, not {expected}\n{result.stdout}{result.stderr}"
+        )
+        if command.output is not None:
+            assert matches(command.output, result.stdout), (
+                f"{block.place}: `{command.line}` printed something else:\n{result.stdout}{result.stderr}"
+            )
+
+
+def test_extraction_sees_options_commands_and_output(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("text\n\n<!-- example: exit=3 -->\n```console\n$ one \\\n  --two\nout ... end\n$ three\n```\n\n```python\nx = 1\n```\n")
+    first, second = blocks(page)
+    assert (first.options, first.line, first.runs) == ({"exit": "3"}, 4, True)
+    assert [(c.line, c.output) for c in commands(first)] == [("one  --two", "out ... end"), ("three", None)]
+    assert second.options == {} and second.text == "x = 1\n"
+
+
+def test_matching_ignores_spacing_and_ellipses() -> None:
+    assert matches("cost  ...\nend", "cost 12.5 EUR\n  end\n")
+    assert not matches("cost 12", "cost 13")
