@@ -61,6 +61,11 @@ Tilts = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=10_000), 
 Name = Annotated[StrictStr, AfterValidator(_name)]
 
 
+def written_names(kind: type[BaseModel]) -> dict[str, str]:
+    """The names of a document's fields as files write them, by their names in code."""
+    return {name: info.serialization_alias or name for name, info in kind.model_fields.items()}
+
+
 class Document(BaseModel):
     """Part of an instance: typed, immutable, without unknown fields.
 

@@ -8,7 +8,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from .arrivals import TraceArrivals
-from .base import Document
+from .base import Document, written_names
 
 if TYPE_CHECKING:
     from .documents import Instance
@@ -27,10 +27,10 @@ def plain(value: Any, *, defaults: bool = False) -> Any:
     """
     if isinstance(value, Document):
         result = {}
-        for name, info in type(value).model_fields.items():
-            item = getattr(value, name)
+        for name, written in written_names(type(value)).items():
+            item, info = getattr(value, name), type(value).model_fields[name]
             if defaults or name in ("fedopt", "model") or info.is_required() or item != info.default:
-                result[info.alias or name] = plain(item, defaults=defaults)
+                result[written] = plain(item, defaults=defaults)
         return result
     if isinstance(value, (tuple, list)):
         return [plain(item, defaults=defaults) for item in value]
@@ -43,8 +43,8 @@ def canonical(value: Any) -> Any:
         return {**plain(value, defaults=True), "file": _content(value)}
     if isinstance(value, Document):
         result: dict[str, Any] = {}
-        for name, info in type(value).model_fields.items():
-            key, item = info.alias or name, canonical(getattr(value, name))
+        for name, key in written_names(type(value)).items():
+            item = canonical(getattr(value, name))
             if key in UNORDERED and item is not None:
                 item = sorted(set(item))
             elif key in KEYED and item is not None:

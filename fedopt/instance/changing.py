@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .arrivals import TraceArrivals
-from .base import Document
+from .base import Document, written_names
 from .errors import InstanceError, Problem, choice_remedy
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _replaced(here: Any, rest: str, value: Any, path: str) -> Any:
 
 
 def _in_document(here: Document, rest: str, value: Any, path: str) -> Document:
-    aliases = {info.alias or name: name for name, info in type(here).model_fields.items()}
+    aliases = {written: name for name, written in written_names(type(here)).items()}
     name, _, below = rest.partition(".")
     if name not in aliases:
         raise _nowhere(path, name, list(aliases), "field")

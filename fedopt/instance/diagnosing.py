@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from .base import _shown
+from .base import _shown, written_names
 from .errors import Problem, choice_remedy, near_miss
 
 UNIONS = frozenset({"arrivals", "impairment", "cost", "size", "request_size"})
@@ -208,7 +208,7 @@ def known_fields(kind: type[BaseModel], path: Sequence[str | int], data: object)
         owner = (named or choices or [None])[0]  # type: ignore[list-item]
     if owner is None:
         return []
-    return [info.alias or name for name, info in owner.model_fields.items()]
+    return list(written_names(owner).values())
 
 
 def _step(here: object, part: str | int) -> object:

@@ -69,7 +69,7 @@ class Domain(Document):
 class Link(Document):
     """A way from a domain to a domain of the next stage; `delay` in units of time, `cost` per tenant."""
 
-    from_: Name = Field(alias="from")
+    from_: Name = Field(validation_alias="from", serialization_alias="from")
     to: Name
     delay: NonNegative = 0.0
     cost: NonNegative = 0.0

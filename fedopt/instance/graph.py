@@ -14,9 +14,9 @@ def stage_graph(instance: Instance, tenant: str | Tenant | None = None) -> nx.Di
     """The stage graph of `instance`; for a tenant (or its id) only what lies on a path that it may use.
 
     Nodes are `"domain/offer"` with attributes `stage` (its name), `layer` (counted from 0), `domain` (its id)
-    and `offer` (the `Offer`); edges have `delay` (units of time) and `cost` (per tenant). Without a tenant the
-    graph is whole, dead ends included; with one every node lies on a complete path from the first stage to the
-    last, and the graph is empty where there is none. Raises `InstanceError` for an unknown tenant.
+    and `offer` (the `Offer`); edges have `delay` (units of time) and `cost` (per tenant). Without a tenant
+    the graph is whole, dead ends included; with one every node lies on a complete path from the first stage
+    to the last, and it is empty where there is none. Raises `InstanceError` for an unknown tenant.
     """
     who = instance.tenant(tenant) if isinstance(tenant, str) else tenant
     layer_of = {stage: layer for layer, stage in enumerate(instance.stages)}

@@ -1,0 +1,186 @@
+"""A first placement of all tenants, cheapest first, that proves capacities sufficient.
+
+Synthetic and imported instances must be feasible. Each batch of identical tenants takes the cheapest path
+that still has room at the rate of `sizing`; what fits nowhere enlarges the capacities on its cheapest path.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .documents import Domain, Link, Offer, Tenant
+from .policy import admissible
+from .sizing import ville_rate
+
+BATCHES = 24
+"""Batches into which the tenants of one kind are divided, so that they may take different paths."""
+
+
+@dataclass
+class Placement:
+    """Loads (work per unit of time, by domain id) and the cost that each kind of tenant met, by tenant id.
+
+    `unserved` names the tenants that no path can serve whatever the capacities.
+    """
+
+    loads: dict[str, float]
+    costs: dict[str, float] = field(default_factory=dict)
+    unserved: list[str] = field(default_factory=list)
+
+
+class _Layers:
+    """The stage graph as arrays: the offers of each stage and the link costs and delays between them."""
+
+    def __init__(
+        self, stages: Sequence[str], domains: Sequence[Domain], links: Sequence[Link] | None
+    ) -> None:
+        self.offers: list[list[tuple[Domain, Offer]]] = [
+            [(domain, offer) for domain in domains if domain.stage == stage for offer in domain.offers]
+            for stage in stages
+        ]
+        joined = None if links is None else {(link.from_, link.to): link for link in links}
+        self.delays: list[np.ndarray] = []
+        self.costs: list[np.ndarray] = []
+        for layer, following in zip(self.offers[:-1], self.offers[1:], strict=True):
+            delay = np.zeros((len(layer), len(following)))
+            cost = np.zeros_like(delay)
+            if joined is not None:
+                for i, (start, _) in enumerate(layer):
+                    for j, (end, _) in enumerate(following):
+                        link = joined.get((start.id, end.id))
+                        delay[i, j], cost[i, j] = (link.delay, link.cost) if link else (math.inf, math.inf)
+            self.delays.append(delay)
+            self.costs.append(cost)
+
+    def least(self, weights: Sequence[np.ndarray], between: Sequence[np.ndarray]) -> list[int] | None:
+        """The path of least total weight of offers and links, as one index per stage, or None."""
+        value, choices = weights[0], []
+        for link, weight in zip(between, weights[1:], strict=True):
+            total = value[:, None] + link
+            choices.append(np.argmin(total, axis=0))
+            value = np.min(total, axis=0) + weight
+        if not np.isfinite(np.min(value)):
+            return None
+        path = [int(np.argmin(value))]
+        for choice in reversed(choices):
+            path.append(int(choice[path[-1]]))
+        return path[::-1]
+
+
+def place(
+    stages: Sequence[str],
+    domains: Sequence[Domain],
+    links: Sequence[Link] | None,
+    tenants: Sequence[Tenant],
+    slot: float,
+    rng: np.random.Generator,
+) -> Placement:
+    """Place all tenants on `domains` with their present capacities as the room that there is."""
+    layers = _Layers(stages, domains, links)
+    room = {domain.id: domain.capacity for domain in domains}
+    placement = Placement({domain.id: 0.0 for domain in domains})
+    kinds: dict[object, list[Tenant]] = {}
+    for tenant in tenants:
+        kinds.setdefault((tenant.arrivals, tenant.slo, tenant.policy), []).append(tenant)
+    batches: list[tuple[_Kind, int]] = []
+    for members in kinds.values():
+        kind = _Kind(layers, members[0], slot)
+        heads = sum(tenant.count for tenant in members)
+        if kind.rate == math.inf:
+            placement.unserved += [tenant.id for tenant in members]
+            continue
+        placement.costs.update((tenant.id, kind.cost) for tenant in members)
+        size = max(1, math.ceil(heads / BATCHES))
+        batches += [(kind, min(size, heads - first)) for first in range(0, heads, size)]
+    for k in rng.permutation(len(batches)):
+        kind, heads = batches[k]
+        path, rate = kind.path(room, heads)
+        for domain, offer in path:
+            used = heads * rate * offer.work_factor
+            room[domain.id] -= used
+            placement.loads[domain.id] += used
+    return placement
+
+
+class _Kind:
+    """Tenants that differ in nothing but their names."""
+
+    def __init__(self, layers: _Layers, tenant: Tenant, slot: float) -> None:
+        self.layers, self.tenant, self.slot = layers, tenant, slot
+        self.allowed = [
+            np.array([not admissible(tenant, domain, offer) for domain, offer in layer])
+            for layer in layers.offers
+        ]
+        self.rates: dict[tuple[int, ...], float] = {}
+        self.guess = 1.0
+        self.rate, self.cost = math.inf, math.inf
+        for _ in range(2):  # the second time with the rate of the first path for a guess
+            path = layers.least(self._weights(None, 1), layers.costs)
+            if path is None:
+                return
+            self.rate = self._rate(path)
+            self.guess = self.rate if math.isfinite(self.rate) else self.guess
+        if self.rate == math.inf:
+            path = self._fastest()
+            self.rate = math.inf if path is None else self._rate(path)
+        if math.isfinite(self.rate):
+            assert path is not None
+            self.guess, self.first = self.rate, path
+            self.cost = self._cost(path, self.rate)
+
+    def path(self, room: Mapping[str, float], heads: int) -> tuple[list[tuple[Domain, Offer]], float]:
+        """The path of a batch and the rate of each of its tenants there."""
+        path = self.layers.least(self._weights(room, heads), self.layers.costs)
+        if path is None or not math.isfinite(self._rate(path)):
+            path = self.first
+        return [layer[i] for layer, i in zip(self.layers.offers, path, strict=True)], self._rate(path)
+
+    def _weights(self, room: Mapping[str, float] | None, heads: int) -> list[np.ndarray]:
+        weights = []
+        for layer, allowed in zip(self.layers.offers, self.allowed, strict=True):
+            weight = np.array(
+                [
+                    offer.cost.variable(self.guess) + offer.cost.fixed
+                    if offer.max_rate is None or offer.max_rate >= self.guess
+                    else math.inf
+                    for _, offer in layer
+                ]
+            )
+            if room is not None:
+                left = [room[d.id] - heads * self.guess * offer.work_factor for d, offer in layer]
+                weight[np.array(left) < 0] = math.inf
+            weight[~allowed] = math.inf
+            weights.append(weight)
+        return weights
+
+    def _fastest(self) -> list[int] | None:
+        """The path with the least total of latencies and delays."""
+        weights = [np.array([offer.latency for _, offer in layer], float) for layer in self.layers.offers]
+        for weight, allowed in zip(weights, self.allowed, strict=True):
+            weight[~allowed] = math.inf
+        return self.layers.least(weights, self.layers.delays)
+
+    def _rate(self, path: list[int]) -> float:
+        key = tuple(path)
+        if key not in self.rates:
+            offers = [layer[i][1] for layer, i in zip(self.layers.offers, path, strict=True)]
+            links = zip(self.layers.delays, path[:-1], path[1:], strict=True)
+            delay = sum(float(delays[i, j]) for delays, i, j in links)
+            delay += sum(offer.latency for offer in offers if offer.latency_kind == "delay")
+            latency = sum(offer.latency for offer in offers if offer.latency_kind == "rate")
+            impairments = [offer.impairment for offer in offers]
+            rate = ville_rate(self.tenant.arrivals, impairments, self.tenant.slo, self.slot, latency, delay)
+            limit = min((offer.max_rate for offer in offers if offer.max_rate is not None), default=math.inf)
+            self.rates[key] = rate if rate <= limit else math.inf
+        return self.rates[key]
+
+    def _cost(self, path: list[int], rate: float) -> float:
+        links = zip(self.layers.costs, path[:-1], path[1:], strict=True)
+        offers = [layer[i][1] for layer, i in zip(self.layers.offers, path, strict=True)]
+        return sum(float(costs[i, j]) for costs, i, j in links) + sum(
+            offer.cost.variable(rate) + offer.cost.fixed for offer in offers
+        )
