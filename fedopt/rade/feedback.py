@@ -44,6 +44,10 @@ class Feedback:
         """The same feedback with other weights."""
         return Feedback(self.delay, self.throughput, self.accepted, weight)
 
+    def beside(self, other: Feedback) -> Feedback:
+        """The answers of both for the same domains."""
+        return Feedback(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)], 1) for f in fields(self)))
+
     @classmethod
     def of(cls, delay: Array, throughput: Array, accepted: Array, weight: Array | None = None) -> Feedback:
         """Feedback from anything array-like; one-dimensional input is one domain."""

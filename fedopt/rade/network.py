@@ -44,6 +44,7 @@ class NetworkRisk(RiskModel):
         models: number of models; they differ in their initial weights.
         seed: of the initial weights.
         epochs, fit_rate: full-batch Adam steps of `fit` and their step size.
+        decay: ridge penalty on the weight matrices during `fit`; without it a hundred answers are overfitted.
         rate, runs: step size η and number of gradient steps of one `update` (online gradient descent).
         scale: input scale; taken from the history by `fit`.
         parameters: weights by name, first axis the models.
@@ -54,6 +55,7 @@ class NetworkRisk(RiskModel):
     seed: int = 0
     epochs: int = 300
     fit_rate: float = 0.02
+    decay: float = 3e-3
     rate: float = 1e-3
     runs: int = 1
     scale: Scale = field(default=Scale(1.0, 0.0, 1.0))
@@ -82,6 +84,7 @@ class NetworkRisk(RiskModel):
             _float(feedback.accepted),
             _float(feedback.weight),
             np.float32(self.fit_rate),
+            np.float32(self.decay),
             self.epochs,
         )
         return replace(fitted, parameters=_arrays(parameters), statistics=np.asarray(statistics))
@@ -124,7 +127,7 @@ class NetworkRisk(RiskModel):
         return getattr(_compiled(), name)(parameters, self.statistics[chosen], inputs)[: index.size]
 
     def state(self) -> dict[str, Any]:
-        settings = ("models", "seed", "epochs", "fit_rate", "rate", "runs")
+        settings = ("models", "seed", "epochs", "fit_rate", "decay", "rate", "runs")
         return {
             **{name: getattr(self, name) for name in settings},
             "scale": [self.scale.delay, self.scale.middle, self.scale.spread],
@@ -140,6 +143,7 @@ class NetworkRisk(RiskModel):
             seed=int(state["seed"]),
             epochs=int(state["epochs"]),
             fit_rate=float(state["fit_rate"]),
+            decay=float(state["decay"]),
             rate=float(state["rate"]),
             runs=int(state["runs"]),
             scale=Scale(*(float(value) for value in state["scale"])),
@@ -161,10 +165,8 @@ def _arrays(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bucket(size: int) -> int:
-    """A batch size that is compiled for once and reused: powers of two, then multiples of 128."""
-    if size <= 128:
-        return 1 << max(size - 1, 0).bit_length()
-    return -(-size // 128) * 128
+    """A batch size that is compiled for once and reused."""
+    return next((fixed for fixed in (4, 16, 64, 128) if size <= fixed), -(-size // 256) * 256)
 
 
 def _grow(values: Any, rows: int) -> Any:
@@ -248,11 +250,14 @@ def _compiled() -> _Compiled:
     def shares(weight: Any) -> Any:
         return weight / jnp.maximum(weight.sum(), 1e-12)
 
-    def fit_one(p: Any, x: Any, accepted: Any, weight: Any, rate: Any, epochs: int) -> tuple[Any, Any]:
+    def fit_one(
+        p: Any, x: Any, accepted: Any, weight: Any, rate: Any, decay: Any, epochs: int
+    ) -> tuple[Any, Any]:
         share = shares(weight)
 
         def objective(q: Any) -> Any:
-            return loss(logit_of_batch(q, x, share)[0], accepted, share)
+            size = sum(jnp.square(q[name]).sum() for name in ("first", "deep", "out", "gamma"))
+            return loss(logit_of_batch(q, x, share)[0], accepted, share) + 0.5 * decay * size
 
         def adam(carry: Any, step: Any) -> tuple[Any, None]:
             q, first, second = carry
@@ -287,8 +292,8 @@ def _compiled() -> _Compiled:
         return total(x).T
 
     @partial(jax.jit, static_argnames="epochs")
-    def fit(p: Any, x: Any, accepted: Any, weight: Any, rate: Any, epochs: int) -> Any:
-        return jax.vmap(partial(fit_one, rate=rate, epochs=epochs))(p, x, accepted, weight)
+    def fit(p: Any, x: Any, accepted: Any, weight: Any, rate: Any, decay: Any, epochs: int) -> Any:
+        return jax.vmap(partial(fit_one, rate=rate, decay=decay, epochs=epochs))(p, x, accepted, weight)
 
     @partial(jax.jit, static_argnames="runs")
     def descend(p: Any, statistics: Any, x: Any, y: Any, weight: Any, rate: Any, runs: int) -> Any:

@@ -61,28 +61,30 @@ def minimise(link, x, y, w, penalty, prior, signed, c, steps, tolerance):
     models, rows, size = x.shape
     out = c.copy()
     residual = np.zeros(models)
+    slope, curve = np.empty(rows), np.empty(rows)
+    free = np.zeros(size, dtype=np.int64)
     for m in range(models):
-        cm = out[m]
-        value = _objective(link, x[m], y[m], w[m], penalty, prior, cm)
-        for _ in range(steps + 1):
+        cm, xm = out[m], x[m]
+        value = 0.0
+        for k in range(size):
+            value += 0.5 * penalty[k] * (cm[k] - prior[k]) ** 2
+        for iteration in range(steps + 1):
             g = penalty * (cm - prior)
-            h = np.zeros((size, size))
             for i in range(rows):
-                if w[m, i] <= 0.0:
+                curve[i] = 0.0
+                weight = w[m, i]
+                if weight <= 0.0:
                     continue
                 t = 0.0
                 for k in range(size):
-                    t += x[m, i, k] * cm[k]
-                _, slope, curve = _point(link, t, y[m, i])
-                slope *= w[m, i]
-                curve *= w[m, i]
+                    t += xm[i, k] * cm[k]
+                loss, first, second = _point(link, t, y[m, i])
+                if iteration == 0:
+                    value += weight * loss
+                curve[i] = weight * second
+                slope[i] = weight * first
                 for k in range(size):
-                    xk = x[m, i, k]
-                    g[k] += slope * xk
-                    if curve > 0.0:
-                        for j in range(k + 1):
-                            h[k, j] += curve * xk * x[m, i, j]
-            free = np.zeros(size, dtype=np.int64)
+                    g[k] += slope[i] * xm[i, k]
             count = 0
             norm = 0.0
             for k in range(size):
@@ -91,18 +93,21 @@ def minimise(link, x, y, w, penalty, prior, signed, c, steps, tolerance):
                     count += 1
                     norm = max(norm, abs(g[k]) if signed[k] else abs(cm[k] - max(cm[k] - g[k], 0.0)))
             residual[m] = norm
-            if norm <= tolerance or count == 0 or _ == steps:
+            if norm <= tolerance or count == 0 or iteration == steps:
                 break
-            a = np.empty((count, count))
+            a = np.zeros((count, count))
             b = np.empty(count)
+            for i in range(rows):
+                if curve[i] > 0.0:
+                    for p in range(count):
+                        scaled = curve[i] * xm[i, free[p]]
+                        for q in range(p + 1):
+                            a[p, q] += scaled * xm[i, free[q]]
             for p in range(count):
-                kp = free[p]
-                b[p] = -g[kp]
-                for q in range(p + 1):
-                    kq = free[q]
-                    a[p, q] = h[max(kp, kq), min(kp, kq)]
+                b[p] = -g[free[p]]
+                for q in range(p):
                     a[q, p] = a[p, q]
-                a[p, p] += penalty[kp] + 1e-10 * (1.0 + a[p, p])
+                a[p, p] += penalty[free[p]] + 1e-10 * (1.0 + a[p, p])
             d = np.linalg.solve(a, b)
             step = 1.0
             improved = False
@@ -115,7 +120,7 @@ def minimise(link, x, y, w, penalty, prior, signed, c, steps, tolerance):
                     if not signed[k] and trial[k] < 0.0:
                         trial[k] = 0.0
                     gain += g[k] * (trial[k] - cm[k])
-                new = _objective(link, x[m], y[m], w[m], penalty, prior, trial)
+                new = _objective(link, xm, y[m], w[m], penalty, prior, trial)
                 if gain < 0.0 and new <= value + 1e-4 * gain:
                     improved = True
                     break
