@@ -36,7 +36,9 @@ class Block:
     @property
     def runs(self) -> bool:
         """Whether the block is an example that runs (or a file that one needs)."""
-        return "illustration" not in self.options and (self.language in ("python", "console") or "file" in self.options)
+        return "illustration" not in self.options and (
+            self.language in ("python", "console") or "file" in self.options
+        )
 
     @property
     def place(self) -> str:

@@ -41,7 +41,13 @@ def run_console(block: Block) -> None:
     for command in todo:
         expected = int(block.options.get("exit", 0)) if command is todo[-1] else 0
         result = subprocess.run(
-            command.line, shell=True, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
+            command.line,
+            shell=True,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert result.returncode == expected, (
             f"{block.place}: `{command.line}` ended with {result.returncode}, not {expected}\n{result.stdout}{result.stderr}"
@@ -54,7 +60,9 @@ def run_console(block: Block) -> None:
 
 def test_extraction_sees_options_commands_and_output(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("text\n\n<!-- example: exit=3 -->\n```console\n$ one \\\n  --two\nout ... end\n$ three\n```\n\n```python\nx = 1\n```\n")
+    page.write_text(
+        "text\n\n<!-- example: exit=3 -->\n```console\n$ one \\\n  --two\nout ... end\n$ three\n```\n\n```python\nx = 1\n```\n"
+    )
     first, second = blocks(page)
     assert (first.options, first.line, first.runs) == ({"exit": "3"}, 4, True)
     assert [(c.line, c.output) for c in commands(first)] == [("one  --two", "out ... end"), ("three", None)]

@@ -1,0 +1,198 @@
+"""Reference pages made from the code: the commands from the typer applications, formats from the JSON Schemas.
+
+A page asks for them by a comment on a line of its own:
+
+    <!-- reference: commands -->
+    <!-- reference: schema instance -->
+    <!-- reference: models -->
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import typer
+from sphinx.application import Sphinx
+
+_REQUEST = re.compile(r"^<!-- reference: (\w+) ?(\w*) -->$", re.MULTILINE)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the replacement of the comments."""
+    app.connect("source-read", _fill)
+    app.connect("autodoc-process-docstring", _plain_docstring)
+    return {"parallel_read_safe": True, "version": "1"}
+
+
+def _fill(app: Sphinx, name: str, source: list[str]) -> None:
+    makers = {"commands": _commands, "schema": _schema, "models": _models}
+    source[0] = _REQUEST.sub(lambda request: makers[request[1]](request[2]), source[0])
+
+
+def _plain_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Docstrings are plain text with `code`: make that reStructuredText."""
+    for at, line in enumerate(lines):
+        pieces = re.split(r"(`+[^`]+`+)", line)
+        pieces[::2] = [piece.replace("|", "\\|").replace("*", "\\*") for piece in pieces[::2]]
+        pieces[1::2] = [f"``{piece.strip('`')}``" for piece in pieces[1::2]]
+        lines[at] = "".join(pieces)
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def _commands(_: str) -> str:
+    from fedopt.cli import command_lines
+
+    return "\n\n".join(_command(name, line) for name, line in command_lines().items())
+
+
+def _command(name: str, line: str) -> str:
+    stem = name.replace("-", "_")
+    here = Path(import_module("fedopt.cli").__file__ or "").parent
+    module = import_module(f"fedopt.cli.{stem if (here / f'{stem}.py').exists() else f'{stem}_'}")
+    application = getattr(module, "app", None)
+    if application is None:
+        application = typer.Typer(add_completion=False)
+        application.command(name)(module.command)
+    command = typer.main.get_command(application)
+    parts = getattr(command, "commands", None)
+    if not parts:
+        return _one(f"fedopt {name}", command, level=2)
+    heading = f"## fedopt {name}\n\n{line}"
+    return "\n\n".join([heading, *(_one(f"fedopt {name} {part}", parts[part], level=3) for part in parts)])
+
+
+def _one(name: str, command: Any, level: int) -> str:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and not getattr(p, "hidden", False)]
+    usage = " ".join([name, *(_placeholder(p) for p in arguments), "[OPTIONS]"])
+    lines = [f"{'#' * level} {name}", "", _prose(command.help or ""), "", f"`{usage}`", ""]
+    if arguments or options:
+        lines += ["| | |", "|---|---|"]
+        lines += [f"| `{_placeholder(p).strip('[]')}` | {_cell(p.help or '')} |" for p in arguments]
+        lines += [
+            f"| {_flags(p)} | {_cell(p.help or '')}{_default(p)} |" for p in options if p.name != "help"
+        ]
+    return "\n".join(lines)
+
+
+def _prose(text: str) -> str:
+    """Help text as Markdown: an `Example:` line becomes a block, the rest stays."""
+    paragraphs = []
+    for paragraph in text.strip().split("\n\n"):
+        body = " ".join(paragraph.split())
+        found = re.match(r"Examples?: (.*)", body)
+        if found:
+            body = "```console\n" + "\n".join(f"$ {line}" for line in _example_lines(paragraph)) + "\n```"
+        paragraphs.append(body)
+    return "\n\n".join(paragraphs)
+
+
+def _example_lines(paragraph: str) -> list[str]:
+    text = re.sub(r"^\s*Examples?:\s*", "", paragraph)
+    return [line.strip().removeprefix("$ ") for line in text.splitlines() if line.strip()]
+
+
+def _placeholder(parameter: Any) -> str:
+    name = (parameter.metavar or parameter.name or "").upper()
+    return name if parameter.required else f"[{name}]"
+
+
+def _flags(parameter: Any) -> str:
+    names = [*parameter.opts, *parameter.secondary_opts]
+    takes = (
+        ""
+        if getattr(parameter, "is_flag", False)
+        else f" {(parameter.metavar or parameter.name or '').upper()}"
+    )
+    return ", ".join(f"`{flag}{takes}`" for flag in names)
+
+
+def _default(parameter: Any) -> str:
+    value = parameter.default
+    if value is None or value is False or callable(value) or value == ():
+        return ""
+    return f" Default: `{value}`."
+
+
+# --- formats --------------------------------------------------------------------------------------
+
+
+def _schema(kind: str) -> str:
+    from fedopt.instance.schema import schema
+
+    document = schema(kind)
+    definitions = {
+        document.get("title", kind).split()[-1].capitalize(): document,
+        **document.get("$defs", {}),
+    }
+    ordered = [name for name in definitions if definitions[name].get("type") == "object"]
+    return "\n\n".join(_object(name, definitions[name]) for name in ordered)
+
+
+def _object(name: str, definition: dict[str, Any]) -> str:
+    required = set(definition.get("required", ()))
+    model = definition.get("properties", {}).get("model", {}).get("const")
+    title = f"({_anchor(name)})=\n## {name}" + (f" (`model: {model}`)" if model else "")
+    lines = [
+        title,
+        "",
+        definition.get("description", ""),
+        "",
+        "| field | type | default | |",
+        "|---|---|---|---|",
+    ]
+    for field, described in definition.get("properties", {}).items():
+        if "default" in described:
+            default = f"`{json.dumps(described['default'], ensure_ascii=False)}`"
+        else:
+            default = "required" if field in required else ""
+        lines.append(
+            f"| `{field}` | {_type(described)} | {default} | {_cell(described.get('description', ''))} |"
+        )
+    return "\n".join(lines)
+
+
+def _type(described: dict[str, Any]) -> str:
+    if "$ref" in described:
+        name = described["$ref"].rsplit("/", 1)[1]
+        return f"[{name}](#{_anchor(name)})"
+    if "const" in described:
+        return f"`{json.dumps(described['const'])}`"
+    if "enum" in described:
+        return ", ".join(f"`{value}`" for value in described["enum"])
+    for joined in ("oneOf", "anyOf", "allOf"):
+        if joined in described:
+            kinds = [_type(option) for option in described[joined] if option.get("type") != "null"]
+            return " or ".join(dict.fromkeys(kinds))
+    if described.get("type") == "array":
+        inner = _type(described["items"]) if "items" in described else "values"
+        return f"list of {inner}"
+    return str(described.get("type", "any"))
+
+
+def _anchor(name: str) -> str:
+    return f"format-{name.lower()}"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+def _models(_: str) -> str:
+    import ast
+
+    folder = Path(__file__).resolve().parents[2] / "models"
+    parts = []
+    for file in sorted(folder.glob("*.py")):
+        docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        parts.append(f"## {file.stem}\n\n```text\n{docstring}\n```")
+    return "\n\n".join(parts)
