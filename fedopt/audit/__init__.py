@@ -1,0 +1,1 @@
+"""Audits: extreme-value statistics of telemetry, the verdict on a contract, recalibration, attribution."""

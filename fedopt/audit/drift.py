@@ -1,0 +1,140 @@
+"""Drift: does the tail of a series change with time, and does the change last?
+
+The series is cut into cells much longer than its correlation. Each cell gives two numbers, its tail load (the sum of
+excesses over a common level) and its maximum, and only their ranks are used. If nothing changes, the cells are
+exchangeable, so that the largest contrast between any stretch of cells and the rest has a known distribution whatever
+the law of the delays: the false-alarm rate is the level asked for, up to the correlation left between neighbouring
+cells, which the contrast is corrected for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from fedopt.audit.tails import Sample
+
+__all__ = ["Drift", "find_drift"]
+
+FEWEST_CELLS = 12
+MOST_CELLS = 64
+CORRELATION_LENGTHS = 20
+DRAWS = 4000
+
+Kind = Literal["none", "transient", "systematic", "unknown"]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What the change-point test says.
+
+    kind: none; transient (a stretch differs and the series came back); systematic (it differs to the end, or from the
+    beginning); unknown (too few independent cells to tell). direction: 1 heavier inside the stretch than outside, −1
+    lighter, 0 none. start, end: the stretch, as positions in the series, [start, end). load_ratio: mean tail load per
+    sample inside ÷ outside. statistic, critical: largest contrast and its critical value. level: the false-alarm rate.
+    """
+
+    kind: Kind
+    direction: int
+    start: int | None
+    end: int | None
+    load_ratio: float | None
+    statistic: float
+    critical: float
+    cells: int
+    level: float
+
+
+def find_drift(sample: Sample, clustering: float, level: float = 0.01, share: float = 0.1) -> Drift:
+    """Test a series for drift of its tail at the false-alarm rate `level`.
+
+    clustering: inflation of exceedance counts by dependence (≈ twice the correlation length in samples); share: part
+    of the samples above the common level.
+    """
+    cells = int(min(sample.samples / (CORRELATION_LENGTHS * max(clustering, 1.0)), MOST_CELLS))
+    if cells < FEWEST_CELLS:
+        return Drift("unknown", 0, None, None, None, 0.0, math.nan, cells, level)
+    threshold = max(sample.upper(int(share * sample.samples)), sample.floor)
+    cell = (sample.position * cells) // sample.samples
+    excess = np.maximum(sample.value - threshold, 0.0)
+    load = np.bincount(cell, weights=excess, minlength=cells)
+    peak = np.full(cells, sample.floor if math.isfinite(sample.floor) else sample.value.min())
+    np.maximum.at(peak, cell, sample.value)
+    critical = _critical_value(cells, level / 2)
+    contrasts = [_largest_contrast(_normal_scores(row)) for row in (load, peak)]
+    statistic, first, last = max(contrasts, key=lambda item: abs(item[0]))
+    if abs(statistic) <= critical:
+        return Drift("none", 0, None, None, None, abs(statistic), critical, cells, level)
+    edges = (np.arange(cells + 1) * sample.samples) // cells
+    inside = np.zeros(cells, dtype=bool)
+    inside[first:last] = True
+    within, outside = float(load[inside].mean()), float(load[~inside].mean())
+    lasting = last == cells or first == 0
+    return Drift(
+        "systematic" if lasting else "transient",
+        1 if statistic > 0 else -1,
+        int(edges[first]),
+        int(edges[last]),
+        within / outside if outside > 0 else None,
+        abs(statistic),
+        critical,
+        cells,
+        level,
+    )
+
+
+def _normal_scores(values: np.ndarray) -> np.ndarray:
+    ranks = stats.rankdata(values, method="average")
+    return np.asarray(stats.norm.ppf((ranks - 0.5) / values.size))
+
+
+def _contrasts(scores: np.ndarray) -> np.ndarray:
+    """Standardised contrast of every stretch [a, b) of 2 … M−2 cells with the rest; shape (…, M+1, M+1)."""
+    cells = scores.shape[-1]
+    centred = scores - scores.mean(axis=-1, keepdims=True)
+    spread = np.maximum(np.sqrt(np.mean(centred**2, axis=-1)), 1e-12)[..., None, None]
+    total = np.concatenate([np.zeros((*scores.shape[:-1], 1)), np.cumsum(centred, axis=-1)], axis=-1)
+    length, valid = _lengths(cells)
+    sums = total[..., None, :] - total[..., :, None]
+    scale = np.sqrt(np.where(valid, length * (cells - length) / cells, 1.0))
+    return np.where(valid, sums / (spread * scale), 0.0)
+
+
+@lru_cache(maxsize=4)
+def _lengths(cells: int) -> tuple[np.ndarray, np.ndarray]:
+    length = np.arange(cells + 1)[None, :] - np.arange(cells + 1)[:, None]
+    return length, (length >= 2) & (length <= cells - 2)
+
+
+def _largest_contrast(scores: np.ndarray) -> tuple[float, int, int]:
+    """The largest contrast (signed, corrected for correlation of neighbouring cells) and its stretch [a, b)."""
+    contrasts = _contrasts(scores)
+    first, last = np.unravel_index(int(np.argmax(np.abs(contrasts))), contrasts.shape)
+    residual = scores - scores.mean()
+    inside = np.zeros(scores.size, dtype=bool)
+    inside[first:last] = True
+    for part in (inside, ~inside):
+        residual[part] -= residual[part].mean()
+    power = float(residual @ residual)
+    correlation = float(residual[1:] @ residual[:-1]) / power if power > 0 else 0.0
+    correlation = min(max(correlation + 2 / scores.size, 0.0), 0.8)
+    shrink = math.sqrt((1 - correlation) / (1 + correlation))
+    return float(contrasts[first, last]) * shrink, int(first), int(last)
+
+
+@lru_cache(maxsize=64)
+def _critical_value(cells: int, level: float) -> float:
+    """The quantile of the largest absolute contrast over random orders of the normal scores (fixed seed)."""
+    rng = np.random.default_rng(np.random.SeedSequence([cells, 20_260_101]))
+    scores = _normal_scores(np.arange(cells))
+    largest = []
+    batch = max(1, 2_000_000 // (cells + 1) ** 2)
+    for start in range(0, DRAWS, batch):
+        orders = rng.permuted(np.tile(scores, (min(batch, DRAWS - start), 1)), axis=1)
+        largest.append(np.abs(_contrasts(orders)).max(axis=(1, 2)))
+    return float(np.quantile(np.concatenate(largest), 1 - level))

@@ -1,0 +1,155 @@
+"""Choosing the threshold, with the evidence: specification tests, parameter stability, mean residual life.
+
+The lowest threshold is taken above which the generalised Pareto law predicts how often all higher candidate levels are
+exceeded. The differences between counts and predictions are smooth functions of the data, so that their variances come
+from the same cosines as everything else: the test is honest about serial dependence, which tests for independent
+samples (Anderson–Darling, Cramér–von Mises) are not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from fedopt.audit.tails import Sample, SeriesTail, tail_above
+
+__all__ = ["Choice", "Evidence", "candidates", "choose", "mean_residual_life"]
+
+LARGEST_SHARE = 0.05
+MOST_EXCESSES = 100_000
+FEWEST_EXCESSES = 50
+COMFORTABLE = 200
+RATIO = 0.7
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one candidate threshold shows.
+
+    statistic and critical: the largest studentised difference between observed and predicted exceedances of a higher
+    level, and what it may reach (level 5 %, all levels together); NaN where no higher level could be checked.
+    modified_scale: β − ξq, which with ξ is constant above a good threshold. Standard errors assume independence.
+    """
+
+    threshold: float
+    exceedances: int
+    shape: float
+    shape_error: float
+    scale: float
+    modified_scale: float
+    clustering: float
+    statistic: float
+    critical: float
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the law fits from here upwards."""
+        return not self.statistic > self.critical
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The tail above the chosen threshold, and the candidates, lowest first.
+
+    passed: False where no candidate fits, and the one that fits best was taken.
+    """
+
+    tail: SeriesTail
+    evidence: tuple[Evidence, ...]
+    chosen: int
+    passed: bool
+
+
+def candidates(sample: Sample, least_share: float = 0.003) -> list[float]:
+    """Candidate thresholds, lowest first: from 5 % of the samples (more in small samples, at most 20 %; at most 100,000
+    exceedances) down in steps of 0.7 to 50 exceedances, and not below `least_share` of the samples as long as one is left.
+    """
+    share = max(LARGEST_SHARE, min(0.2, COMFORTABLE / sample.samples))
+    count = min(share * sample.samples, float(MOST_EXCESSES), 0.9 * sample.value.size)
+    levels: list[float] = []
+    least = max(FEWEST_EXCESSES, min(least_share * sample.samples, count))
+    while count >= least and len(levels) < 40:
+        level = sample.upper(int(count))
+        if not levels or level > levels[-1]:
+            levels.append(level)
+        count *= RATIO
+    return levels
+
+
+def choose(sample: Sample, levels: Sequence[float] | None = None, least_share: float = 0.003) -> Choice:
+    """Fit at every candidate and take the lowest that passes.
+
+    levels: thresholds to choose from, ascending; None takes `candidates`. least_share: about three times 1 − p of the
+    quantile that matters. Raises ValueError where there is too little to fit.
+    """
+    tails: list[SeriesTail] = []
+    for level in candidates(sample, least_share) if levels is None else levels:
+        try:
+            tails.append(tail_above(sample, level))
+        except ValueError:
+            continue
+    if not tails:
+        raise ValueError(
+            f"too little data for a tail: {sample.samples} samples, of which at least {FEWEST_EXCESSES} distinct "
+            "ones must lie above a threshold that at most a fifth exceeds"
+        )
+    evidence = tuple(_evidence(tails, index) for index in range(len(tails)))
+    chosen = next((i for i, row in enumerate(evidence) if row.accepted), None)
+    if chosen is not None:
+        return Choice(tails[chosen], evidence, chosen, True)
+    best = int(np.argmin([row.statistic / row.critical for row in evidence]))
+    return Choice(tails[best], evidence, best, False)
+
+
+def _evidence(tails: Sequence[SeriesTail], index: int) -> Evidence:
+    tail = tails[index]
+    statistic = 0.0
+    checks = 0
+    for higher in tails[index + 1 :]:
+        if higher.excesses.total < 20 * max(1.0, tail.clustering) or not higher.threshold > tail.threshold:
+            continue
+        survival = float(tail.fit.survival(higher.threshold - tail.threshold))
+        difference = higher.rate - tail.rate * survival
+        weights = tail.probability_weights(higher.threshold)
+        series = higher.transforms[0] / tail.samples - weights @ tail.transforms
+        spread = math.sqrt(float(np.mean(series[: tail.used] ** 2)))
+        floor = 1e-3 * math.sqrt(higher.excesses.total) / tail.samples
+        statistic = max(statistic, abs(difference) / max(spread, floor))
+        checks += 1
+    error = tail.fit.standard_errors()[1]
+    return Evidence(
+        threshold=tail.threshold,
+        exceedances=round(tail.excesses.total),
+        shape=tail.fit.shape,
+        shape_error=error,
+        scale=tail.fit.scale,
+        modified_scale=tail.fit.scale - tail.fit.shape * tail.threshold,
+        clustering=tail.clustering,
+        statistic=statistic if checks else math.nan,
+        critical=float(stats.t.ppf(1 - LEVEL / (2 * max(checks, 1)), tail.used)),
+    )
+
+
+def mean_residual_life(sample: Sample, points: int = 60) -> np.ndarray:
+    """Mean excess over rising thresholds, with its standard error for independent samples.
+
+    Returns shape (points, 4): threshold, mean excess, standard error, exceedances. A generalised Pareto tail with ξ < 1
+    shows as a straight line of slope ξ/(1 − ξ).
+    """
+    ordered = sample.descending
+    sums = np.cumsum(ordered)
+    squares = np.cumsum(ordered**2)
+    largest = min(ordered.size - 1, int(0.2 * sample.samples))
+    counts = np.unique(np.geomspace(10, max(largest, 11), points).astype(int))[::-1]
+    rows = []
+    for count in counts[counts < ordered.size]:
+        threshold = float(ordered[count])
+        mean = sums[count - 1] / count
+        variance = max(squares[count - 1] / count - mean**2, 0.0)
+        rows.append((threshold, mean - threshold, math.sqrt(variance / count), float(count)))
+    return np.array(rows).reshape(-1, 4)
