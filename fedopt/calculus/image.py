@@ -1,0 +1,173 @@
+"""The image form: i.i.d. work per slot, reflected at the walls between domains like charges in a mirror.
+
+F = φ^{−1} e^{θG_L}[e^{Σa_jD_j} + Σ_i B_i e^{−γ_iD_i + Σ_{j>i}a_jD_j}] dominates e^{θG_1} (G_i is the worst path value that
+starts in domain i, D_i = G_i − G_{i+1} ≥ 0), and e^{θA}F is a supermartingale backwards in time; Ville's inequality
+bounds its supremum.  One term of F, the main one, grows by Σℓ_i(λ_i) a slot, each wall's image by m_i ≤ −Λ_A.
+
+ℓ_i(η) = Λ_i(η) − ηR_i for η of either sign;  λ = (a_1, a_2−a_1, …, θ−a_{L−1}),  a_1 ≥ … ≥ a_{L−1} ≥ a_L = θ;
+B_1 = a_1/γ_1,  B_i = (a_i+γ_{i−1})B_{i−1}/γ_i.
+
+Consecutive domains may be merged first (sum of Λ, smallest R): `cut` lists where each group starts.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from fedopt.calculus.moments import moment_and_slope
+from fedopt.calculus.series import log_sum
+from fedopt.envelopes.compiled import log_rate
+
+__all__ = ["image", "image_prefactor", "main_growth", "wall_root"]
+
+
+@njit(cache=True)
+def group_moment(models, impair: np.ndarray, cut: np.ndarray, i: int, eta: float) -> float:
+    """Σ Λ_d(η) over the domains of group i; for η < 0 an unknown log-moment counts as 0."""
+    total = 0.0
+    for d in range(cut[i], cut[i + 1]):
+        total += log_rate(models, impair[d], eta)
+    return total
+
+
+@njit(cache=True)
+def main_growth(models, impair, cut, charge, rate, theta) -> float:
+    """Σ ℓ_i(λ_i) of the image's main term, in nats a slot."""
+    groups = cut.size - 1
+    total = 0.0
+    previous = 0.0
+    for i in range(groups):
+        a = charge[i] if i < groups - 1 else theta
+        weight = a - previous
+        if weight != 0.0:
+            total += group_moment(models, impair, cut, i, weight) - weight * rate[i]
+        previous = a
+    return total
+
+
+@njit(cache=True)
+def _wall(models, impair, cut, rate, following, rest, i, gamma):
+    """(m_i, dm_i/dγ) with m_i = ℓ_i(−γ) + ℓ_{i+1}(a_{i+1}+γ) + rest, convex in γ."""
+    value = rest + gamma * rate[i] - (following + gamma) * rate[i + 1]
+    slope = rate[i] - rate[i + 1]
+    for d in range(cut[i], cut[i + 1]):
+        moment, rise = moment_and_slope(models, impair[d], -gamma)
+        value += moment
+        slope -= rise
+    for d in range(cut[i + 1], cut[i + 2]):
+        moment, rise = moment_and_slope(models, impair[d], following + gamma)
+        value += moment
+        slope += rise
+    return value, slope
+
+
+@njit(cache=True)
+def wall_root(models, impair, cut, charge, rate, theta, i, limit, guess) -> float:
+    """The largest γ_i with m_i(γ) ≤ limit, rounded to the safe side; −1 where none is found.  guess > 0: a start.
+
+    m_i = ℓ_i(−γ) + ℓ_{i+1}(a_{i+1}+γ) + Σ_{j≥i+2} ℓ_j(a_j − a_{j−1}).  Newton's method from the right of the largest
+    root of a convex function descends on it without ever passing it.
+    """
+    groups = cut.size - 1
+    following = charge[i + 1] if i + 1 < groups - 1 else theta
+    rest = -limit
+    previous = following
+    for j in range(i + 2, groups):
+        a = charge[j] if j < groups - 1 else theta
+        weight = a - previous
+        if weight != 0.0:
+            rest += group_moment(models, impair, cut, j, weight) - weight * rate[j]
+        previous = a
+    gamma, inside = guess, 0.0  # inside: the largest γ known to lie in every model's domain
+    value, slope = _wall(models, impair, cut, rate, following, rest, i, gamma)
+    for _ in range(200):
+        if value == math.inf:
+            gamma = 0.5 * (gamma + inside)
+            if gamma - inside <= 1e-13 * gamma:
+                return -1.0
+        elif value > 0.0 and slope > 0.0:
+            inside = gamma
+            step = value / slope
+            gamma -= step
+            if not gamma > 0.0:
+                return -1.0
+            if (
+                step <= 1e-7 * gamma
+            ):  # quadratic convergence: the next error is far below; end left of the root
+                for _ in range(60):
+                    value, slope = _wall(models, impair, cut, rate, following, rest, i, gamma)
+                    if value <= 0.0:
+                        return gamma
+                    gamma -= max(2.0 * value / slope, 1e-15 * gamma) if slope > 0.0 else 1e-9 * gamma
+                return -1.0
+        elif slope > 0.0:
+            inside = gamma
+            if value > -1e-14:
+                return gamma
+            gamma += max(-1.5 * value / slope, 1e-12 * gamma) if -1.5 * value < slope * gamma else gamma
+            if gamma > 1e9 * theta:
+                return inside
+        else:
+            inside = gamma
+            gamma *= 1.5
+            if gamma > 1e9 * theta:
+                return inside if value <= 0.0 else -1.0
+        value, slope = _wall(models, impair, cut, rate, following, rest, i, gamma)
+    return -1.0
+
+
+@njit(cache=True)
+def image_prefactor(charge, gamma, theta, log_wall) -> float:
+    """log φ from below, log B_i into log_wall, shapes (groups−1,).
+
+    φ is a geometric program of degree of difficulty zero.  Its one candidate for dual weights follows from
+    S_j = (a_j − θ + γ_jS_{j+1})/(a_j + γ_j), w_j = S_j − S_{j+1}; it is feasible whenever a_1 ≥ … ≥ θ, so
+    Π (B_j/w_j)^{w_j} is a lower bound always, and φ itself when the minimum is interior.  φ ≥ 1 in any case.
+    """
+    walls = charge.size
+    for i in range(walls):
+        if i == 0:
+            log_wall[0] = math.log(charge[0] / gamma[0])
+        else:
+            log_wall[i] = log_wall[i - 1] + math.log((charge[i] + gamma[i - 1]) / gamma[i])
+    tail = 0.0
+    total = 0.0
+    for j in range(walls - 1, -1, -1):
+        share = (charge[j] - theta + gamma[j] * tail) / (charge[j] + gamma[j])
+        weight = share - tail
+        if weight > 0.0:
+            total += weight * (log_wall[j] - math.log(weight))
+        tail = max(share, tail)
+    if tail < 1.0:
+        total -= (1.0 - tail) * math.log1p(-tail)
+    return max(total, 0.0)
+
+
+@njit(cache=True)
+def image(models, arrival, impair, cut, charge, rate, theta, window, start, gamma, log_wall) -> float:
+    """Log-bound without the burst terms (lb and Σθ_iR_iT_i), at reservations `rate` of the groups, work/slot.
+
+    models: ModelTable; arrival: row; impair: rows, shape (L,); cut: group starts and L, shape (groups+1,);
+    charge: a_1..a_{groups−1}; window in slots; start = 1 or 0 as in `ville`; gamma, log_wall: scratch, (groups−1,).
+    """
+    groups = cut.size - 1
+    free = log_rate(models, arrival, theta)
+    main = main_growth(models, impair, cut, charge, rate, theta)
+    if not free + main <= 0.0:
+        return math.inf
+    guess = 1.2 * theta
+    for i in range(groups - 1):
+        guess = wall_root(models, impair, cut, charge, rate, theta, i, -free, 1.05 * guess)
+        gamma[i] = guess
+        if gamma[i] <= 0.0:
+            return math.inf
+    total = window * main + start * (free + main)
+    if groups == 1:
+        return total
+    log_phi = image_prefactor(charge, gamma, theta, log_wall)
+    for i in range(groups - 1):
+        total = log_sum(total, log_wall[i] - window * free)
+    return total - log_phi

@@ -1,0 +1,131 @@
+"""The minplus guarantee of one path: the least of the six forms, and a check of one form's proof as stated."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fedopt.calculus.dependence import best_exponents
+from fedopt.calculus.forms import ALL, BLOCK, BLOCK_VILLE, FORMS, IMAGE, allowed_forms, at_theta
+from fedopt.calculus.path import Path
+from fedopt.calculus.search import best_bound
+from fedopt.envelopes import ModelTable, pack
+
+__all__ = ["Evaluation", "PackedPath", "evaluate", "verify"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A proven bound: P(W > deadline) ≤ e^log_bound.
+
+    Attributes:
+        log_bound: natural logarithm; +inf where nothing is proven.
+        form: image | ville | block-ville | fine | monotone | block, or the name of the guarantee; "" if nothing is proven.
+        theta: the tilt used, 1/work.
+        block: block length in slots for block and block-ville, else None.
+        parameters: what else the proof needs: `alpha` and `split` of the image form, Hölder `exponents`.
+    """
+
+    log_bound: float
+    form: str
+    theta: float
+    block: int | None = None
+    parameters: dict[str, object] = field(default_factory=dict)
+
+
+class PackedPath:
+    """A path as the arrays that the compiled forms take; envelopes are packed once."""
+
+    def __init__(self, path: Path) -> None:
+        self.models: ModelTable = pack([path.arrival, *path.impairments])
+        hops = len(path)
+        self.impair = np.arange(1, hops + 1)
+        self.exponent = np.array(path.exponents)
+        self.lag = np.array(path.guardrail_latencies)
+        self.window = path.slots
+        self.biased = bool(path.per_request)
+        self.log_epsilon = path.log_epsilon
+        self.dependent = path.dependent
+        models = self.models
+        self.mask = allowed_forms(
+            bool(models.monotone[1:].all()),
+            bool(models.independent.all()),
+            bool(models.iid.all()),
+            bool(path.dependent),
+        )
+
+    def arguments(self) -> tuple:
+        """(models, arrival, impair, exponent, lag, window, biased, log ε) as the compiled search takes them."""
+        return (
+            self.models,
+            0,
+            self.impair,
+            self.exponent,
+            self.lag,
+            self.window,
+            self.biased,
+            self.log_epsilon,
+        )
+
+
+def evaluate(path: Path, rates: np.ndarray, forms: int = ALL) -> Evaluation:
+    """The least log-bound of a path over the allowed forms, θ, block lengths, image ratios and Hölder exponents.
+
+    rates: reservations in work/slot, shape (L,); forms: mask of the forms to use (`forms.bit`).  Because delay only falls
+    when a server gets faster, the bound at rates lowered to the smallest one is valid too, and counts.
+    """
+    packed = PackedPath(path)
+    rates = np.asarray(rates, float)
+    if packed.dependent:
+        packed.exponent = best_exponents(packed, rates, packed.mask & forms)
+    best = best_bound(packed.mask & forms, packed.arguments(), rates)
+    if rates.min() < rates.max():
+        lowered = best_bound(packed.mask & forms, packed.arguments(), np.full(len(rates), rates.min()))
+        best = min(best, lowered)
+    return describe(best, packed)
+
+
+def describe(found: tuple, packed: PackedPath) -> Evaluation:
+    """An `Evaluation` of the (log-bound, form, θ, parameter, split) that the compiled search returns."""
+    log_bound, form, theta, parameter, split = found
+    if form < 0:
+        return Evaluation(math.inf, "", math.nan)
+    parameters: dict[str, object] = {}
+    if form == IMAGE and len(packed.impair) > 1:
+        parameters = {"alpha": float(parameter), "split": int(split)}
+    if packed.dependent:
+        parameters["exponents"] = [float(p) for p in packed.exponent]
+    block = int(parameter) if form in (BLOCK, BLOCK_VILLE) and len(packed.impair) > 1 else None
+    return Evaluation(float(log_bound), FORMS[form], float(theta), block, parameters)
+
+
+def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
+    """The log-bound that a stated proof (form, θ, block, parameters) gives; +inf where its assumptions do not hold.
+
+    Raises ValueError for an unknown form or Hölder exponents that do not sum to one in a group.
+    """
+    packed = PackedPath(path)
+    form = FORMS.index(stated.form)
+    if not packed.mask >> form & 1:
+        return math.inf
+    if packed.dependent:
+        exponents = np.asarray(stated.parameters.get("exponents", packed.exponent), float)
+        for group in packed.dependent:
+            if not (1.0 / exponents[list(group)]).sum() <= 1.0 + 1e-12:
+                raise ValueError("Hölder exponents of dependent domains must satisfy Σ 1/p ≤ 1")
+        packed.exponent = np.maximum(exponents, 1.0)
+    parameter = float(stated.block or 1)
+    split = 0
+    if form == IMAGE:
+        parameter = float(stated.parameters.get("alpha", 1.0))  # type: ignore[arg-type]
+        split = int(stated.parameters.get("split", 0))  # type: ignore[call-overload]
+        if len(path) == 1:
+            form = FORMS.index("ville")
+    hops = len(path)
+    cut = np.arange(hops + 1) if split == 0 else np.array([0, split, hops])
+    scratch = np.empty((4, hops + 1))
+    return at_theta(
+        form, *packed.arguments()[:-1], np.asarray(rates, float), stated.theta, parameter, cut, scratch
+    )

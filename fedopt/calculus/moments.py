@@ -1,0 +1,33 @@
+"""Log-moments with their slopes, for Newton's method inside compiled loops."""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit
+
+from fedopt.envelopes.compiled import GAMMA, NONE, POISSON, POISSON_EXPONENTIAL, log_rate
+
+__all__ = ["moment_and_slope"]
+
+
+@njit(cache=True)
+def moment_and_slope(models, m, theta):
+    """(Λ(θ), Λ'(θ)) of row m, θ of either sign; (+inf, +inf) outside the domain.
+
+    Tables and user-defined models use a difference quotient to the right: an upper slope, as Λ is convex.
+    """
+    if m < 0 or models.code[m] == NONE:
+        return 0.0, 0.0
+    code = models.code[m]
+    first, second = models.params[m, 0], models.params[m, 1]
+    x = theta * second
+    if code == GAMMA:
+        return (-first * math.log1p(-x), first * second / (1.0 - x)) if x < 1.0 else (math.inf, math.inf)
+    if code == POISSON:
+        return (first * math.expm1(x), first * second * math.exp(x)) if x < 700.0 else (math.inf, math.inf)
+    if code == POISSON_EXPONENTIAL:
+        return (first * x / (1.0 - x), first * second / (1.0 - x) ** 2) if x < 1.0 else (math.inf, math.inf)
+    step = 1e-6 * abs(theta) + 1e-12
+    value = log_rate(models, m, theta)
+    return value, (log_rate(models, m, theta + step) - value) / step
