@@ -1,4 +1,4 @@
-"""How the documentation is built: MyST Markdown with dollar mathematics, furo, and reference made from the code."""
+"""How the documentation is built: MyST Markdown with dollar mathematics, furo, reference from the code."""
 
 import sys
 from pathlib import Path

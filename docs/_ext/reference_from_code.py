@@ -1,4 +1,4 @@
-"""Reference pages made from the code: the commands from the typer applications, formats from the JSON Schemas.
+"""Reference pages made from the code: commands from the typer applications, formats from JSON Schemas.
 
 A page asks for them by a comment on a line of its own:
 
@@ -69,7 +69,7 @@ def _command(name: str, line: str) -> str:
 
 def _one(name: str, command: Any, level: int) -> str:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option" and not getattr(p, "hidden", False)]
+    options = [p for p in command.params if _is_shown_option(p)]
     usage = " ".join([name, *(_placeholder(p) for p in arguments), "[OPTIONS]"])
     lines = [f"{'#' * level} {name}", "", _prose(command.help or ""), "", f"`{usage}`", ""]
     if arguments or options:
@@ -79,6 +79,14 @@ def _one(name: str, command: Any, level: int) -> str:
             f"| {_flags(p)} | {_cell(p.help or '')}{_default(p)} |" for p in options if p.name != "help"
         ]
     return "\n".join(lines)
+
+
+def _is_shown_option(parameter: Any) -> bool:
+    return (
+        parameter.param_type_name == "option"
+        and parameter.name != "help"
+        and not getattr(parameter, "hidden", False)
+    )
 
 
 def _prose(text: str) -> str:

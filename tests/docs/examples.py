@@ -4,10 +4,10 @@ A block runs unless an HTML comment right above it says otherwise:
 
     <!-- example: file=NAME -->      write the block to NAME instead of running it
     <!-- example: exit=3 -->         the last command of the block ends with this exit code
-    <!-- example: illustration -->   not run: it shows a form, or does what a test must not (install, download)
+    <!-- example: illustration -->   not run: it shows a form, or does what a test must not
 
-`yaml` and `json` blocks run only as files. In a console block, lines that begin with "$ " are commands and what follows is
-their output; `...` stands for any text. Output that is not shown is not compared.
+`yaml` and `json` blocks run only as files. In a console block, lines that begin with "$ " are commands and
+what follows is their output; `...` stands for any text. Output that is not shown is not compared.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ class Block:
     @property
     def runs(self) -> bool:
         """Whether the block is an example that runs (or a file that one needs)."""
-        return "illustration" not in self.options and (
-            self.language in ("python", "console") or "file" in self.options
-        )
+        wanted = self.language in ("python", "console") or "file" in self.options
+        return wanted and "illustration" not in self.options
 
     @property
     def place(self) -> str:
