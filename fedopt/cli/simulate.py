@@ -1,0 +1,97 @@
+"""Simulate a plan: violation probabilities and tail delays per tenant, with intervals, beside the bounds.
+
+Every admitted tenant is run over its path at its reserved rates, slot by slot, with impairments that carry
+over.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedopt.cli import BAD_INPUT, BROKEN, DONE
+from fedopt.cli._options import Json, Out, PlanFile, Quiet, Seed
+from fedopt.cli._output import emit, fail
+
+if TYPE_CHECKING:
+    from fedopt.instance import Instance
+
+
+def command(
+    plan: PlanFile,
+    instance: Annotated[
+        Path, typer.Argument(help="The instance that the plan is for (YAML or JSON).", metavar="INSTANCE")
+    ],
+    slots: Annotated[
+        int | None, typer.Option("--slots", help="Slots per tenant in all trials together.", min=1)
+    ] = None,
+    trials: Annotated[int, typer.Option("--trials", help="Independent trials per tenant.", min=2)] = 32,
+    confidence: Annotated[
+        float, typer.Option("--confidence", help="Confidence of every interval.", min=0.5, max=0.999999)
+    ] = 0.95,
+    traffic: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--traffic",
+            help="Replay a recorded trace as a tenant's arrivals; TENANT=FILE:TIME:WORK names the "
+            "columns. Repeatable.",
+            metavar="TENANT=FILE",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Threads; the result does not depend on it.", min=1)
+    ] = None,
+    seed: Seed = 0,
+    out: Out = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a plan: violation probabilities and tail delays per tenant, with intervals, beside the bounds.
+
+    Exit codes: 0 no promise is broken, 2 bad input, 5 a promise (or a proven bound) is broken.
+
+    Example: fedopt simulate plan.json instances/quickstart.yaml --seed 1
+    """
+    from fedopt.cli._trial_progress import TrialProgress
+    from fedopt.instance import load
+    from fedopt.plan import Plan
+    from fedopt.simulate import simulate
+
+    document = load(instance)
+    decided = Plan.load(plan)
+    if decided.instance.sha256 != document.sha256:
+        fail(BAD_INPUT, f"{plan} was made for another instance than {instance} (their checksums differ)")
+    if not decided.has_plan:
+        fail(BAD_INPUT, f"{plan} holds no plan (status {decided.status}), so there is nothing to simulate")
+    replaced = dict(_trace(text, document) for text in traffic or [])
+    with TrialProgress("tenants", quiet) as progress:
+        result = simulate(
+            decided,
+            document,
+            slots=slots,
+            trials=trials,
+            seed=seed,
+            threads=threads,
+            confidence=confidence,
+            arrivals=replaced,
+            progress=progress,
+        )
+    emit(result, result.to_text(), json=json, out=out, quiet=quiet)
+    raise typer.Exit(DONE if result.ok else BROKEN)
+
+
+def _trace(text: str, instance: Instance) -> tuple[str, Any]:
+    from fedopt.envelopes.trace import read_trace
+
+    name, equals, rest = text.partition("=")
+    if not equals or name not in {tenant.id for tenant in instance.tenants}:
+        fail(BAD_INPUT, f"--traffic {text}: write TENANT=FILE with one of the instance's tenants")
+    parts = rest.split(":")
+    parts = rest.split(":")
+    file, time, work = (*parts, "time", "work")[:3] if len(parts) == 1 else (*parts, "work")[:3]
+    try:
+        return name, read_trace(Path(file), time, work, instance.slot)
+    except (ValueError, UnicodeDecodeError) as error:
+        fail(BAD_INPUT, f"{file}: {error}")

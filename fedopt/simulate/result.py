@@ -1,0 +1,150 @@
+"""The outcome of simulating a plan: per tenant what was promised, proven and seen."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedopt.simulate.intervals import Share
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """A delay quantile with its confidence interval, in units of time."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class TenantResult:
+    """One entry of a plan, simulated.
+
+    ``verdict``: kept (the interval lies at or below ε), broken (above it), undecided (ε lies inside).
+    ``requests`` counts requests (slots where the promise is about instants or the model knows only work).
+    """
+
+    id: str
+    path: tuple[str, ...]
+    count: int
+    requests: float
+    epsilon: float
+    deadline: float
+    violation: Share
+    quantiles: dict[float, Quantile]
+    log_bound: float | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """kept, broken or undecided."""
+        if self.violation.low > self.epsilon:
+            return "broken"
+        return "kept" if self.violation.high <= self.epsilon else "undecided"
+
+    @property
+    def kept(self) -> bool:
+        """Whether the simulation does not contradict the promise: the interval reaches down to ε."""
+        return self.violation.low <= self.epsilon
+
+    @property
+    def bound_holds(self) -> bool:
+        """Whether the simulation does not contradict the plan's bound."""
+        return self.log_bound is None or self.violation.low <= math.exp(min(self.log_bound, 0.0)) * (
+            1 + 1e-12
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The published JSON of a tenant."""
+        return {
+            "id": self.id,
+            "path": list(self.path),
+            "count": self.count,
+            "requests": self.requests,
+            "deadline": self.deadline,
+            "epsilon": self.epsilon,
+            "violation": {
+                "estimate": self.violation.estimate,
+                "interval": [self.violation.low, self.violation.high],
+            },
+            "quantiles": {
+                f"{p:g}": {"estimate": value.estimate, "interval": [value.low, value.high]}
+                for p, value in self.quantiles.items()
+            },
+            "log_bound": self.log_bound,
+            "kept": self.kept,
+            "verdict": self.verdict,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """All entries of a plan, simulated, with the settings that made them reproducible."""
+
+    tenants: tuple[TenantResult, ...]
+    seed: int
+    trials: int
+    confidence: float
+    skipped: tuple[str, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether no promise and no bound is contradicted."""
+        return all(tenant.kept and tenant.bound_holds for tenant in self.tenants)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The published JSON."""
+        return {
+            "tenants": [tenant.to_dict() for tenant in self.tenants],
+            "ok": self.ok,
+            "seed": self.seed,
+            "trials": self.trials,
+            "confidence": self.confidence,
+            "skipped": list(self.skipped),
+        }
+
+    def to_json(self) -> str:
+        """The published JSON as text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+
+    def to_text(self) -> str:
+        """A plain table, one line per entry, and what it means."""
+        rows = [("tenant", "count", "promise", "bound", "simulated", "interval", "p99.9", "verdict")]
+        for tenant in self.tenants:
+            tail = tenant.quantiles.get(0.999)
+            rows.append(
+                (
+                    tenant.id,
+                    str(tenant.count),
+                    f"P(delay > {tenant.deadline:g}) ≤ {tenant.epsilon:g}",
+                    "–" if tenant.log_bound is None else f"{math.exp(tenant.log_bound):.2e}",
+                    f"{tenant.violation.estimate:.2e}",
+                    f"[{tenant.violation.low:.1e}, {tenant.violation.high:.1e}]",
+                    "–" if tail is None else f"{tail.estimate:g} [{tail.low:g}, {tail.high:g}]",
+                    tenant.verdict if tenant.bound_holds else f"{tenant.verdict}, BOUND EXCEEDED",
+                )
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        lines.append("")
+        broken = [tenant.id for tenant in self.tenants if not (tenant.kept and tenant.bound_holds)]
+        open_ = [tenant.id for tenant in self.tenants if tenant.verdict == "undecided"]
+        if broken:
+            lines.append(f"Broken: {', '.join(dict.fromkeys(broken))}.")
+        else:
+            lines.append(f"No promise is broken ({self.confidence:.0%} intervals over {self.trials} trials).")
+        if open_:
+            lines.append(
+                f"Not decided at this length: {', '.join(dict.fromkeys(open_))}; --slots makes runs longer."
+            )
+        notes = dict.fromkeys(note for tenant in self.tenants for note in tenant.notes)
+        lines.extend(f"Note: {note}." for note in notes)
+        lines.extend(f"Skipped: {reason}." for reason in self.skipped)
+        return "\n".join(lines)
