@@ -27,7 +27,9 @@ class Buffer:
         if capacity < 1:
             raise ValueError("a buffer holds at least one answer")
         shape = (count, capacity)
-        return cls(np.ones(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(count, np.int64))
+        return cls(
+            np.ones(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(count, np.int64)
+        )
 
     @property
     def count(self) -> int:
@@ -39,7 +41,9 @@ class Buffer:
         """Answers that a ring holds."""
         return int(self.delay.shape[1])
 
-    def push(self, rows: Rows, delay: Array, throughput: Array, accepted: Array, weight: Array | float = 1.0) -> None:
+    def push(
+        self, rows: Rows, delay: Array, throughput: Array, accepted: Array, weight: Array | float = 1.0
+    ) -> None:
         """Add one answer to each of the given rings; a ring may not be named twice in one call."""
         at = self.seen[rows] % self.capacity
         self.delay[rows, at] = delay
@@ -52,7 +56,10 @@ class Buffer:
         """Add a history, column by column, entries of weight 0 excepted."""
         for column in range(feedback.delay.shape[1]):
             rows = np.flatnonzero(feedback.weight[:, column] > 0)
-            values = (getattr(feedback, name)[rows, column] for name in ("delay", "throughput", "accepted", "weight"))
+            values = (
+                getattr(feedback, name)[rows, column]
+                for name in ("delay", "throughput", "accepted", "weight")
+            )
             self.push(rows, *values)
 
     def forget(self, rows: Rows, keep: int = 0) -> None:
@@ -67,10 +74,14 @@ class Buffer:
 
     def state(self) -> dict[str, Any]:
         """All that is needed to resume."""
-        return {name: getattr(self, name).copy() for name in ("delay", "throughput", "accepted", "weight", "seen")}
+        return {
+            name: getattr(self, name).copy() for name in ("delay", "throughput", "accepted", "weight", "seen")
+        }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
         """The buffer that gave this state."""
-        names = ("delay", "throughput", "accepted", "weight")
-        return cls(*(np.array(state[name], float) for name in names), np.array(state["seen"], np.int64))
+        delay, throughput, accepted, weight = (
+            np.array(state[name], float) for name in ("delay", "throughput", "accepted", "weight")
+        )
+        return cls(delay, throughput, accepted, weight, np.array(state["seen"], np.int64))

@@ -99,7 +99,10 @@ class ConvexRisk(RiskModel):
 
     def log_probability(self, delay: Array, throughput: Array, rows: Rows | None = None) -> Array:
         w, growth, c = self._parts(delay, throughput, rows)
-        return -FLOOR - sum(self._level(c, growth, j) * w**p for j, p in enumerate(POWERS))
+        phi = np.full(w.shape, FLOOR)
+        for j, p in enumerate(POWERS):
+            phi += self._level(c, growth, j) * w**p
+        return -phi
 
     def gradient(self, delay: Array, throughput: Array, rows: Rows | None = None) -> tuple[Array, Array]:
         w, growth, c = self._parts(delay, throughput, rows)
@@ -107,7 +110,8 @@ class ConvexRisk(RiskModel):
         for j, p in enumerate(POWERS):
             by_u += self._level(c, growth, j) * p * w ** (p + 1) / (1.0 + SHIFT)
             tilted = sum(
-                a * c[:, j * len(TILTS) + i, None] * g for i, (a, g) in enumerate(zip(TILTS, growth, strict=True))
+                a * c[:, j * len(TILTS) + i, None] * g
+                for i, (a, g) in enumerate(zip(TILTS, growth, strict=True))
             )
             by_v -= tilted * w**p
         return by_u / self.scale.delay, by_v / self.scale.spread

@@ -61,10 +61,9 @@ class _Bootstrap:
     def spread(self, feedback: Feedback, rows: Rows, model: RiskModel) -> tuple[Feedback, Rows]:
         block = model.count // self.replicates
         where = np.concatenate([rows + e * block for e in range(self.replicates)])
-        many = Feedback(
-            *(np.tile(part, (self.replicates, 1)) for part in (feedback.delay, feedback.throughput, feedback.accepted)),
-            np.tile(feedback.weight, (self.replicates, 1)) * bootstrap_weights(feedback, self.replicates),
-        )
+        tiled = (np.tile(part, (self.replicates, 1)) for part in _parts(feedback))
+        delay, throughput, accepted, weight = tiled
+        many = Feedback(delay, throughput, accepted, weight * bootstrap_weights(feedback, self.replicates))
         return many, where
 
 
@@ -135,12 +134,18 @@ class _UpperConfidence:
         return np.where(capped, 0.0, slopes[0]), np.where(capped, 0.0, slopes[1])
 
 
+def _parts(feedback: Feedback) -> tuple[Array, Array, Array, Array]:
+    return feedback.delay, feedback.throughput, feedback.accepted, feedback.weight
+
+
 def bootstrap_weights(feedback: Feedback, replicates: int) -> Array:
-    """Exponential weights (mean 1), shape (replicates · count, K), a fixed function of each answer's own digits.
+    """Exponential weights (mean 1), shape (replicates · count, K), a fixed function of each answer's digits.
 
     An answer keeps its weight in a replicate for as long as it stays in the buffer.
     """
-    digits = np.frombuffer(np.ascontiguousarray(feedback.delay).tobytes(), np.uint64).reshape(feedback.delay.shape)
+    digits = np.frombuffer(np.ascontiguousarray(feedback.delay).tobytes(), np.uint64).reshape(
+        feedback.delay.shape
+    )
     weights = []
     for replicate in range(replicates):
         hashed = digits ^ np.uint64((replicate + 1) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF)

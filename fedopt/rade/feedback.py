@@ -46,7 +46,9 @@ class Feedback:
 
     def beside(self, other: Feedback) -> Feedback:
         """The answers of both for the same domains."""
-        return Feedback(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)], 1) for f in fields(self)))
+        return Feedback(
+            *(np.concatenate([getattr(self, f.name), getattr(other, f.name)], 1) for f in fields(self))
+        )
 
     @classmethod
     def of(cls, delay: Array, throughput: Array, accepted: Array, weight: Array | None = None) -> Feedback:
@@ -72,7 +74,9 @@ class Feedback:
                 ]
             )
 
-        return cls(padded("delay", 1.0), padded("throughput", 0.0), padded("accepted", 0.0), padded("weight", 0.0))
+        return cls(
+            padded("delay", 1.0), padded("throughput", 0.0), padded("accepted", 0.0), padded("weight", 0.0)
+        )
 
 
 @dataclass(frozen=True)

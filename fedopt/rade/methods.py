@@ -1,4 +1,4 @@
-"""Ways to decompose online: without knowledge, with what was once learned, learning on, and with the truth."""
+"""Ways to decompose online: knowing nothing, knowing what was once learned, learning on, knowing all."""
 
 from __future__ import annotations
 
@@ -121,7 +121,9 @@ class Learner:
         for turn in range(int(requests.turn.max()) + 1):
             now = requests.turn == turn
             throughput = np.repeat(requests.throughput[now], self.domains)
-            self.buffer.push(rows[now].reshape(-1), delays[now].reshape(-1), throughput, accepted[now].reshape(-1))
+            self.buffer.push(
+                rows[now].reshape(-1), delays[now].reshape(-1), throughput, accepted[now].reshape(-1)
+            )
         self.model = self.absorb(self.buffer.view(active), active)
 
     def absorb(self, feedback: Feedback, rows: Rows) -> RiskModel:

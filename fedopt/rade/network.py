@@ -266,9 +266,7 @@ def _compiled() -> _Compiled:
             first = tree(lambda m, g: 0.9 * m + 0.1 * g, first, gradient)
             second = tree(lambda s, g: 0.999 * s + 0.001 * g * g, second, gradient)
             down, scale = 1 - 0.9 ** (step + 1.0), 1 - 0.999 ** (step + 1.0)
-            q = tree(
-                lambda w, m, s: w - rate * (m / down) / (jnp.sqrt(s / scale) + 1e-8), q, first, second
-            )
+            q = tree(lambda w, m, s: w - rate * (m / down) / (jnp.sqrt(s / scale) + 1e-8), q, first, second)
             return (q, first, second), None
 
         zeros = jax.tree_util.tree_map(jnp.zeros_like, p)

@@ -31,7 +31,9 @@ class DomainParameters(NamedTuple):
     service: Array
 
 
-PAPER_DOMAINS = DomainParameters(("URLLC", "mMTC", "eMBB"), np.array([1.0, 0.75, 3.0]), np.array([1.47, 7.35, 4.9]))
+PAPER_DOMAINS = DomainParameters(
+    ("URLLC", "mMTC", "eMBB"), np.array([1.0, 0.75, 3.0]), np.array([1.47, 7.35, 4.9])
+)
 """Gbps and ms."""
 ALPHA = 11.5
 
@@ -70,16 +72,22 @@ class TrueAcceptance:
     def log_probability(self, delay: Array, throughput: Array, rows: Rows | None = None) -> Array:
         u, _, exponent = self._parts(delay, throughput, rows)
         with np.errstate(divide="ignore"):
-            return np.asarray(np.log1p(-np.minimum(u, 1.0) ** exponent))
+            return np.asarray(np.log1p(-(np.minimum(u, 1.0) ** exponent)))
 
     def gradient(self, delay: Array, throughput: Array, rows: Rows | None = None) -> tuple[Array, Array]:
         u, (capacity, service), exponent = self._parts(delay, throughput, rows)
         with np.errstate(divide="ignore", over="ignore"):
-            common = exponent * np.minimum(u, 1.0) ** (exponent - 1) / -np.expm1(exponent * np.log(np.minimum(u, 1.0)))
+            common = (
+                exponent
+                * np.minimum(u, 1.0) ** (exponent - 1)
+                / -np.expm1(exponent * np.log(np.minimum(u, 1.0)))
+            )
             by_delay = common * service / np.asarray(delay, float) ** 2
         return np.where(u < 1, by_delay, 1e300), np.where(u < 1, -common / capacity, -1e300)
 
-    def _parts(self, delay: Array, throughput: Array, rows: Rows | None) -> tuple[Array, tuple[Array, Array], Array]:
+    def _parts(
+        self, delay: Array, throughput: Array, rows: Rows | None
+    ) -> tuple[Array, tuple[Array, Array], Array]:
         rows = np.arange(self.load.size) if rows is None else rows
         kind = rows % self.capacity.size
         capacity, service = self.capacity[kind][:, None], self.service[kind][:, None]
@@ -188,7 +196,7 @@ class Scenario:
             most = 24
             noise = rng.random((steps, most, 2 + 2 * domains))
             simplex = rng.exponential(size=(steps, most, domains))
-            counts = _poisson(chance, rates[b], most)
+            counts = _poisson(chance, np.asarray(rates[b]), most)
             for t in np.flatnonzero(counts):
                 k = counts[t]
                 cut = noise[t, :k]
@@ -213,7 +221,10 @@ class Scenario:
             np.zeros((0, domains)),
         )
         return cls(
-            tuple(Step(*(np.concatenate(column) for column in zip(*(piece or [empty]), strict=True))) for piece in pieces),
+            tuple(
+                Step(*(np.concatenate(column) for column in zip(*(piece or [empty]), strict=True)))
+                for piece in pieces
+            ),
             runs,
             domains,
         )

@@ -131,7 +131,10 @@ def project(delays: Array, problem: Problem) -> Array:
     for _ in range(70):
         middle = (low + high) / 2
         total = np.clip(delays + middle[:, None], problem.lower, problem.upper).sum(axis=1)
-        low, high = np.where(total < problem.delay, middle, low), np.where(total < problem.delay, high, middle)
+        low, high = (
+            np.where(total < problem.delay, middle, low),
+            np.where(total < problem.delay, high, middle),
+        )
     return np.clip(delays + ((low + high) / 2)[:, None], problem.lower, problem.upper)
 
 

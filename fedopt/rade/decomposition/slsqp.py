@@ -1,4 +1,4 @@
-"""The paper's decomposition: a coarse grid search, then sequential quadratic programming from its best point."""
+"""The paper's decomposition: a coarse grid search, then sequential quadratic programming."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def by_slsqp(problem: Problem, points: int = 11) -> Decomposition:
             return -float(single.value(x[None] * scale)[0])
 
         def slope(x: np.ndarray, single: Problem = single, scale: float = scale) -> np.ndarray:
-            return np.asarray(np.nan_to_num(-single.slopes(x[None] * scale)[0] * scale, posinf=1e6, neginf=-1e6))
+            return np.asarray(
+                np.nan_to_num(-single.slopes(x[None] * scale)[0] * scale, posinf=1e6, neginf=-1e6)
+            )
 
         high = np.minimum(problem.upper, problem.delay[i])
         found = minimize(

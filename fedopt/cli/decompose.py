@@ -1,0 +1,87 @@
+"""Learn risk models from accept/reject feedback and decompose an SLA over the domains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedopt.cli._options import Json, Out, Quiet, Seed
+from fedopt.cli._output import emit, say
+
+HistoryFile = Annotated[
+    Path | None,
+    typer.Argument(
+        help="CSV with the columns domain, delay, throughput, accepted (0 or 1), and optionally stage "
+        "(then one domain per stage is chosen).",
+        metavar="HISTORY",
+    ),
+]
+
+
+def command(
+    history: HistoryFile = None,
+    sla: Annotated[
+        str, typer.Option("--sla", help="What is to be split, in the history's units.", metavar="TEXT")
+    ] = "",
+    model: Annotated[str, typer.Option("--model", help="convex, logistic or network.")] = "convex",
+    method: Annotated[str, typer.Option("--method", help="auto, price, grid or slsqp.")] = "auto",
+    least: Annotated[
+        str, typer.Option("--min-delay", help="Least partial delays: edge=5,core=10.", metavar="TEXT")
+    ] = "",
+    most: Annotated[str, typer.Option("--max-delay", help="Largest partial delays.", metavar="TEXT")] = "",
+    flip: Annotated[
+        float, typer.Option("--flip", help="Share of answers that may be wrong.", min=0.0, max=0.49)
+    ] = 0.0,
+    thin: Annotated[
+        bool,
+        typer.Option("--thin", help="Accept a thin history; a logistic model with a prior is used then."),
+    ] = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Keep the learned state in this file.", metavar="FILE")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume", help="Start from a kept state; HISTORY then holds new answers.", metavar="FILE"
+        ),
+    ] = None,
+    seed: Seed = 0,
+    out: Out = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learn risk models from accept/reject feedback and decompose an SLA over the domains.
+
+    Example: fedopt decompose history.csv --sla delay=100,throughput=0.5
+    """
+    from fedopt.rade.decide import Question, decide
+
+    question = Question(sla, model, method, least, most, flip, thin, seed)
+    document: dict[str, Any] = decide(question, history, resume, save)
+    if not quiet:
+        for warning in document["warnings"]:
+            say(f"warning: {warning}")
+    emit(document, summary(document), json=json, out=out, quiet=quiet)
+
+
+def summary(document: dict[str, Any]) -> str:
+    """The split in words."""
+    width = max(len(domain["domain"]) for domain in document["domains"])
+    lines = [
+        f"delay {document['sla']['delay']:g}, throughput {document['sla']['throughput']:g}: "
+        f"accepted by every domain with probability {document['probability']:.4f} ({document['model']} model)"
+    ]
+    for domain in document["domains"]:
+        lines.append(
+            f"  {domain['domain']:<{width}}  delay {domain['delay']:10.4g}   throughput "
+            f"{domain['throughput']:8.4g}   P(accept) {domain['probability']:.4f}"
+        )
+    lines.append(
+        f"no split has a log-probability more than {document['gap']:.2g} higher under this model; "
+        f"held-out Brier score {document['calibration']['brier']:.4f}"
+        if document["calibration"]
+        else f"no split has a log-probability more than {document['gap']:.2g} higher under this model"
+    )
+    return "\n".join(lines)
