@@ -30,7 +30,9 @@ def test_public_names_are_what_they_say():
         fedopt.slove  # noqa: B018
 
 
-@pytest.mark.parametrize("first", ["import fedopt.solve", "import fedopt", "from fedopt.solve import METHODS"])
+@pytest.mark.parametrize(
+    "first", ["import fedopt.solve", "import fedopt", "from fedopt.solve import METHODS"]
+)
 def test_solve_is_a_function_whatever_was_imported_first(first):
     code = f"{first}\nimport fedopt\nassert callable(fedopt.solve)\nassert callable(fedopt.check)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -26,6 +26,9 @@ INFEASIBLE = 3
 LIMIT = 4
 BROKEN = 5
 
+SIGNALLED = 130
+"""What typer returns for an interrupt that reached it."""
+
 HELP = (
     "Plans federated AI services under tail-latency contracts: guarantees that are theorems, costs that "
     "carry certificates.\n\nExample: fedopt solve instances/quickstart.yaml"
@@ -51,6 +54,9 @@ def run(arguments: Sequence[str]) -> int:
         return DONE
     except Exception as error:
         return _report(error)
+    if outcome == SIGNALLED:
+        _complain("Interrupted before there was a result.")
+        return LIMIT
     return outcome if isinstance(outcome, int) else DONE
 
 

@@ -15,7 +15,6 @@ from fedopt.plan.policy import path_violations, policy_violations
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance
-    from fedopt.plan.promises import Evaluate
 
 TOLERANCE = 1e-6
 """Relative tolerance of sums and rates, absolute tolerance of log-bounds."""
@@ -76,20 +75,18 @@ def check(
     plan: Plan,
     instance: Instance | None = None,
     *,
-    evaluate: Evaluate | None = None,
     tolerance: float = TOLERANCE,
 ) -> CheckReport:
-    """Verify a plan: paths, policy, rates, capacity, isolation, guarantee, shares, counts, costs, bound and
-    gap.
+    """Verify a plan: paths, policy, rates, capacity, isolation, guarantee, shares, counts, costs, bound, gap.
 
-    Without `instance` only what the plan states about itself is checked. `evaluate` replaces the calculus
-    (for tests). A plan with status "infeasible" or "limit" must promise nothing; no more can be said about
-    it.
+    Without `instance` only what the plan states about itself is checked. A plan with status "infeasible" or
+    "limit" must promise nothing; no more can be said about it. `tolerance` is relative for sums and rates,
+    absolute for log-bounds.
     """
     if instance is None:
         findings = tuple(_own_arithmetic(plan, tolerance))
     else:
-        findings = (*_own_arithmetic(plan, tolerance), *_against(plan, instance, evaluate, tolerance))
+        findings = (*_own_arithmetic(plan, tolerance), *_against(plan, instance, tolerance))
     return CheckReport(findings, len(plan.tenants), instance is not None)
 
 
@@ -128,9 +125,7 @@ def _rounds_in_order(plan: Plan) -> Iterator[Finding]:
             return
 
 
-def _against(
-    plan: Plan, instance: Instance, evaluate: Evaluate | None, tolerance: float
-) -> Iterator[Finding]:
+def _against(plan: Plan, instance: Instance, tolerance: float) -> Iterator[Finding]:
     if plan.instance.sha256 != instance.sha256:
         yield Finding(
             "instance",
@@ -147,7 +142,7 @@ def _against(
     counted = list(_counts(plan, instance))
     yield from counted
     sound = True
-    entries = _Entries(plan, instance, evaluate, tolerance)
+    entries = _Entries(plan, instance, tolerance)
     for entry in plan.tenants:
         found = list(entries.check(entry))
         sound = sound and not any(finding.constraint in ("path", "rates") for finding in found)
@@ -175,14 +170,10 @@ def _counts(plan: Plan, instance: Instance) -> Iterator[Finding]:
 class _Entries:
     """Checks tenant entries one by one; arrival and impairment models are built once for all of them."""
 
-    def __init__(self, plan: Plan, instance: Instance, evaluate: Evaluate | None, tolerance: float) -> None:
+    def __init__(self, plan: Plan, instance: Instance, tolerance: float) -> None:
         from fedopt.plan.paths import Paths
 
-        if evaluate is None:
-            from fedopt.calculus import evaluate as calculus_evaluate
-
-            evaluate = calculus_evaluate
-        self.plan, self.instance, self.evaluate, self.tolerance = plan, instance, evaluate, tolerance
+        self.plan, self.instance, self.tolerance = plan, instance, tolerance
         self.paths = Paths(instance)
         self.tenants = {tenant.id: tenant for tenant in instance.tenants}
 
@@ -222,7 +213,7 @@ class _Entries:
                 yield "max-rate", domain.id, f"rate {rate:.9g} in {domain.id} is above {offer.max_rate:.9g}"
         path, rates = self.paths.entry(entry), self.paths.rates(entry)
         guarantee, tolerance = self.plan.guarantee, self.tolerance
-        yield from promise_violations(path, rates, entry, guarantee, self.evaluate, tolerance)
+        yield from promise_violations(path, rates, entry, guarantee, tolerance)
         if guarantee == "split":
             yield from share_violations(path, rates, entry, self.instance.slot, tolerance)
         if entry.risk_shares and (

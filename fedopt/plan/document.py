@@ -169,7 +169,7 @@ class Remedy(_Document):
     nearest value that helps.
     """
 
-    change: Literal["deadline", "epsilon", "capacity", "policy", "links", "arrivals"]
+    change: Literal["deadline", "epsilon", "capacity", "max-rate", "policy", "quality", "count"]
     place: str | None = None
     current: Any = None
     needed: Any = None

@@ -74,6 +74,7 @@ def test_exit_codes_tell_the_status(fake, metro, capsys, fields, code):
 def test_bad_options_are_exit_2_and_say_what_there_is(
     fake, metro, metro_plan, tmp_path, capsys, flags, message
 ):
+    fake()
     metro_plan.save(tmp_path / "old.json")
     flags = [str(tmp_path / "old.json") if flag == "OLD" else flag for flag in flags]
     assert run(["solve", str(metro), *flags]) == 2

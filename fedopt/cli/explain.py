@@ -1,0 +1,48 @@
+"""Say why an instance is infeasible, or which constraints bind and what relaxing each is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedopt.cli import DONE, LIMIT
+from fedopt.cli._options import Guarantee, InstanceFile, Json, Out, Quiet
+from fedopt.cli._output import emit, stdout_kept_clean
+from fedopt.cli._progress import RoundProgress
+
+
+def command(
+    instance: InstanceFile,
+    guarantee: Guarantee = "minplus",
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="A plan of the instance; else it is solved.", metavar="PLAN")
+    ] = None,
+    time_limit: Annotated[float, typer.Option("--time-limit", help="Seconds for the whole.", min=0.0)] = 60.0,
+    out: Out = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say why an instance is infeasible, or which constraints bind and what relaxing each is worth.
+
+    For an infeasible instance it names the tenants and the smallest changes (deadline, ε, capacity, policy),
+    each of which was solved and found to help. Otherwise capacities come with their prices, and the costliest
+    tenants with what more time or a larger ε would save.
+
+    Exit codes: 0 explained, feasible or not; 2 bad input; 4 the time was over before there was anything to
+    say.
+
+    Example: fedopt explain instances/quickstart.yaml
+    """
+    from fedopt.explain import explain
+    from fedopt.instance import load
+    from fedopt.plan import Plan, check_guarantee
+
+    check_guarantee(guarantee)
+    document = load(instance)
+    known = Plan.load(plan) if plan is not None else None
+    with stdout_kept_clean(), RoundProgress(instance.name, quiet):
+        report = explain(document, guarantee, plan=known, seconds=time_limit)
+    emit(report.to_dict(), report.text(), json=json, out=out, quiet=quiet)
+    raise typer.Exit(LIMIT if report.status == "limit" else DONE)

@@ -1,0 +1,81 @@
+"""One answer to "why?": reasons where there is no plan, worths where there is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fedopt.explain.binding import Worth, worths
+from fedopt.explain.infeasibility import infeasibility
+from fedopt.explain.oracle import Budget, Feasibility, Solver
+from fedopt.plan.document import Explanation, Plan
+
+if TYPE_CHECKING:
+    from fedopt.instance import Instance
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found: `reasons` if the instance has no plan, else `binding` constraints with their worth."""
+
+    instance: str
+    guarantee: str
+    status: str
+    cost: float | None
+    reasons: tuple[Explanation, ...]
+    binding: tuple[Worth, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return {
+            "instance": self.instance,
+            "guarantee": self.guarantee,
+            "status": self.status,
+            "cost": self.cost,
+            "reasons": [reason.model_dump(mode="json") for reason in self.reasons],
+            "binding": [worth.to_dict() for worth in self.binding],
+        }
+
+    def text(self) -> str:
+        """The report in words."""
+        lines = []
+        if self.status == "infeasible":
+            lines.append(f"{self.instance} has no plan under {self.guarantee} that serves all.")
+            for reason in self.reasons:
+                lines.append(f"• {reason.message}.")
+                lines.extend(f"    → {remedy.message}" for remedy in reason.remedies)
+                if not reason.remedies:
+                    lines.append("    No single change was found that would mend it.")
+            if not self.reasons:
+                lines.append("No reason was found in the time given.")
+        elif self.status == "limit":
+            lines.append(
+                f"{self.instance}: a limit was reached before any plan; there is nothing to explain yet."
+            )
+        else:
+            lines.append(f"{self.instance} has a plan under {self.guarantee} at a cost of {self.cost:.6g}.")
+            lines.append("What binds, and what relaxing it is worth:" if self.binding else "Nothing binds.")
+            lines.extend(f"• {worth.message}" for worth in self.binding)
+        return "\n".join(lines)
+
+
+def explain(
+    instance: Instance,
+    guarantee: str = "minplus",
+    *,
+    plan: Plan | None = None,
+    seconds: float = 60.0,
+    solver: Solver | None = None,
+) -> Report:
+    """Explain an instance: solve it (unless its plan is given), then say why there is no plan, or what binds.
+
+    `seconds` limits the whole; `solver` replaces the central method.
+    """
+    feasible = Feasibility(guarantee, Budget(seconds), solver)
+    if plan is None:
+        plan = feasible.plan(instance, gap=1e-3)
+    reasons = list(plan.explanation)
+    if plan.status == "infeasible" and not reasons:
+        reasons = infeasibility(instance, guarantee, seconds=feasible.budget.left, solver=solver)
+    binding = worths(instance, plan, feasible) if plan.has_plan else []
+    return Report(instance.name, guarantee, plan.status, plan.cost, tuple(reasons), tuple(binding))

@@ -1,0 +1,109 @@
+"""The one question an explanation asks of the solvers: has this instance a plan?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from fedopt.plan.document import Plan
+
+if TYPE_CHECKING:
+    from fedopt.instance import Instance, Tenant
+
+Solver = Callable[..., Plan]
+"""`solve(instance, guarantee=…, objective=…, gap=…, time_limit=…) -> Plan`; the central method unless
+replaced."""
+
+HALF = 0.5
+"""Gap at which the search for any plan at all stops."""
+
+
+class Budget:
+    """Seconds of wall-clock time that an explanation may take; what is left is given to its solves."""
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        self._end = monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds left, never negative."""
+        return max(self._end - monotonic(), 0.0)
+
+    @property
+    def spent(self) -> bool:
+        """Whether there is no time left."""
+        return self.left <= 0.0
+
+
+class Feasibility:
+    """Answers whether an instance has a plan under a guarantee, by solving it.
+
+    An instance whose solve hits the time budget counts as infeasible: a remedy is named only when a plan was
+    found.
+    """
+
+    def __init__(self, guarantee: str, budget: Budget, solver: Solver | None = None) -> None:
+        if solver is None:
+            from fedopt.central import solve as central_solve
+
+            solver = central_solve
+        self.guarantee = guarantee
+        self.budget = budget
+        self._solver = solver
+
+    def __call__(self, instance: Instance) -> bool:
+        return self.plan(instance, gap=HALF).has_plan
+
+    def plan(self, instance: Instance, gap: float) -> Plan:
+        """A plan of the instance within the time left, serving all."""
+        limit = None if math.isinf(self.budget.left) else max(self.budget.left, 0.05)
+        return self._solver(instance, guarantee=self.guarantee, objective="cost", gap=gap, time_limit=limit)
+
+
+def alone(instance: Instance, tenant: Tenant) -> Instance:
+    """The instance with one head of one tenant group and no other."""
+    one = tenant if tenant.count == 1 else tenant.model_copy(update={"count": 1})
+    return instance.with_(tenants=(one,))
+
+
+def least(
+    feasible: Callable[[float], bool], start: float, limit: float, precision: float = 1e-3
+) -> float | None:
+    """The value nearest to `start` on the way to `limit` from which on `feasible` holds, or None if it never
+    does.
+
+    Both are positive; `feasible` must be false at `start` and monotone on the way. The search is geometric:
+    first in growing steps, then by bisection of the ratio down to a relative `precision`; the answer is a
+    value at which `feasible` was seen to hold.
+    """
+    direction = 1.0 if limit > start else -1.0
+    low, step = start, 1.25
+    while True:
+        high = low * step**direction
+        high = min(high, limit) if direction > 0 else max(high, limit)
+        if feasible(high):
+            break
+        if high == limit:
+            return None
+        low, step = high, step**1.6
+    while abs(math.log(high / low)) > precision:
+        middle = math.sqrt(low * high)
+        if feasible(middle):
+            high = middle
+        else:
+            low = middle
+    return _shorter(feasible, low, high, direction)
+
+
+def _shorter(feasible: Callable[[float], bool], low: float, high: float, direction: float) -> float:
+    """The feasible value rounded outward to few digits, where the rounded value is feasible too."""
+    for digits in (3, 4, 5):
+        unit = 10.0 ** (math.floor(math.log10(high)) - digits + 1)
+        rounded = math.ceil(high / unit) * unit if direction > 0 else math.floor(high / unit) * unit
+        rounded = float(f"{rounded:.{digits}g}")
+        near = abs(math.log(rounded / low)) <= 3 * abs(math.log(high / low)) + 1e-12 if rounded > 0 else False
+        if near and feasible(rounded):
+            return rounded
+    return high

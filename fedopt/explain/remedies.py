@@ -1,0 +1,197 @@
+"""The smallest changes, each alone, that give a tenant a plan when all capacity is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from fedopt.explain.oracle import Feasibility, least
+from fedopt.plan.document import Remedy
+
+if TYPE_CHECKING:
+    from fedopt.instance import Instance, Tenant
+
+DEADLINE_FACTOR = 1e4
+LARGEST_EPSILON = 0.5
+CAPACITY_FACTOR = 1e4
+
+
+def deadline_remedy(instance: Instance, tenant: Tenant, feasible: Feasibility) -> Remedy | None:
+    """The shortest deadline of the tenant with which the instance has a plan."""
+    place = f"tenants.{tenant.id}.slo.deadline"
+    now = tenant.slo.deadline
+    needed = least(lambda value: feasible(instance.with_({place: value})), now, now * DEADLINE_FACTOR)
+    if needed is None:
+        return None
+    time = instance.units.time
+    return Remedy(
+        change="deadline",
+        place=place,
+        current=now,
+        needed=needed,
+        message=f"a deadline of {needed:.5g} {time} for {tenant.id} instead of {now:g} {time}",
+    )
+
+
+def epsilon_remedy(instance: Instance, tenant: Tenant, feasible: Feasibility) -> Remedy | None:
+    """The smallest violation probability of the tenant with which the instance has a plan."""
+    place = f"tenants.{tenant.id}.slo.epsilon"
+    now = tenant.slo.epsilon
+    if now >= LARGEST_EPSILON:
+        return None
+    needed = least(
+        lambda value: feasible(instance.with_({place: value})), now, LARGEST_EPSILON, precision=1e-2
+    )
+    if needed is None:
+        return None
+    return Remedy(
+        change="epsilon",
+        place=place,
+        current=now,
+        needed=needed,
+        message=f"ε = {needed:.3g} for {tenant.id} instead of {now:g}",
+    )
+
+
+def capacity_remedies(instance: Instance, domains: list[str], feasible: Feasibility) -> Iterator[Remedy]:
+    """For each of `domains` the smallest capacity that helps; if none helps alone, one factor for all."""
+    found = False
+    for name in domains:
+        domain = instance.domain(name)
+        place = f"domains.{name}.capacity"
+
+        def with_capacity(value: float, place: str = place) -> bool:
+            return feasible(instance.with_({place: value}))
+
+        if feasible.budget.spent or not with_capacity(domain.capacity * CAPACITY_FACTOR):
+            continue
+        needed = least(with_capacity, domain.capacity, domain.capacity * CAPACITY_FACTOR)
+        if needed is not None:
+            found = True
+            yield Remedy(
+                change="capacity",
+                place=place,
+                current=domain.capacity,
+                needed=needed,
+                message=f"a capacity of {needed:.5g} in {name} instead of {domain.capacity:g}",
+            )
+    if found or feasible.budget.spent:
+        return
+
+    def scaled(factor: float) -> bool:
+        return feasible(
+            instance.with_({f"domains.{d.id}.capacity": d.capacity * factor for d in instance.domains})
+        )
+
+    factor = least(scaled, 1.0, CAPACITY_FACTOR)
+    if factor is not None:
+        message = f"{factor:.5g} times the capacity in every domain"
+        yield Remedy(
+            change="capacity", place="domains.*.capacity", current=1.0, needed=factor, message=message
+        )
+
+
+def max_rate_remedies(instance: Instance, feasible: Feasibility) -> Iterator[Remedy]:
+    """For each offer with a largest rate per tenant the smallest such rate that helps."""
+    for domain in instance.domains:
+        for offer in domain.offers:
+            now = offer.max_rate
+            if now is None or feasible.budget.spent:
+                continue
+            place = f"domains.{domain.id}.offers.{offer.id}.max_rate"
+
+            def with_rate(value: float | None, place: str = place) -> bool:
+                return feasible(instance.with_({place: value}))
+
+            if not with_rate(None):
+                continue
+            needed = least(with_rate, now, now * CAPACITY_FACTOR)
+            if needed is not None:
+                message = f"a largest rate of {needed:.5g} for {domain.id}/{offer.id} instead of {now:g}"
+                yield Remedy(change="max-rate", place=place, current=now, needed=needed, message=message)
+
+
+def policy_remedies(instance: Instance, tenant: Tenant, feasible: Feasibility) -> Iterator[Remedy]:
+    """The smallest single relaxations of the tenant's policy and quality demands that help."""
+    for change, message, options in _relaxations(instance, tenant):
+        for place, now, value, words in options:
+            if feasible.budget.spent:
+                return
+            if _helps(instance.with_({place: value}), tenant.id, feasible):
+                yield Remedy(
+                    change=change,  # type: ignore[arg-type]
+                    place=place,
+                    current=now,
+                    needed=value,
+                    message=message.format(words, tenant.id),
+                )
+                break
+
+
+Option = tuple[str, Any, Any, str]
+"""(dotted place, value now, new value, the change in words)."""
+
+
+def _relaxations(instance: Instance, tenant: Tenant) -> Iterator[tuple[str, str, list[Option]]]:
+    """Kinds of relaxation, their options from the smallest change on; the first that helps is the answer."""
+    policy, slo = tenant.policy, tenant.slo
+    root = f"tenants.{tenant.id}"
+    offers = [offer for domain in instance.domains for offer in domain.offers]
+
+    def listing(
+        name: str, allowed: tuple[str, ...] | None, values: Callable[[], set[str | None]]
+    ) -> list[Option]:
+        if allowed is None:
+            return []
+        others = sorted(value for value in values() if value is not None and value not in allowed)
+        place = f"{root}.policy.{name}"
+        single = [(place, list(allowed), (*allowed, other), other) for other in others]
+        return [*single, (place, list(allowed), None, "all")] if len(others) > 1 else single
+
+    yield (
+        "policy",
+        "operator {} allowed to serve {}",
+        listing("operators", policy.operators, lambda: {domain.operator for domain in instance.domains}),
+    )
+    yield (
+        "policy",
+        "region {} allowed for {}",
+        listing("regions", policy.regions, lambda: {domain.region for domain in instance.domains}),
+    )
+    if policy.min_trust is not None:
+        floor = policy.min_trust
+        lower = sorted({domain.trust for domain in instance.domains if domain.trust < floor}, reverse=True)
+        place = f"{root}.policy.min_trust"
+        yield "policy", "a least trust of {} for {}", [(place, floor, value, f"{value:g}") for value in lower]
+    if policy.forbid:
+        place = f"{root}.policy.forbid"
+        options: list[Option] = [
+            (place, list(policy.forbid), tuple(other for other in policy.forbid if other != name), name)
+            for name in policy.forbid
+        ]
+        if len(options) > 1:
+            options.append((place, list(policy.forbid), (), "all"))
+        yield "policy", "{} no longer forbidden to {}", options
+    if slo.min_accuracy is not None:
+        worse = {o.accuracy for o in offers if o.accuracy is not None and o.accuracy < slo.min_accuracy}
+        place = f"{root}.slo.min_accuracy"
+        descending = sorted(worse, reverse=True)
+        now = slo.min_accuracy
+        yield (
+            "quality",
+            "an accuracy of {} for {}",
+            [(place, now, value, f"{value:g}") for value in descending],
+        )
+    if slo.max_staleness is not None:
+        older = {o.staleness for o in offers if o.staleness is not None and o.staleness > slo.max_staleness}
+        place = f"{root}.slo.max_staleness"
+        limit = slo.max_staleness
+        yield (
+            "quality",
+            "a staleness of {} s for {}",
+            [(place, limit, age, f"{age:g}") for age in sorted(older)],
+        )
+
+
+def _helps(changed: Instance, tenant_id: str, feasible: Feasibility) -> bool:
+    return changed.graph(tenant_id).number_of_nodes() > 0 and feasible(changed)
