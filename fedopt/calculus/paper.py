@@ -25,11 +25,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 
 from fedopt.calculus.path import Path
+from fedopt.calculus.theta_search import least_over_theta, theta_grid
 
-__all__ = ["LocalSizing", "PathSizing", "local", "path_bound", "path_proven", "size_local", "size_path"]
+__all__ = [
+    "LocalSizing",
+    "PathSizing",
+    "least_local",
+    "least_path",
+    "local",
+    "path_bound",
+    "path_proven",
+    "size_local",
+    "size_path",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -98,6 +108,25 @@ def path_bound(path: Path, rates: npt.ArrayLike, thetas: npt.ArrayLike) -> Float
     return np.where(possible, value, np.inf)
 
 
+def least_path(path: Path, rates: npt.ArrayLike, thetas: npt.ArrayLike | None = None) -> tuple[float, float]:
+    """(least log-bound (15)–(17), its θ) of given rates ``(L,)``: best θ of a grid, then refined."""
+    grid = theta_grid(path) if thetas is None else thetas
+    return least_over_theta(lambda theta: path_bound(path, np.asarray(rates, dtype=float), theta), grid)
+
+
+def least_local(
+    path: Path, rates: npt.ArrayLike, thetas: npt.ArrayLike | None = None
+) -> tuple[Floats, Floats]:
+    """Least log-bound (10) of every domain at given rates and its θ, shapes ``(L,)``."""
+    grid, rate = theta_grid(path) if thetas is None else thetas, np.asarray(rates, dtype=float)
+
+    def of_domain(domain: int) -> Callable[[npt.ArrayLike], Floats]:
+        return lambda theta: local(path, rate, theta)[:, domain]
+
+    found = [least_over_theta(of_domain(domain), grid) for domain in range(len(path))]
+    return np.array([value for value, _ in found]), np.array([theta for _, theta in found])
+
+
 def path_proven(path: Path, thetas: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Where (17) follows from the monotone form: ρ(τ − T_Σ) ≥ κ_ΣT_Σ − Σκ_dT_d; shape ``(M,)``."""
     _, _, rho, _, kappa = _envelopes(path, thetas)
@@ -130,7 +159,7 @@ def margin(constant: npt.ArrayLike, window: npt.ArrayLike) -> Floats:
     return np.where(good, x, np.inf)
 
 
-def size_path(path: Path, theta_grid: npt.ArrayLike, *, refine: bool = True) -> PathSizing:
+def size_path(path: Path, thetas: npt.ArrayLike | None = None, *, refine: bool = True) -> PathSizing:
     """Least rate R that, reserved in every domain, meets the path bound; best θ of the grid, then refined.
 
     Only the smallest reservation counts in (15)–(17), so a common rate is the cheapest answer at any prices.
@@ -143,11 +172,11 @@ def size_path(path: Path, theta_grid: npt.ArrayLike, *, refine: bool = True) -> 
             rate = rho + kappa.sum(axis=-1) + margin(constant, path.deadline - path.latencies.sum()) / theta
         return np.where(np.isfinite(rate), rate, np.inf)
 
-    rate, theta = _least(rates, theta_grid, refine)
+    rate, theta = least_over_theta(rates, theta_grid(path) if thetas is None else thetas, refine)
     return PathSizing(rate, theta, bool(math.isfinite(rate) and path_proven(path, theta)[0]))
 
 
-def size_local(path: Path, theta_grid: npt.ArrayLike, *, refine: bool = True) -> LocalSizing:
+def size_local(path: Path, thetas: npt.ArrayLike | None = None, *, refine: bool = True) -> LocalSizing:
     """Least rate of every domain under (10) with the whole deadline in each, as problem (20) has it."""
 
     def rates(thetas: npt.ArrayLike) -> Floats:
@@ -160,27 +189,8 @@ def size_local(path: Path, theta_grid: npt.ArrayLike, *, refine: bool = True) ->
     def of_domain(domain: int) -> Callable[[npt.ArrayLike], Floats]:
         return lambda thetas: rates(thetas)[:, domain]
 
-    found = [_least(of_domain(domain), theta_grid, refine) for domain in range(len(path))]
+    found = [
+        least_over_theta(of_domain(domain), theta_grid(path) if thetas is None else thetas, refine)
+        for domain in range(len(path))
+    ]
     return LocalSizing(np.array([rate for rate, _ in found]), np.array([theta for _, theta in found]))
-
-
-def _least(
-    rates: Callable[[npt.ArrayLike], Floats], theta_grid: npt.ArrayLike, refine: bool
-) -> tuple[float, float]:
-    """(least value, θ) of a function of θ over a grid, then between the grid points around the best one."""
-    grid = np.sort(np.atleast_1d(np.asarray(theta_grid, dtype=float)))
-    values = rates(grid)
-    at = int(np.argmin(values))
-    best = (float(values[at]), float(grid[at]))
-    if not math.isfinite(best[0]):
-        return math.inf, math.nan
-    if refine and grid.size > 1:
-        ends = (math.log(grid[max(at - 1, 0)]), math.log(grid[min(at + 1, grid.size - 1)]))
-        search = minimize_scalar(
-            lambda log_theta: float(rates(math.exp(log_theta))[0]),
-            bounds=ends,
-            method="bounded",
-            options={"xatol": 1e-9},
-        )
-        best = min(best, (float(search.fun), math.exp(search.x)))
-    return best

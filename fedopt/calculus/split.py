@@ -41,10 +41,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 
 from fedopt.calculus.path import Path
 from fedopt.calculus.split_sizing import size_thetas
+from fedopt.calculus.theta_search import least_over_theta, theta_grid
 
 __all__ = [
     "LARGEST_LOG_BUDGET",
@@ -52,6 +52,7 @@ __all__ = [
     "SplitSizing",
     "SplitTerms",
     "excess",
+    "least_log_bound",
     "log_bound",
     "shares",
     "size",
@@ -293,6 +294,14 @@ def log_bound(
     return bound, theta * (-(w**2) * numerators + slope * after) / total
 
 
+def least_log_bound(
+    path: Path, rates: npt.ArrayLike, thetas: npt.ArrayLike | None = None
+) -> tuple[float, float]:
+    """(least log Σε_i provable for rates ``(L,)``, its θ): best θ of a grid, then refined."""
+    grid, rate = theta_grid(path) if thetas is None else thetas, np.asarray(rates, dtype=float)
+    return least_over_theta(lambda theta: log_bound(terms(path, theta), rate)[0], grid)
+
+
 def shares(of: SplitTerms, rates: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Best deadlines τ_i (slots) and budgets ε_i for given rates at one θ (M = 1), shapes ``(L,)``.
 
@@ -313,7 +322,7 @@ def shares(of: SplitTerms, rates: npt.ArrayLike) -> tuple[Floats, Floats]:
 def size(
     path: Path,
     prices: npt.ArrayLike,
-    theta_grid: npt.ArrayLike | SplitTerms,
+    thetas: npt.ArrayLike | SplitTerms | None = None,
     *,
     highs: npt.ArrayLike | None = None,
     refine: bool = False,
@@ -324,7 +333,7 @@ def size(
     Args:
         path: the tenant and its path.
         prices: cost per unit of reserved rate (work/slot) in each domain, ``(L,)``, not negative.
-        theta_grid: θ to try, ``(M,)``; or the path's `terms` at them, computed earlier.
+        thetas: θ to try, ``(M,)``, or the path's `terms` at them; by default `theta_grid(path)`.
         highs: largest allowed rates, work/slot, ``(L,)``; none by default.
         refine: also search between the grid points around the best one. `lower_bound` then covers the grid
         and
@@ -335,26 +344,24 @@ def size(
     constraint.
     """
     price = np.asarray(prices, dtype=float)
-    grid = theta_grid if isinstance(theta_grid, SplitTerms) else terms(path, theta_grid)
+    points = theta_grid(path) if thetas is None else thetas
+    grid = points if isinstance(points, SplitTerms) else terms(path, points)
     high = np.full(len(path), np.inf) if highs is None else np.asarray(highs, dtype=float)
     best, lowest = _size_terms(grid, price, high, known)
     if refine and best is not None and grid.theta.size > 1:
-        order = np.argsort(grid.theta)
-        at = int(np.flatnonzero(grid.theta[order] == best.theta)[0])
-        low = grid.theta[order[max(at - 1, 0)]]
-        top = grid.theta[order[min(at + 1, order.size - 1)]]
-        found = [best]
+        found = {best.theta: best}
 
-        def cost(log_theta: float) -> float:
-            other, _ = _size_terms(terms(path, math.exp(log_theta)), price, high, math.inf)
-            if other is not None:
-                found.append(other)
-            return math.inf if other is None else other.cost
+        def costs(thetas: Floats) -> Floats:
+            for theta in thetas[~np.isin(thetas, grid.theta)]:
+                other, _ = _size_terms(terms(path, theta), price, high, math.inf)
+                if other is not None:
+                    found[float(theta)] = other
+            return np.array([found[t].cost if t in found else math.inf for t in thetas])
 
-        minimize_scalar(
-            cost, bounds=(math.log(low), math.log(top)), method="bounded", options={"xatol": 1e-7}
-        )
-        best = min(found, key=lambda sizing: sizing.cost)
+        order = np.sort(grid.theta)
+        at = int(np.searchsorted(order, best.theta))
+        _, theta = least_over_theta(costs, order[max(at - 1, 0) : at + 2])
+        best = found[theta]
         lowest = min(lowest, best.lower_bound)
     if best is None:
         nothing = np.full(len(path), np.nan)
