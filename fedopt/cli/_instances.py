@@ -9,12 +9,13 @@ from fedopt.instance import Instance, dump, dumps
 
 
 def hand_over(instance: Instance, *, out: Path | None, json: bool, quiet: bool, header: str = "") -> None:
-    """Write the instance to `out` by its suffix, or print it: as YAML, or with `json` as one JSON document."""
+    """Write the instance to `out` by its suffix, or print it: as YAML, or with `json` as JSON."""
     if out is not None:
         dump(instance, out, header)
         if not quiet:
             heads = sum(tenant.count for tenant in instance.tenants)
-            say(f"wrote {out}: {len(instance.stages)} stages, {len(instance.domains)} domains, {heads} tenants")
+            size = f"{len(instance.stages)} stages, {len(instance.domains)} domains, {heads} tenants"
+            say(f"wrote {out}: {size}")
     if json:
         emit(instance, "", json=True)
     elif out is None:

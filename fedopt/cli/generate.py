@@ -33,8 +33,8 @@ def command(
 ) -> None:
     """A synthetic instance of any size, feasible, with a chosen share of full domains.
 
-    The same arguments give the same instance. Without --out it is printed as YAML; --out writes JSON where the
-    name ends in .json, else YAML.
+    The same arguments give the same instance. Without --out it is printed as YAML; --out writes JSON where
+    the name ends in .json, else YAML.
 
     Example: fedopt generate --tenants 50 --stages 4 --domains 8 --seed 1 --out synthetic.yaml
     """

@@ -24,10 +24,9 @@ class Problem:
     line: int | None = None
 
     def __str__(self) -> str:
-        where = self.place or "the document"
-        if self.line is not None:
-            where += f" (line {self.line})"
-        return f"{where}: {self.message}\n    → {self.remedy}"
+        line = "" if self.line is None else f"line {self.line}"
+        where = f"{self.place} ({line})" if self.place and line else self.place or line
+        return (f"{where}: " if where else "") + f"{self.message}\n    → {self.remedy}"
 
 
 class InstanceError(Exception):

@@ -72,8 +72,8 @@ def generate(
     rng = np.random.default_rng(np.random.SeedSequence([seed, tenants, stages, domains, offers, groups]))
     names = stage_names(stages)
     side = SIDE_KM * 3.0 / max(stages, 3)
-    corners = rng.uniform(0, side, (stages, domains, 2)).tolist()
-    sites = [_Site(layer, i, *corners[layer][i], side) for layer in range(stages) for i in range(domains)]
+    spots = rng.uniform(0, side, (stages * domains, 2)).tolist()
+    sites = [_Site(k // domains, k % domains, x, y, side) for k, (x, y) in enumerate(spots)]
     drawn = [
         _domain(rng, names[site.layer], site, site.layer == stages - 1, offers, stages) for site in sites
     ]
