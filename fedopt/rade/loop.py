@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedopt.rade.feedback import Array, Feedback, Scale
+from fedopt.rade.feedback import Array, Feedback
 from fedopt.rade.methods import Method
 from fedopt.rade.simulator import Network, Scenario
 
@@ -75,14 +75,18 @@ def ask(network: Network, t: int, runs: np.ndarray, delays: Array, throughput: A
 
 
 def gather_history(network: Network, scenario: Scenario, length: int) -> Feedback:
-    """Answers to randomly split requests, the first `length` of each run, one row per run and domain."""
+    """Answers to randomly split requests, the latest `length` of each run, one row per run and domain.
+
+    They come oldest first; a run with fewer has entries of weight 0.
+    """
     domains = network.domains
     rows = scenario.runs * domains
     history = Feedback(
         np.ones((rows, length)), np.zeros((rows, length)), np.zeros((rows, length)), np.zeros((rows, length))
     )
     filled = np.zeros(scenario.runs, dtype=np.intp)
-    for t, step in enumerate(scenario.steps):
+    for t in reversed(range(len(scenario.steps))):
+        step = scenario.steps[t]
         delays = step.delay[:, None] * step.simplex
         answers = ask(network, t, step.run, delays, step.throughput, step.coin) if step.run.size else delays
         answers = np.where(step.corrupted, 1 - answers, answers)
@@ -95,9 +99,9 @@ def gather_history(network: Network, scenario: Scenario, length: int) -> Feedbac
             history.accepted[at, column] = answers[now].reshape(-1)
             history.weight[at, column] = 1.0
             filled[step.run[now]] += 1
-    return history
-
-
-def common_scale(history: Feedback) -> Scale:
-    """The input scale that models fitted to this history share."""
-    return Scale.of(history)
+    return Feedback(
+        history.delay[:, ::-1],
+        history.throughput[:, ::-1],
+        history.accepted[:, ::-1],
+        history.weight[:, ::-1],
+    )

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from fedopt.rade.buffer import Buffer
-from fedopt.rade.decomposition import Problem, by_price, on_grid
+from fedopt.rade.decomposition import Problem, on_grid
 from fedopt.rade.drift import PageHinkley
 from fedopt.rade.explore import Exploration, Greedy
 from fedopt.rade.feedback import Array, Feedback
@@ -71,7 +71,7 @@ class Oracle:
             raise ValueError("this network does not tell its acceptance probabilities; OPT needs them")
         rows = requests.run[:, None] * self.network.domains + np.arange(self.network.domains)
         problem = Problem(truth, rows, requests.delay, requests.throughput)
-        return by_price(problem).delay if truth.concave else on_grid(problem, points=256).delay
+        return on_grid(problem, points=96).delay
 
     def learn(self, step: int, requests: Step, delays: Array, accepted: Array) -> None:
         """Nothing to learn."""

@@ -13,7 +13,7 @@ read as λ_t = ½ (sin(2πt/T) + 1)(2r − 0.2) + 0.1, whose mean over a period 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -230,7 +230,7 @@ class Scenario:
         )
 
 
-def _poisson(chance: Array, rate: Array, most: int) -> NDArray[np.intp]:
+def _poisson(chance: Array, rate: Any, most: int) -> NDArray[np.intp]:
     """Poisson numbers by inversion, so that runs with a higher rate get the same requests and more."""
     counts = np.zeros(chance.size, dtype=np.intp)
     term = np.exp(-rate)

@@ -1,0 +1,1 @@
+"""The papers' figures and tables, computed again: one module per paper with a function `figures`."""
