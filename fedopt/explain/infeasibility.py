@@ -152,7 +152,8 @@ def _fewer_heads(instance: Instance, tenant: Tenant, feasible: Feasibility) -> R
     while high - low > 1 and not feasible.budget.spent:
         middle = (low + high) // 2
         low, high = (middle, high) if with_count(middle) else (low, middle)
-    words = f"without {tenant.id}" if low == 0 else f"{low} heads of {tenant.id} instead of {tenant.count}"
+    heads = f"{low} head" if low == 1 else f"{low} heads"
+    words = f"without {tenant.id}" if low == 0 else f"{heads} of {tenant.id} instead of {tenant.count}"
     return Remedy(
         change="count",
         place=f"tenants.{tenant.id}.count",

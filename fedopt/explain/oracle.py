@@ -94,16 +94,16 @@ def least(
             high = middle
         else:
             low = middle
-    return _shorter(feasible, low, high, direction)
+    return _shorter(feasible, low, high)
 
 
-def _shorter(feasible: Callable[[float], bool], low: float, high: float, direction: float) -> float:
-    """The feasible value rounded outward to few digits, where the rounded value is feasible too."""
-    for digits in (3, 4, 5):
+def _shorter(feasible: Callable[[float], bool], low: float, high: float) -> float:
+    """A feasible value of few digits between `low` (infeasible) and a little beyond `high`, if there is one."""
+    beyond = high * (high / low) ** 2
+    for digits in (1, 2, 3, 4):
         unit = 10.0 ** (math.floor(math.log10(high)) - digits + 1)
-        rounded = math.ceil(high / unit) * unit if direction > 0 else math.floor(high / unit) * unit
-        rounded = float(f"{rounded:.{digits}g}")
-        near = abs(math.log(rounded / low)) <= 3 * abs(math.log(high / low)) + 1e-12 if rounded > 0 else False
-        if near and feasible(rounded):
-            return rounded
+        for whole in (math.floor(high / unit), math.ceil(high / unit)):
+            value = float(f"{whole * unit:.{digits + 1}g}")
+            if min(low, beyond) < value < max(low, beyond) and feasible(value):
+                return value
     return high

@@ -1,0 +1,28 @@
+import json
+
+from fedopt.cli import run
+
+
+def test_table(fake, metro, capsys):
+    fake()
+    assert run(["compare", str(metro), "--guarantees", "minplus,split"]) == 0
+    text = capsys.readouterr().out
+    assert text.split()[:3] == ["method", "guarantee", "status"]
+    assert text.count("optimal") == 2
+
+
+def test_json_and_markdown(fake, metro, capsys):
+    fake()
+    assert run(["compare", str(metro), "--guarantees", "minplus", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["cost"] == 8.0
+    assert run(["compare", str(metro), "--guarantees", "minplus", "--markdown"]) == 0
+    assert capsys.readouterr().out.startswith("| method |")
+
+
+def test_exit_codes(fake, metro, capsys):
+    fake(status="infeasible")
+    assert run(["compare", str(metro), "-q"]) == 3
+    fake(status="limit")
+    assert run(["compare", str(metro), "-q"]) == 4
+    assert run(["compare", str(metro), "--methods", "magic"]) == 2
+    assert "there is no method 'magic'" in capsys.readouterr().err
