@@ -15,6 +15,9 @@ from rich.console import Console, RenderableType
 
 from fedopt.instance.writing import write_atomically
 
+PLAIN_WIDTH = 120
+"""Columns of a table where stdout is no terminal and says nothing about its width."""
+
 
 def emit(
     document: Any,
@@ -38,7 +41,10 @@ def emit(
             sys.stdout.write(content)
             sys.stdout.flush()
     if not json and not quiet:
-        console = Console(highlight=False, soft_wrap=isinstance(text, str))
+        plain = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+        console = Console(
+            highlight=False, soft_wrap=isinstance(text, str), width=PLAIN_WIDTH if plain else None
+        )
         console.print(text, markup=False) if isinstance(text, str) else console.print(text)
 
 

@@ -55,14 +55,16 @@ def command(
             time_limit=time_limit,
             progress=progress,
         )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for position, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if position < 3 else "right")
-    for row in comparison.rows:
-        table.add_row(*cells(row))
+    texts = [cells(row) for row in comparison.rows]
+    shown = [i for i in range(len(HEADINGS)) if i < 3 or any(text[i] != "–" for text in texts)]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for i in shown:
+        table.add_column(HEADINGS[i], justify="left" if i < 3 else "right")
+    for text in texts:
+        table.add_row(*[text[i] for i in shown])
     notes = [f"{row.method}, {row.guarantee}: {row.problem}" for row in comparison.rows if row.problem]
-    text = comparison.to_markdown() if markdown else Group(table, *notes)
-    emit(comparison, text, json=json, out=out, quiet=quiet)
+    summary = comparison.to_markdown() if markdown else Group(table, *notes)
+    emit(comparison, summary, json=json, out=out, quiet=quiet)
     states = {row.status for row in comparison.rows}
     if states & {"optimal", "feasible"}:
         raise typer.Exit(DONE)

@@ -98,7 +98,7 @@ def least(
 
 
 def _shorter(feasible: Callable[[float], bool], low: float, high: float) -> float:
-    """A feasible value of few digits between `low` (infeasible) and a little beyond `high`, if there is one."""
+    """A feasible value of few digits between `low` (infeasible) and a little beyond `high`, or `high`."""
     beyond = high * (high / low) ** 2
     for digits in (1, 2, 3, 4):
         unit = 10.0 ** (math.floor(math.log10(high)) - digits + 1)
