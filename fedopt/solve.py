@@ -68,10 +68,11 @@ def solve(
         plan = formulations.solve(instance, method.removeprefix("model:"), **common)
     else:
         plan = _solver(method)(instance, warm_start=warm_start, progress=progress, **common)
-    if explain and plan.status == "infeasible" and not plan.explanation:
+    if explain and plan.status == "infeasible" and not any(reason.remedies for reason in plan.explanation):
         from fedopt.explain import infeasibility
 
-        plan = plan.model_copy(update={"explanation": infeasibility(instance, guarantee)})
+        reasons = infeasibility(instance, guarantee)
+        plan = plan.model_copy(update={"explanation": reasons or plan.explanation})
     return plan
 
 

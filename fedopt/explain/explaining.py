@@ -75,7 +75,8 @@ def explain(
     if plan is None:
         plan = feasible.plan(instance, gap=1e-3)
     reasons = list(plan.explanation)
-    if plan.status == "infeasible" and not reasons:
-        reasons = infeasibility(instance, guarantee, seconds=feasible.budget.left, solver=solver)
+    if plan.status == "infeasible" and not any(reason.remedies for reason in reasons):
+        found = infeasibility(instance, guarantee, seconds=feasible.budget.left, solver=solver)
+        reasons = found or reasons
     binding = worths(instance, plan, feasible) if plan.has_plan else []
     return Report(instance.name, guarantee, plan.status, plan.cost, tuple(reasons), tuple(binding))

@@ -11,6 +11,7 @@ from fedopt.explain.remedies import (
     capacity_remedies,
     deadline_remedy,
     epsilon_remedy,
+    joint_capacity_remedy,
     max_rate_remedies,
     policy_remedies,
 )
@@ -110,9 +111,17 @@ def _together(instance: Instance, feasible: Feasibility) -> Explanation:
     stages = {
         stage: [domain for domain in instance.domains if domain.stage == stage] for stage in instance.stages
     }
-    smallest_first = sorted(instance.domains, key=lambda domain: domain.capacity)
-    remedies = list(capacity_remedies(instance, [domain.id for domain in smallest_first], feasible))
-    names = [remedy.place.split(".")[1] for remedy in remedies if remedy.place and "*" not in remedy.place]
+    lacking = feasible.shortfall(instance, feasible.guarantee) if feasible.shortfall else {}
+    smallest_first = [domain.id for domain in sorted(instance.domains, key=lambda domain: domain.capacity)]
+    if len(lacking) > 1:
+        joint = joint_capacity_remedy(instance, lacking, feasible)
+        remedies = [joint] if joint is not None else []
+        names = list(lacking)
+    else:
+        remedies = list(capacity_remedies(instance, list(lacking) or smallest_first, feasible))
+        names = [
+            remedy.place.split(".")[1] for remedy in remedies if remedy.place and "*" not in remedy.place
+        ]
     domain = names[0] if len(names) == 1 else None
     culprits = []
     for tenant in sorted(instance.tenants, key=lambda t: -t.count)[:TENANTS_TRIED]:

@@ -20,6 +20,10 @@ HALF = 0.5
 """Gap at which the search for any plan at all stops."""
 
 
+Shortfall = Callable[["Instance", str], dict[str, float]]
+"""(instance, guarantee) → extra capacity by domain id with which the tenants, split over paths, would fit."""
+
+
 class Budget:
     """Seconds of wall-clock time that an explanation may take; what is left is given to its solves."""
 
@@ -42,13 +46,15 @@ class Feasibility:
 
     An instance whose solve hits the time budget counts as infeasible: a remedy is named only when a plan was
     found.
+    `shortfall` is the central method's, or None with another solver: then every domain is tried in turn.
     """
 
     def __init__(self, guarantee: str, budget: Budget, solver: Solver | None = None) -> None:
+        self.shortfall: Shortfall | None = None
         if solver is None:
-            from fedopt.central import solve as central_solve
+            from fedopt import central
 
-            solver = central_solve
+            solver, self.shortfall = central.solve, central.shortfall
         self.guarantee = guarantee
         self.budget = budget
         self._solver = solver

@@ -91,6 +91,36 @@ def capacity_remedies(instance: Instance, domains: list[str], feasible: Feasibil
         )
 
 
+def joint_capacity_remedy(
+    instance: Instance, extra: dict[str, float], feasible: Feasibility
+) -> Remedy | None:
+    """Capacities of several domains together: `extra` is what they lack at least when tenants may be split;
+    it is raised by one common factor until whole tenants fit."""
+
+    def enlarged(factor: float) -> dict[str, float]:
+        return {
+            f"domains.{name}.capacity": instance.domain(name).capacity + factor * missing
+            for name, missing in extra.items()
+        }
+
+    factor = 1.0
+    if not feasible(instance.with_(enlarged(1.0 + 1e-6))):
+        found = least(
+            lambda value: feasible(instance.with_(enlarged(value))), 1.0, CAPACITY_FACTOR, precision=1e-2
+        )
+        if found is None:
+            return None
+        factor = found
+    needed = {place: float(f"{value * (1 + 1e-4):.5g}") for place, value in enlarged(factor).items()}
+    if not feasible(instance.with_(needed)):
+        return None
+    words = " and ".join(
+        f"{value:.5g} in {name} instead of {instance.domain(name).capacity:g}"
+        for name, value in zip(extra, needed.values(), strict=True)
+    )
+    return Remedy(change="capacity", current=None, needed=needed, message=f"together capacities of {words}")
+
+
 def max_rate_remedies(instance: Instance, feasible: Feasibility) -> Iterator[Remedy]:
     """For each offer with a largest rate per tenant the smallest such rate that helps."""
     for domain in instance.domains:
