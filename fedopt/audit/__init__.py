@@ -1,1 +1,18 @@
-"""Audits: extreme-value statistics of telemetry, the verdict on a contract, recalibration, attribution."""
+"""Audits: extreme-value statistics of telemetry, the verdict on a promise, drift, recalibration, attribution."""
+
+from fedopt.audit.auditing import Settings, audit, audit_telemetry
+from fedopt.audit.document import Audit, AuditError, Promise, audit_schema
+from fedopt.audit.telemetry import Columns, TelemetryError, read_telemetry
+
+__all__ = [
+    "Audit",
+    "AuditError",
+    "Columns",
+    "Promise",
+    "Settings",
+    "TelemetryError",
+    "audit",
+    "audit_schema",
+    "audit_telemetry",
+    "read_telemetry",
+]

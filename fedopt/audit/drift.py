@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+from fedopt.audit.dependence import cosine_transforms, time_cells
 from fedopt.audit.tails import Sample
 
 __all__ = ["Drift", "find_drift"]
@@ -25,6 +26,9 @@ FEWEST_CELLS = 12
 MOST_CELLS = 64
 CORRELATION_LENGTHS = 20
 DRAWS = 4000
+SEGMENTS = 8
+SEGMENT_CELLS = 256
+SEGMENT_COSINES = 8
 
 Kind = Literal["none", "transient", "systematic", "unknown"]
 
@@ -50,16 +54,15 @@ class Drift:
     level: float
 
 
-def find_drift(sample: Sample, clustering: float, level: float = 0.01, share: float = 0.1) -> Drift:
+def find_drift(sample: Sample, level: float = 0.01, share: float = 0.1) -> Drift:
     """Test a series for drift of its tail at the false-alarm rate `level`.
 
-    clustering: inflation of exceedance counts by dependence (≈ twice the correlation length in samples); share: part
-    of the samples above the common level.
+    share: part of the samples above the common level of which the excesses are taken.
     """
-    cells = int(min(sample.samples / (CORRELATION_LENGTHS * max(clustering, 1.0)), MOST_CELLS))
+    threshold = max(sample.upper(int(share * sample.samples)), sample.floor)
+    cells = int(min(sample.samples / (CORRELATION_LENGTHS * local_clustering(sample, threshold)), MOST_CELLS))
     if cells < FEWEST_CELLS:
         return Drift("unknown", 0, None, None, None, 0.0, math.nan, cells, level)
-    threshold = max(sample.upper(int(share * sample.samples)), sample.floor)
     cell = (sample.position * cells) // sample.samples
     excess = np.maximum(sample.value - threshold, 0.0)
     load = np.bincount(cell, weights=excess, minlength=cells)
@@ -88,6 +91,25 @@ def find_drift(sample: Sample, clustering: float, level: float = 0.01, share: fl
     )
 
 
+def local_clustering(sample: Sample, threshold: float) -> float:
+    """Inflation of exceedance counts by dependence (about twice the correlation length, in samples), at least 1.
+
+    The median over eight stretches of the series, each against its own mean, so that a change of level, which is what
+    is looked for, does not pass for correlation.
+    """
+    cell = time_cells(sample.position[sample.above(threshold)], sample.samples, SEGMENTS * SEGMENT_CELLS)
+    counts = np.bincount(cell, minlength=SEGMENTS * SEGMENT_CELLS).reshape(SEGMENTS, SEGMENT_CELLS)
+    totals = counts.sum(axis=1)
+    length = sample.samples / SEGMENTS
+    shares = totals / length
+    power = np.mean(cosine_transforms(counts - counts.mean(axis=1, keepdims=True), SEGMENT_COSINES) ** 2, axis=1)
+    seen = totals >= 10
+    if not seen.any():
+        return 1.0
+    inflation = power[seen] / (length * shares[seen] * np.maximum(1 - shares[seen], 1e-3))
+    return max(1.0, 1.2 * float(np.median(inflation)))
+
+
 def _normal_scores(values: np.ndarray) -> np.ndarray:
     ranks = stats.rankdata(values, method="average")
     return np.asarray(stats.norm.ppf((ranks - 0.5) / values.size))
@@ -114,7 +136,12 @@ def _lengths(cells: int) -> tuple[np.ndarray, np.ndarray]:
 def _largest_contrast(scores: np.ndarray) -> tuple[float, int, int]:
     """The largest contrast (signed, corrected for correlation of neighbouring cells) and its stretch [a, b)."""
     contrasts = _contrasts(scores)
-    first, last = np.unravel_index(int(np.argmax(np.abs(contrasts))), contrasts.shape)
+    size = np.abs(contrasts)
+    one_change = np.zeros_like(size)
+    one_change[0], one_change[:, -1] = size[0], size[:, -1]
+    # A return is believed only where it explains more than one further change point costs (Bayes information).
+    returned = size.max() ** 2 > one_change.max() ** 2 + 2 * math.log(scores.size)
+    first, last = np.unravel_index(int(np.argmax(size if returned else one_change)), size.shape)
     residual = scores - scores.mean()
     inside = np.zeros(scores.size, dtype=bool)
     inside[first:last] = True

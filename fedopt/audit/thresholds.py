@@ -15,13 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from fedopt.audit.empirical import clustering_at
 from fedopt.audit.tails import Sample, SeriesTail, tail_above
 
 __all__ = ["Choice", "Evidence", "candidates", "choose", "mean_residual_life"]
 
 LARGEST_SHARE = 0.05
 MOST_EXCESSES = 100_000
-FEWEST_EXCESSES = 50
+FEWEST_EXCESSES = 30
+FEW = (5, 10, 20, 40)
+LARGEST_SHAPE = 1.0
 COMFORTABLE = 200
 RATIO = 0.7
 LEVEL = 0.05
@@ -67,7 +70,7 @@ class Choice:
 
 def candidates(sample: Sample, least_share: float = 0.003) -> list[float]:
     """Candidate thresholds, lowest first: from 5 % of the samples (more in small samples, at most 20 %; at most 100,000
-    exceedances) down in steps of 0.7 to 50 exceedances, and not below `least_share` of the samples as long as one is left.
+    exceedances) down in steps of 0.7 to 30 exceedances, and not below `least_share` of the samples as long as one is left.
     """
     share = max(LARGEST_SHARE, min(0.2, COMFORTABLE / sample.samples))
     count = min(share * sample.samples, float(MOST_EXCESSES), 0.9 * sample.value.size)
@@ -82,7 +85,7 @@ def candidates(sample: Sample, least_share: float = 0.003) -> list[float]:
 
 
 def choose(sample: Sample, levels: Sequence[float] | None = None, least_share: float = 0.003) -> Choice:
-    """Fit at every candidate and take the lowest that passes.
+    """Fit at every candidate and take the lowest that passes, one with a shape of at most 1 before any other.
 
     levels: thresholds to choose from, ascending; None takes `candidates`. least_share: about three times 1 − p of the
     quantile that matters. Raises ValueError where there is too little to fit.
@@ -98,29 +101,26 @@ def choose(sample: Sample, levels: Sequence[float] | None = None, least_share: f
             f"too little data for a tail: {sample.samples} samples, of which at least {FEWEST_EXCESSES} distinct "
             "ones must lie above a threshold that at most a fifth exceeds"
         )
-    evidence = tuple(_evidence(tails, index) for index in range(len(tails)))
-    chosen = next((i for i, row in enumerate(evidence) if row.accepted), None)
+    few = [(level, *clustering_at(sample, level)[:2]) for level in map(sample.upper, FEW)]
+    evidence = tuple(_evidence(tails, index, few) for index in range(len(tails)))
+    fitting = [i for i, row in enumerate(evidence) if row.accepted]
+    # A delay has a finite mean; a shape above 1 shows a threshold below a second cause of delay.
+    chosen = next((i for i in fitting if evidence[i].shape <= LARGEST_SHAPE), fitting[0] if fitting else None)
     if chosen is not None:
         return Choice(tails[chosen], evidence, chosen, True)
     best = int(np.argmin([row.statistic / row.critical for row in evidence]))
     return Choice(tails[best], evidence, best, False)
 
 
-def _evidence(tails: Sequence[SeriesTail], index: int) -> Evidence:
+def _evidence(
+    tails: Sequence[SeriesTail], index: int, few: Sequence[tuple[float, int, float]]
+) -> Evidence:
     tail = tails[index]
-    statistic = 0.0
-    checks = 0
-    for higher in tails[index + 1 :]:
-        if higher.excesses.total < 20 * max(1.0, tail.clustering) or not higher.threshold > tail.threshold:
-            continue
-        survival = float(tail.fit.survival(higher.threshold - tail.threshold))
-        difference = higher.rate - tail.rate * survival
-        weights = tail.probability_weights(higher.threshold)
-        series = higher.transforms[0] / tail.samples - weights @ tail.transforms
-        spread = math.sqrt(float(np.mean(series[: tail.used] ** 2)))
-        floor = 1e-3 * math.sqrt(higher.excesses.total) / tail.samples
-        statistic = max(statistic, abs(difference) / max(spread, floor))
-        checks += 1
+    found = [_against(tail, higher) for higher in tails[index + 1 :] if _worth_checking(tail, higher)]
+    found += [_against_few(tail, *level) for level in few]
+    statistics = [value for value in found if value is not None]
+    statistic = max(statistics, default=0.0)
+    checks = len(statistics)
     error = tail.fit.standard_errors()[1]
     return Evidence(
         threshold=tail.threshold,
@@ -133,6 +133,33 @@ def _evidence(tails: Sequence[SeriesTail], index: int) -> Evidence:
         statistic=statistic if checks else math.nan,
         critical=float(stats.t.ppf(1 - LEVEL / (2 * max(checks, 1)), tail.used)),
     )
+
+
+def _worth_checking(tail: SeriesTail, higher: SeriesTail) -> bool:
+    return higher.threshold > tail.threshold and higher.excesses.total >= 10 * max(1.0, higher.clustering)
+
+
+def _against(tail: SeriesTail, higher: SeriesTail) -> float:
+    """Studentised difference between the counted and the predicted exceedances of a higher candidate.
+
+    By the spread of the difference, which tests the law; and by that of the count, which a prediction worth having must
+    not miss: a low threshold among strongly dependent data may know the tail less well than the counts themselves.
+    """
+    survival = float(tail.fit.survival(higher.threshold - tail.threshold))
+    difference = higher.rate - tail.rate * survival
+    weights = tail.probability_weights(higher.threshold)
+    series = higher.transforms[0] / tail.samples - weights @ tail.transforms
+    spread = math.sqrt(float(np.mean(series[: tail.used] ** 2)))
+    counted = math.sqrt(float(np.mean(higher.transforms[0, : higher.used] ** 2))) / tail.samples
+    return abs(difference) / max(min(spread, counted), 1e-3 * math.sqrt(higher.excesses.total) / tail.samples)
+
+
+def _against_few(tail: SeriesTail, level: float, observed: int, inflation: float) -> float | None:
+    """The same for a level that only a few samples exceed, whose variance is that of clusters coming at random."""
+    if level <= tail.threshold or observed < 3 or observed > tail.excesses.total / 3:
+        return None
+    predicted = tail.samples * tail.exceedance(level)
+    return abs(observed - predicted) / math.sqrt(max(observed, predicted) * inflation)
 
 
 def mean_residual_life(sample: Sample, points: int = 60) -> np.ndarray:

@@ -1,0 +1,175 @@
+"""The audit document: what telemetry says about a tail, with how it was computed. Immutable; knows nothing of its maker."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
+
+from fedopt.instance.writing import write_atomically
+
+__all__ = ["Audit", "AuditError", "DriftReport", "Probability", "Promise", "Quantile", "ThresholdRow", "audit_schema"]
+
+Verdict = Literal["kept", "broken", "undecided"]
+
+
+class AuditError(ValueError):
+    """An audit file that cannot be read; the message names file and places."""
+
+    exit_code = 2
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Quantile(_Document):
+    """A quantile: fitted estimate and interval, and beside them what the counts alone say.
+
+    An end of an interval that is None lies beyond what the data can bound. method: "tail" where the estimate comes
+    from the fitted tail, "counts" where the quantile lies below the threshold and comes from the counts.
+    """
+
+    estimate: float
+    interval: tuple[float | None, float | None]
+    empirical: float
+    empirical_interval: tuple[float | None, float | None]
+    method: Literal["tail", "counts"]
+
+
+class Probability(_Document):
+    """The probability of exceeding a level, with its interval, and what the counts alone say."""
+
+    level: float
+    estimate: float
+    interval: tuple[float, float]
+    empirical: float
+    empirical_interval: tuple[float, float]
+
+
+class Promise(_Document):
+    """What was promised: P(delay > deadline) ≤ epsilon; log_bound: the plan's natural log-bound on that probability."""
+
+    deadline: float
+    epsilon: float
+    log_bound: float | None = None
+
+
+class ThresholdRow(_Document):
+    """One candidate threshold: what the fit above it is, and whether it predicts the higher ones."""
+
+    threshold: float
+    exceedances: int
+    shape: float
+    shape_error: float | None
+    scale: float
+    modified_scale: float
+    clustering: float
+    statistic: float | None
+    critical: float
+    accepted: bool
+
+
+class DriftReport(_Document):
+    """The change-point test: kind, the stretch (positions in the series, times where known) and its false-alarm rate."""
+
+    kind: Literal["none", "transient", "systematic", "unknown"]
+    direction: Literal["heavier", "lighter", "none"]
+    start: int | None
+    end: int | None
+    start_time: float | None = None
+    end_time: float | None = None
+    load_ratio: float | None
+    statistic: float
+    critical: float | None
+    cells: int
+    false_alarm_rate: float
+
+
+class Audit(_Document):
+    """The audit of one series, and under `series` of its tenants, domains or runs.
+
+    threshold, scale and quantiles are in the telemetry's unit. clustering: variance of exceedance counts over that of
+    independent samples. used_cosines: degrees of freedom behind the intervals. samples_to_decide: about how many
+    samples would decide an undecided verdict; None where it is decided or where no number can be told.
+    """
+
+    fedopt: Literal[1] = 1
+    kind: Literal["audit"] = "audit"
+    name: str = "all"
+    verdict: Verdict | None
+    promise: Promise | None = None
+    samples: int
+    mean: float
+    maximum: float
+    grid: float = Field(description="width of the rounding grid; 0: none")
+    confidence: float
+    threshold: float
+    threshold_passed: bool
+    exceedances: int
+    shape: float
+    shape_error: float | None
+    scale: float
+    scale_error: float | None
+    extremal_index: float
+    k_gaps: float
+    clustering: float
+    used_cosines: int
+    quantiles: dict[str, Quantile]
+    violation: Probability | None = None
+    samples_to_decide: int | None
+    drift: DriftReport
+    thresholds: list[ThresholdRow] = Field(default_factory=list)
+    mean_residual_life: list[tuple[float, float, float, int]] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    series: dict[str, Audit] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _published(self, handler: Any) -> dict[str, Any]:
+        document: dict[str, Any] = handler(self)
+        if not document["series"]:
+            del document["series"]
+        return document
+
+    @property
+    def broken(self) -> bool:
+        """Whether this or any of its series broke its promise."""
+        return self.verdict == "broken" or any(part.broken for part in self.series.values())
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """The published JSON."""
+        return json.dumps(self.model_dump(mode="json"), indent=indent, ensure_ascii=False, allow_nan=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON to `path`, atomically."""
+        write_atomically(Path(path), self.to_json() + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Audit:
+        """Read an audit file. Raises AuditError."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise AuditError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise AuditError(f"{path}: not UTF-8 text, so not an audit") from error
+        try:
+            return cls.model_validate_json(text)
+        except (ValidationError, RecursionError) as error:
+            problems = error.errors()[:10] if isinstance(error, ValidationError) else []
+            places = "\n".join(f"  {'.'.join(map(str, p['loc'])) or 'document'}: {p['msg']}" for p in problems)
+            raise AuditError(f"{path}: not a valid audit\n{places}") from error
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None where it is not finite."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def audit_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the audit document."""
+    schema = Audit.model_json_schema(mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "fedopt audit", **schema}
