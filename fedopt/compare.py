@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedopt.plan.document import Plan
 from fedopt.plan.progress import Progress
+from fedopt.plan.summary import format_gap
 from fedopt.solve import solve
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def cells(row: Row) -> list[str]:
         row.status,
         _number(row.cost, ".6g"),
         _number(row.lower_bound, ".6g"),
-        "–" if row.gap is None else f"{100 * row.gap:.3g} %",
+        "–" if row.gap is None else format_gap(row.gap),
         f"{row.seconds:.3g}",
         str(row.rounds),
         _number(row.numbers_exchanged, "d"),

@@ -58,10 +58,11 @@ def _capacities(instance: Instance, plan: Plan) -> list[Worth]:
         if domain.reserved < domain.capacity * (1 - FULL) and not (domain.price or 0.0) > 1e-9:
             continue
         change = f"1 {unit} more capacity in {domain.id}"
+        used = f"{domain.id} has {domain.capacity:g} {unit}, {100 * domain.reserved / domain.capacity:.1f} % used"
         if domain.price is None:
-            message = f"{domain.id} is full ({domain.capacity:g} {unit}); this method gives no price"
+            message = f"{used}; this method gives no price"
         else:
-            message = f"{domain.id} is full ({domain.capacity:g} {unit}): {change} saves {domain.price:.4g}"
+            message = f"{used}: {change} saves {domain.price:.4g}"
         found.append(
             Worth(
                 "capacity",

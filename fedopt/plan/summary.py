@@ -71,10 +71,7 @@ def paragraph(plan: Plan) -> str:
             "No lower bound is known, so nothing is certified about its distance from the optimum."
         )
     else:
-        sentences.append(
-            f"No plan under this guarantee costs less than {plan.lower_bound:.6g}, "
-            f"so it is within {format_gap(plan.gap)} of the optimum."
-        )
+        sentences.append(_certificate(plan, plan.lower_bound, plan.gap))
     meaning = MEANING.get(plan.guarantee.partition(":")[0])
     if meaning:
         sentences.append(meaning)
@@ -85,8 +82,18 @@ def paragraph(plan: Plan) -> str:
     return " ".join(sentences)
 
 
+def _certificate(plan: Plan, bound: float, gap: float) -> str:
+    """What the lower bound bounds: all that the method chooses from, which under minplus is not everything."""
+    close = f"costs less than {bound:.6g}, so this one is within {format_gap(gap)} of the best of them"
+    if plan.method != "central":
+        return f"None of the plans that this method chooses from {close}."
+    if plan.guarantee.startswith("minplus"):
+        return f"No plan that reserves along each path in one of two profiles {close}."
+    return f"No plan under this guarantee {close}."
+
+
 def _infeasible_text(plan: Plan) -> str:
-    lines = ["No plan exists under this guarantee."]
+    lines = ["The method has no plan that serves all tenants under this guarantee."]
     for reason in plan.explanation:
         lines.append(f"• {reason.message}")
         lines.extend(f"    → {remedy.message}" for remedy in reason.remedies)
@@ -160,8 +167,8 @@ def format_probability(log_bound: float) -> str:
 
 
 def format_gap(gap: float) -> str:
-    """A relative gap in per cent, three digits: 0.000123 is 0.0123 %."""
-    return f"{100.0 * gap:.3g} %"
+    """A relative gap in per cent, three digits: 0.000123 is 0.0123 %; what is less than rounding is 0 %."""
+    return f"{100.0 * gap if abs(gap) > 1e-11 else 0.0:.3g} %"
 
 
 def _plural(count: int, noun: str) -> str:

@@ -57,8 +57,9 @@ metro: optimal, cost 12.5, certified gap 0.08 % (central, minplus)
  edge-1        2.5         10    25.0 %       0
  edge-2        0.5          8     6.2 %       –
 
-Serves all 3 tenants at a total cost of 12.5. No plan under this guarantee costs less than 12.49, so it is
-within 0.08 % of the optimum. The bounds are theorems and hold end to end. Took 1.23 s and 2 rounds.
+Serves all 3 tenants at a total cost of 12.5. No plan that reserves along each path in one of two profiles
+costs less than 12.49, so this one is within 0.08 % of the best of them. The bounds are theorems and hold end
+to end. Took 1.23 s and 2 rounds.
 """
 
 
@@ -107,7 +108,7 @@ def test_infeasible_names_reasons_and_remedies():
     )
     assert summary_text(plan) == (
         "metro: infeasible (central, minplus)\n"
-        "No plan exists under this guarantee.\n"
+        "The method has no plan that serves all tenants under this guarantee.\n"
         "• chat: the delays alone take 12 ms of its 10 ms\n"
         "    → a deadline of 13.2 ms\n"
     )
