@@ -1,4 +1,6 @@
-"""Audits: extreme-value statistics of telemetry, the verdict on a promise, drift, recalibration, attribution."""
+"""Audits: extreme-value statistics of telemetry, the verdict on a promise, drift, recalibration,
+attribution.
+"""
 
 from fedopt.audit.auditing import Settings, audit, audit_telemetry
 from fedopt.audit.document import Audit, AuditError, Promise, audit_schema

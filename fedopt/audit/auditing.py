@@ -1,10 +1,13 @@
-"""One audit from beginning to end: collect, choose the threshold, fit, bound the quantiles, judge, look for drift."""
+"""One audit from beginning to end: collect, choose the threshold, fit, bound the quantiles, judge, look for
+drift.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -22,15 +25,17 @@ from fedopt.audit.verdict import judge, samples_to_decide, violation
 __all__ = ["Settings", "audit", "audit_sample", "audit_telemetry"]
 
 FEW_CLUSTERS = 10
+DIRECTIONS: dict[int, Literal["heavier", "lighter", "none"]] = {1: "heavier", 0: "none", -1: "lighter"}
 
 
 @dataclass(frozen=True)
 class Settings:
     """How to audit.
 
-    probabilities: quantiles wanted; confidence: of every two-sided interval; threshold: fixed instead of chosen, in
-    the data's unit; grid: width of the rounding grid (None: find it, 0: none) and the way of rounding; independent:
-    treat the samples as independent of each other; false_alarms: rate of the drift test; keep: values held in memory.
+    probabilities: quantiles wanted; confidence: of every two-sided interval; threshold: fixed instead of
+    chosen, in the data's unit; grid: width of the rounding grid (None: find it, 0: none) and the way of
+    rounding; independent: treat the samples as independent of each other; false_alarms: rate of the drift
+    test; keep: values held in memory.
     """
 
     probabilities: tuple[float, ...] = (0.99, 0.999, 0.9999)
@@ -63,10 +68,11 @@ def audit_telemetry(
     settings: Settings | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Audit:
-    """Audit a telemetry file: all of it, and each of its tenants, domains or runs, in one pass and bounded memory.
+    """Audit a telemetry file: all of it, and each of its tenants, domains or runs, in one pass and bounded
+    memory.
 
-    promises: one for all, or by the name of the series ("all" for the whole). progress: called with the rows read.
-    Raises TelemetryError where the file cannot be used.
+    promises: one for all, or by the name of the series ("all" for the whole). progress: called with the rows
+    read. Raises TelemetryError where the file cannot be used.
     """
     settings = settings or Settings()
     whole = Collector(settings.keep)
@@ -79,7 +85,9 @@ def audit_telemetry(
             for label in dict.fromkeys(labels.tolist()):
                 if label not in parts:
                     if len(parts) >= MOST_GROUPS:
-                        raise TelemetryError(f"{telemetry.path}: more than {MOST_GROUPS:,} groups; name fewer columns")
+                        raise TelemetryError(
+                            f"{telemetry.path}: more than {MOST_GROUPS:,} groups; name fewer columns"
+                        )
                     parts[label] = Collector(settings.keep)
                 parts[label].add(values[labels == label])
         if progress is not None:
@@ -87,7 +95,8 @@ def audit_telemetry(
     notes = []
     if telemetry.skipped:
         notes.append(
-            f"{telemetry.skipped:,} of {telemetry.rows:,} rows were unusable and left out; the first: {telemetry.first_skipped}"
+            f"{telemetry.skipped:,} of {telemetry.rows:,} rows were unusable and left out; "
+            f"the first: {telemetry.first_skipped}"
         )
     if clock.disordered:
         notes.append("The rows are not in order of time; dependence is judged in the order of the file.")
@@ -109,7 +118,11 @@ def audit_telemetry(
 
 
 def audit_sample(
-    sample: Sample, promise: Promise | None = None, settings: Settings | None = None, name: str = "all", mean: float = math.nan
+    sample: Sample,
+    promise: Promise | None = None,
+    settings: Settings | None = None,
+    name: str = "all",
+    mean: float = math.nan,
 ) -> Audit:
     """Audit what a collector kept. Raises ValueError where there is too little to fit."""
     settings = settings or Settings()
@@ -125,7 +138,9 @@ def _of_collector(
     clock: _Clock | None,
     series: Mapping[str, Audit] | None = None,
 ) -> Audit:
-    sample = collector.sample(grid=settings.grid, rounding=settings.rounding, independent=settings.independent)
+    sample = collector.sample(
+        grid=settings.grid, rounding=settings.rounding, independent=settings.independent
+    )
     notes = list(notes)
     if collector.invalid:
         notes.append(f"{collector.invalid:,} values were not finite and left out.")
@@ -194,7 +209,9 @@ def _choice(sample: Sample, settings: Settings, least_share: float) -> Choice:
     if settings.threshold is None:
         return choose(sample, least_share=least_share)
     if settings.threshold < sample.floor:
-        raise ValueError(f"the threshold {settings.threshold:g} lies below the values that were kept ({sample.floor:g})")
+        raise ValueError(
+            f"the threshold {settings.threshold:g} lies below the values that were kept ({sample.floor:g})"
+        )
     tail_above(sample, settings.threshold)  # names what is wrong with this threshold alone
     return choose(sample, [settings.threshold])
 
@@ -216,7 +233,16 @@ def _quantile(sample: Sample, tail: SeriesTail, probability: float, confidence: 
 
 
 def _row(row: object) -> ThresholdRow:
-    names = ("threshold", "exceedances", "shape", "scale", "modified_scale", "clustering", "critical", "accepted")
+    names = (
+        "threshold",
+        "exceedances",
+        "shape",
+        "scale",
+        "modified_scale",
+        "clustering",
+        "critical",
+        "accepted",
+    )
     return ThresholdRow(
         **{name: getattr(row, name) for name in names},
         shape_error=finite(getattr(row, "shape_error", None)),
@@ -230,7 +256,7 @@ def _drift(drift: Drift, sample: Sample, clock: _Clock | None) -> DriftReport:
 
     return DriftReport(
         kind=drift.kind,
-        direction={1: "heavier", 0: "none", -1: "lighter"}[drift.direction],
+        direction=DIRECTIONS[drift.direction],
         start=drift.start,
         end=drift.end,
         start_time=when(drift.start),
@@ -249,22 +275,34 @@ def _warnings(sample: Sample, choice: Choice, quantiles: Mapping[str, Quantile])
     for name, row in quantiles.items():
         low, high = row.empirical_interval
         if (high is not None and row.estimate > 1.5 * high) or (low is not None and row.estimate < low / 1.5):
-            notes.append(f"At {name} the fitted tail and the counts disagree; the tail may be a mixture of two causes.")
+            notes.append(
+                f"At {name} the fitted tail and the counts disagree; the tail may be a mixture of two causes."
+            )
             break
     clusters = tail.excesses.total / max(tail.clustering, 1.0)
     if not choice.passed:
-        notes.append("No candidate threshold passed its test; the one that fits best was taken. Look at the diagnostics.")
+        notes.append(
+            "No candidate threshold passed its test; the one that fits best was taken. "
+            "Look at the diagnostics."
+        )
     if clusters < FEW_CLUSTERS and not sample.independent:
         notes.append(
-            f"The exceedances form only about {clusters:.0f} independent clusters; intervals need {FEW_CLUSTERS} or more "
+            f"The exceedances form only about {clusters:.0f} independent clusters; "
+            f"intervals need {FEW_CLUSTERS} or more "
             "to cover as stated. Collect a longer series."
         )
     if tail.fit.shape > 1:
-        notes.append("The shape is above 1 (infinite mean): more likely two causes of delay than one so heavy a tail.")
+        notes.append(
+            "The shape is above 1 (infinite mean): more likely two causes of delay than one so heavy a tail."
+        )
     if tail.fit.shape < -0.5:
-        notes.append("The shape is below −1/2: the tail has a near end point, and its interval is only approximate.")
+        notes.append(
+            "The shape is below −1/2: the tail has a near end point, and its interval is only approximate."
+        )
     if tail.excesses.left.size < 10:
-        notes.append(f"Only {tail.excesses.left.size} distinct values lie above the threshold: the rounding is coarse.")
+        notes.append(
+            f"Only {tail.excesses.left.size} distinct values lie above the threshold: the rounding is coarse."
+        )
     return notes
 
 

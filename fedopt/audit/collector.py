@@ -17,9 +17,10 @@ KEEP = 1 << 21
 class Collector:
     """Takes a series chunk by chunk and keeps its `keep` largest values with their positions.
 
-    Memory: at most 2·keep values and positions (64 MB at the default of 2,097,152), whatever the length of the series.
-    A series of up to 2·keep values is kept whole. From 100 million samples the largest 2 % remain, from a billion the
-    largest 0.2 %, which still holds p99.9. Values that are not finite are counted in `invalid` and left out.
+    Memory: at most 2·keep values and positions (64 MB at the default of 2,097,152), whatever the length of
+    the series. A series of up to 2·keep values is kept whole. From 100 million samples the largest 2 %
+    remain, from a billion the largest 0.2 %, which still holds p99.9. Values that are not finite are counted
+    in `invalid` and left out.
     """
 
     def __init__(self, keep: int = KEEP) -> None:
@@ -82,12 +83,16 @@ class Collector:
     def sample(
         self, *, grid: float | None = None, rounding: Rounding = "nearest", independent: bool = False
     ) -> Sample:
-        """The collected upper part. grid: width of the rounding grid; None finds it, 0 says that there is none."""
+        """The collected upper part. grid: width of the rounding grid; None finds it, 0 says that there is
+        none.
+        """
         value = np.concatenate(self._value) if self._value else np.empty(0)
         position = np.concatenate(self._position) if self._position else np.empty(0, dtype=np.int64)
         if grid is None:
             found = find_grid(self._first, rounding)
-            if found.width > 0 and not np.allclose(value / found.width, np.rint(value / found.width), atol=1e-4):
+            if found.width > 0 and not np.allclose(
+                value / found.width, np.rint(value / found.width), atol=1e-4
+            ):
                 found = Grid(0.0, rounding)
         else:
             found = Grid(grid, rounding)

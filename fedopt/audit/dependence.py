@@ -1,9 +1,10 @@
 """Serial dependence: long-run variance, how much clustering inflates it, the extremal index, declustering.
 
-The long-run variance comes from equally weighted cosines (Müller 2007; Lazarus, Lewis, Stock and Watson 2018): the
-first ν cosine transforms of a stationary series are asymptotically independent normals of the series' long-run
-variance, so that their mean square is χ²_ν distributed and an interval uses Student's t with ν degrees of freedom. No
-tuning of a kernel, no order of a model; what must hold is that the correlation dies out well within n/ν samples.
+The long-run variance comes from equally weighted cosines (Müller 2007; Lazarus, Lewis, Stock and Watson
+2018): the first ν cosine transforms of a stationary series are asymptotically independent normals of the
+series' long-run variance, so that their mean square is χ²_ν distributed and an interval uses Student's t
+with ν degrees of freedom. No tuning of a kernel, no order of a model; what must hold is that the correlation
+dies out well within n/ν samples.
 """
 
 from __future__ import annotations
@@ -54,11 +55,12 @@ def cosine_transforms(series: np.ndarray, count: int = MOST_INDEPENDENT) -> np.n
 
 
 def frequencies(samples: int, transforms: np.ndarray, independent_variance: float) -> tuple[int, float]:
-    """How many of the transforms to use (ν), and the inflation they show: long-run variance ÷ that of independence.
+    """How many of the transforms to use (ν), and the inflation they show: long-run variance ÷ that of
+    independence.
 
-    samples: length of the series; transforms: those of the exceedance indicator, shape (≥ 64,). The period of the
-    highest frequency used is kept at least 10 times the correlation length that the inflation implies. Between 6
-    and 12; 64 where no dependence shows.
+    samples: length of the series; transforms: those of the exceedance indicator, shape (≥ 64,). The period
+    of the highest frequency used is kept at least 10 times the correlation length that the inflation
+    implies. Between 6 and 12; 64 where no dependence shows.
     """
     used = MOST_DEPENDENT
     inflation = 1.0
@@ -108,11 +110,13 @@ def k_gaps_extremal_index(position: np.ndarray, samples: int, gap: int = 1) -> t
     return float(estimate), float(1 / math.sqrt(information)) if information > 0 else math.nan
 
 
-def decluster(position: np.ndarray, value: np.ndarray, run: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def decluster(
+    position: np.ndarray, value: np.ndarray, run: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Cluster maxima: their positions and values. Never applied unless asked for.
 
-    position: ascending; run: exceedances further apart than this start a new cluster; None takes the number of
-    clusters from the intervals estimator (the largest gaps separate clusters).
+    position: ascending; run: exceedances further apart than this start a new cluster; None takes the number
+    of clusters from the intervals estimator (the largest gaps separate clusters).
     """
     position = np.asarray(position)
     value = np.asarray(value, dtype=float)
@@ -126,5 +130,7 @@ def decluster(position: np.ndarray, value: np.ndarray, run: int | None = None) -
     else:
         starts = np.concatenate([[0], np.flatnonzero(gaps > run) + 1])
     ends = np.concatenate([starts[1:], [position.size]])
-    peak = np.array([start + int(np.argmax(value[start:end])) for start, end in zip(starts, ends, strict=True)])
+    peak = np.array(
+        [start + int(np.argmax(value[start:end])) for start, end in zip(starts, ends, strict=True)]
+    )
     return position[peak], value[peak]

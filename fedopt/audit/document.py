@@ -1,4 +1,6 @@
-"""The audit document: what telemetry says about a tail, with how it was computed. Immutable; knows nothing of its maker."""
+"""The audit document: what telemetry says about a tail, with how it was computed. Immutable; knows nothing
+of its maker.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serial
 
 from fedopt.instance.writing import write_atomically
 
-__all__ = ["Audit", "AuditError", "DriftReport", "Probability", "Promise", "Quantile", "ThresholdRow", "audit_schema"]
+__all__ = [
+    "Audit",
+    "AuditError",
+    "DriftReport",
+    "Probability",
+    "Promise",
+    "Quantile",
+    "ThresholdRow",
+    "audit_schema",
+]
 
 Verdict = Literal["kept", "broken", "undecided"]
 
@@ -29,8 +40,9 @@ class _Document(BaseModel):
 class Quantile(_Document):
     """A quantile: fitted estimate and interval, and beside them what the counts alone say.
 
-    An end of an interval that is None lies beyond what the data can bound. method: "tail" where the estimate comes
-    from the fitted tail, "counts" where the quantile lies below the threshold and comes from the counts.
+    An end of an interval that is None lies beyond what the data can bound. method: "tail" where the estimate
+    comes from the fitted tail, "counts" where the quantile lies below the threshold and comes from the
+    counts.
     """
 
     estimate: float
@@ -51,7 +63,9 @@ class Probability(_Document):
 
 
 class Promise(_Document):
-    """What was promised: P(delay > deadline) ≤ epsilon; log_bound: the plan's natural log-bound on that probability."""
+    """What was promised: P(delay > deadline) ≤ epsilon; log_bound: the plan's natural log-bound on that
+    probability.
+    """
 
     deadline: float
     epsilon: float
@@ -74,7 +88,9 @@ class ThresholdRow(_Document):
 
 
 class DriftReport(_Document):
-    """The change-point test: kind, the stretch (positions in the series, times where known) and its false-alarm rate."""
+    """The change-point test: kind, the stretch (positions in the series, times where known) and its
+    false-alarm rate.
+    """
 
     kind: Literal["none", "transient", "systematic", "unknown"]
     direction: Literal["heavier", "lighter", "none"]
@@ -92,9 +108,10 @@ class DriftReport(_Document):
 class Audit(_Document):
     """The audit of one series, and under `series` of its tenants, domains or runs.
 
-    threshold, scale and quantiles are in the telemetry's unit. clustering: variance of exceedance counts over that of
-    independent samples. used_cosines: degrees of freedom behind the intervals. samples_to_decide: about how many
-    samples would decide an undecided verdict; None where it is decided or where no number can be told.
+    threshold, scale and quantiles are in the telemetry's unit. clustering: variance of exceedance counts
+    over that of independent samples. used_cosines: degrees of freedom behind the intervals.
+    samples_to_decide: about how many samples would decide an undecided verdict; None where it is decided or
+    where no number can be told.
     """
 
     fedopt: Literal[1] = 1
@@ -160,7 +177,9 @@ class Audit(_Document):
             return cls.model_validate_json(text)
         except (ValidationError, RecursionError) as error:
             problems = error.errors()[:10] if isinstance(error, ValidationError) else []
-            places = "\n".join(f"  {'.'.join(map(str, p['loc'])) or 'document'}: {p['msg']}" for p in problems)
+            places = "\n".join(
+                f"  {'.'.join(map(str, p['loc'])) or 'document'}: {p['msg']}" for p in problems
+            )
             raise AuditError(f"{path}: not a valid audit\n{places}") from error
 
 

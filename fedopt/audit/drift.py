@@ -1,10 +1,11 @@
 """Drift: does the tail of a series change with time, and does the change last?
 
-The series is cut into cells much longer than its correlation. Each cell gives two numbers, its tail load (the sum of
-excesses over a common level) and its maximum, and only their ranks are used. If nothing changes, the cells are
-exchangeable, so that the largest contrast between any stretch of cells and the rest has a known distribution whatever
-the law of the delays: the false-alarm rate is the level asked for, up to the correlation left between neighbouring
-cells, which the contrast is corrected for.
+The series is cut into cells much longer than its correlation. Each cell gives two numbers, its tail load
+(the sum of excesses over a common level) and its maximum, and only their ranks are used. If nothing changes,
+the cells are exchangeable, so that the largest contrast between any stretch of cells and the rest has a
+known distribution whatever
+the law of the delays: the false-alarm rate is the level asked for, up to the correlation left between
+neighbouring cells, which the contrast is corrected for.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from fedopt.audit.tails import Sample
 
 __all__ = ["Drift", "find_drift"]
 
-FEWEST_CELLS = 12
-MOST_CELLS = 64
+CELL_COUNTS = (12, 16, 24, 32, 48, 64)
 CORRELATION_LENGTHS = 20
 DRAWS = 4000
 SEGMENTS = 8
@@ -37,10 +37,11 @@ Kind = Literal["none", "transient", "systematic", "unknown"]
 class Drift:
     """What the change-point test says.
 
-    kind: none; transient (a stretch differs and the series came back); systematic (it differs to the end, or from the
-    beginning); unknown (too few independent cells to tell). direction: 1 heavier inside the stretch than outside, −1
-    lighter, 0 none. start, end: the stretch, as positions in the series, [start, end). load_ratio: mean tail load per
-    sample inside ÷ outside. statistic, critical: largest contrast and its critical value. level: the false-alarm rate.
+    kind: none; transient (a stretch differs and the series came back); systematic (it differs to the end, or
+    from the beginning); unknown (too few independent cells to tell). direction: 1 heavier inside the stretch
+    than outside, −1 lighter, 0 none. start, end: the stretch, as positions in the series, [start, end).
+    load_ratio: mean tail load per sample inside ÷ outside. statistic, critical: largest contrast and its
+    critical value. level: the false-alarm rate.
     """
 
     kind: Kind
@@ -60,8 +61,9 @@ def find_drift(sample: Sample, level: float = 0.01, share: float = 0.1) -> Drift
     share: part of the samples above the common level of which the excesses are taken.
     """
     threshold = max(sample.upper(int(share * sample.samples)), sample.floor)
-    cells = int(min(sample.samples / (CORRELATION_LENGTHS * local_clustering(sample, threshold)), MOST_CELLS))
-    if cells < FEWEST_CELLS:
+    possible = int(sample.samples / (CORRELATION_LENGTHS * local_clustering(sample, threshold)))
+    cells = max((size for size in CELL_COUNTS if size <= possible), default=possible)
+    if cells < CELL_COUNTS[0]:
         return Drift("unknown", 0, None, None, None, 0.0, math.nan, cells, level)
     cell = (sample.position * cells) // sample.samples
     excess = np.maximum(sample.value - threshold, 0.0)
@@ -92,17 +94,20 @@ def find_drift(sample: Sample, level: float = 0.01, share: float = 0.1) -> Drift
 
 
 def local_clustering(sample: Sample, threshold: float) -> float:
-    """Inflation of exceedance counts by dependence (about twice the correlation length, in samples), at least 1.
+    """Inflation of exceedance counts by dependence (about twice the correlation length, in samples), at
+    least 1.
 
-    The median over eight stretches of the series, each against its own mean, so that a change of level, which is what
-    is looked for, does not pass for correlation.
+    The median over eight stretches of the series, each against its own mean, so that a change of level,
+    which is what is looked for, does not pass for correlation.
     """
     cell = time_cells(sample.position[sample.above(threshold)], sample.samples, SEGMENTS * SEGMENT_CELLS)
     counts = np.bincount(cell, minlength=SEGMENTS * SEGMENT_CELLS).reshape(SEGMENTS, SEGMENT_CELLS)
     totals = counts.sum(axis=1)
     length = sample.samples / SEGMENTS
     shares = totals / length
-    power = np.mean(cosine_transforms(counts - counts.mean(axis=1, keepdims=True), SEGMENT_COSINES) ** 2, axis=1)
+    power = np.mean(
+        cosine_transforms(counts - counts.mean(axis=1, keepdims=True), SEGMENT_COSINES) ** 2, axis=1
+    )
     seen = totals >= 10
     if not seen.any():
         return 1.0
@@ -134,12 +139,15 @@ def _lengths(cells: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _largest_contrast(scores: np.ndarray) -> tuple[float, int, int]:
-    """The largest contrast (signed, corrected for correlation of neighbouring cells) and its stretch [a, b)."""
+    """The largest contrast (signed, corrected for correlation of neighbouring cells) and its stretch [a,
+    b).
+    """
     contrasts = _contrasts(scores)
     size = np.abs(contrasts)
     one_change = np.zeros_like(size)
     one_change[0], one_change[:, -1] = size[0], size[:, -1]
-    # A return is believed only where it explains more than one further change point costs (Bayes information).
+    # A return is believed only where it explains more than one further change point costs (Bayes
+    # information).
     returned = size.max() ** 2 > one_change.max() ** 2 + 2 * math.log(scores.size)
     first, last = np.unravel_index(int(np.argmax(size if returned else one_change)), size.shape)
     residual = scores - scores.mean()

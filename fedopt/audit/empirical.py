@@ -1,4 +1,6 @@
-"""Quantiles and exceedance probabilities straight from the counts, with intervals that respect serial dependence."""
+"""Quantiles and exceedance probabilities straight from the counts, with intervals that respect serial
+dependence.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,13 @@ from fedopt.audit.tails import Sample
 __all__ = ["empirical_probability", "empirical_quantile", "share_interval"]
 
 
-def share_interval(count: int, samples: int, inflation: float, degrees: float, confidence: float) -> tuple[float, float]:
+def share_interval(
+    count: int, samples: int, inflation: float, degrees: float, confidence: float
+) -> tuple[float, float]:
     """Interval of a share from `count` of `samples` when dependence inflates its variance.
 
-    Independent samples (inflation 1, infinite degrees of freedom): Clopper–Pearson. Otherwise Wilson's score interval
-    with samples/inflation effective observations and Student's t instead of the normal quantile.
+    Independent samples (inflation 1, infinite degrees of freedom): Clopper–Pearson. Otherwise Wilson's score
+    interval with samples/inflation effective observations and Student's t instead of the normal quantile.
     """
     alpha = 1 - confidence
     if inflation <= 1.0 and math.isinf(degrees):
@@ -47,8 +51,12 @@ def clustering_at(sample: Sample, level: float) -> tuple[int, float, float]:
     return count, max(1.0, inflation), float(used)
 
 
-def empirical_probability(sample: Sample, level: float, confidence: float) -> tuple[float, tuple[float, float]]:
-    """Share of the samples above a level, with its interval. Raises ValueError below the retained part of the series."""
+def empirical_probability(
+    sample: Sample, level: float, confidence: float
+) -> tuple[float, tuple[float, float]]:
+    """Share of the samples above a level, with its interval. Raises ValueError below the retained part of
+    the series.
+    """
     if level < sample.floor:
         raise ValueError(f"only values above {sample.floor:g} were kept; the level {level:g} is below")
     count, inflation, degrees = clustering_at(sample, level)
@@ -68,7 +76,8 @@ def empirical_quantile(
     rank = max(math.ceil((1 - probability) * sample.samples - 1e-9), 1)
     if rank > ordered.size:
         raise ValueError(
-            f"the quantile {probability:g} lies below the {ordered.size} largest values that were kept; keep more"
+            f"the quantile {probability:g} lies below the {ordered.size} largest values "
+            "that were kept; keep more"
         )
     estimate = float(ordered[rank - 1])
     _, inflation, degrees = clustering_at(sample, float(ordered[min(rank, ordered.size - 1)]))

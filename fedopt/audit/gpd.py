@@ -1,9 +1,10 @@
 """The generalised Pareto tail: likelihood, fit and scores, exact or interval-censored, smooth through ξ = 0.
 
 With ψ = ξ/β the survival function of an excess y over the threshold is exp(−v/β), v(y; ψ) = log(1 + ψy)/ψ: an
-exponential law of mean β in the transformed excess v, with v → y as ψ → 0. All formulas below are written in (β, ψ),
-where nothing is singular, so that ξ near 0 and ξ below −1/2 need no special treatment. An observation that was rounded
-is known only to lie in a cell [left, right); its likelihood is exp(−v(left)/β) − exp(−v(right)/β).
+exponential law of mean β in the transformed excess v, with v → y as ψ → 0. All formulas below are written in
+(β, ψ), where nothing is singular, so that ξ near 0 and ξ below −1/2 need no special treatment. An
+observation that was rounded is known only to lie in a cell [left, right); its likelihood is exp(−v(left)/β)
+− exp(−v(right)/β).
 Source: Coles, An Introduction to Statistical Modeling of Extreme Values (2001), chapter 4; Grimshaw (1993).
 """
 
@@ -28,8 +29,9 @@ BINNED_POINTS = 700
 class Excesses:
     """Excesses over a threshold as weighted observations.
 
-    left, right: shape (m,), unit of the data; right = left marks an exact observation, otherwise the value lies in
-    [left, right). weight: shape (m,), how many observations each entry stands for. total: their number.
+    left, right: shape (m,), unit of the data; right = left marks an exact observation, otherwise the value
+    lies in [left, right). weight: shape (m,), how many observations each entry stands for. total: their
+    number.
     """
 
     left: np.ndarray
@@ -61,7 +63,9 @@ class Fit:
         return self.psi * self.scale
 
     def standard_errors(self) -> tuple[float, float]:
-        """Standard errors of (β, ξ) for independent observations; NaN where the information is not positive."""
+        """Standard errors of (β, ξ) for independent observations; NaN where the information is not
+        positive.
+        """
         jacobian = np.array([[self.scale, 0.0], [self.shape, self.scale]])
         try:
             covariance = jacobian @ np.linalg.inv(self.information) @ jacobian.T
@@ -83,10 +87,10 @@ class Fit:
 def excesses(values: np.ndarray, width: float = 0.0) -> Excesses:
     """Weighted excesses from raw ones (shape (k,), all > 0, or ≥ 0 when they are cells).
 
-    width > 0: the values are the lower edges of rounding cells of that width; equal ones are joined. width = 0: exact
-    values; the largest 300 stay as they are, the rest is joined into 700 groups of equal count, each at its mean. The
-    log-likelihood is smooth in y, so that this changes a fit by less than 1e-5 of its standard error and makes the cost
-    independent of the number of samples.
+    width > 0: the values are the lower edges of rounding cells of that width; equal ones are joined. width =
+    0: exact values; the largest 300 stay as they are, the rest is joined into 700 groups of equal count,
+    each at its mean. The log-likelihood is smooth in y, so that this changes a fit by less than 1e-5 of its
+    standard error and makes the cost independent of the number of samples.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
     if width > 0:
@@ -141,7 +145,9 @@ def moments(left: np.ndarray, right: np.ndarray, weight: np.ndarray, psi: float,
 
 @njit(cache=True)
 def rate_terms(weight: np.ndarray, v: np.ndarray, exact: float, rate: float) -> tuple[float, float, float]:
-    """Negative log-likelihood in the rate r = 1/β at fixed ψ (without ψΣv), with its first two derivatives in r."""
+    """Negative log-likelihood in the rate r = 1/β at fixed ψ (without ψΣv), with its first two derivatives
+    in r.
+    """
     value = exact * rate
     first = exact
     second = 0.0
@@ -169,7 +175,9 @@ def rate_terms(weight: np.ndarray, v: np.ndarray, exact: float, rate: float) -> 
 
 @njit(cache=True)
 def best_rate(weight: np.ndarray, v: np.ndarray, exact: float, total: float) -> float:
-    """The rate 1/β that maximises the likelihood at fixed ψ: a concave problem in one variable, by guarded Newton."""
+    """The rate 1/β that maximises the likelihood at fixed ψ: a concave problem in one variable, by guarded
+    Newton.
+    """
     middle = exact
     for i in range(weight.size):
         if v[i, 1] >= 0.0:
@@ -192,7 +200,9 @@ def best_rate(weight: np.ndarray, v: np.ndarray, exact: float, total: float) -> 
 
 
 @njit(cache=True)
-def free_value(left: np.ndarray, right: np.ndarray, weight: np.ndarray, psi: float, v: np.ndarray) -> tuple[float, float]:
+def free_value(
+    left: np.ndarray, right: np.ndarray, weight: np.ndarray, psi: float, v: np.ndarray
+) -> tuple[float, float]:
     """Least negative log-likelihood at this ψ over β, and the β that gives it; +inf outside ξ ≥ −0.99."""
     exact = moments(left, right, weight, psi, v)
     total = weight.sum()
@@ -217,8 +227,12 @@ def search_range(largest: float, middle: float) -> tuple[float, float]:
 
 
 @njit(cache=True)
-def best_psi(left: np.ndarray, right: np.ndarray, weight: np.ndarray, largest: float, middle: float) -> tuple[float, float, float]:
-    """(ψ, β, value) of the maximum of the likelihood: a scan over t = log(1+ψ·largest), then golden section."""
+def best_psi(
+    left: np.ndarray, right: np.ndarray, weight: np.ndarray, largest: float, middle: float
+) -> tuple[float, float, float]:
+    """(ψ, β, value) of the maximum of the likelihood: a scan over t = log(1+ψ·largest), then golden
+    section.
+    """
     v = np.empty((left.size, 2))
     low, high = search_range(largest, middle)
     steps = 48
@@ -280,7 +294,9 @@ def scores(data: Excesses, result: Fit) -> np.ndarray:
 
 
 def fit(data: Excesses) -> Fit:
-    """Maximum likelihood of the generalised Pareto law. Raises ValueError with fewer than 3 distinct observations."""
+    """Maximum likelihood of the generalised Pareto law. Raises ValueError with fewer than 3 distinct
+    observations.
+    """
     if data.left.size < 3 or not data.largest > 0:
         raise ValueError("a tail needs at least 3 distinct excesses to be fitted")
     middle = max(_weighted_median(data), 1e-9 * data.largest)

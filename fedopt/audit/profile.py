@@ -1,8 +1,10 @@
-"""Profile likelihood of a quantile and of an exceedance probability, the rate of exceeding the threshold included.
+"""Profile likelihood of a quantile and of an exceedance probability, the rate of exceeding the threshold
+included.
 
-The model of a sample of n values is binomial above the threshold q (probability ζ) and generalised Pareto beyond it.
-A quantile Q_p = q + h fixes v(h; ψ)/β = log(ζ/(1−p)); the profile maximises over the two parameters left, (ψ, ζ).
-Fixing h and letting p run gives the profile of the probability P(X > q + h) instead: one function serves both.
+The model of a sample of n values is binomial above the threshold q (probability ζ) and generalised Pareto
+beyond it. A quantile Q_p = q + h fixes v(h; ψ)/β = log(ζ/(1−p)); the profile maximises over the two
+parameters left, (ψ, ζ). Fixing h and letting p run gives the profile of the probability P(X > q + h)
+instead: one function serves both.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ __all__ = ["Tail", "deviance", "interval_of_probability", "interval_of_quantile"
 
 @dataclass(frozen=True, eq=False)
 class Tail:
-    """A fitted tail of a sample: threshold q, n samples, excesses and their fit. ζ = excesses.total / samples."""
+    """A fitted tail of a sample: threshold q, n samples, excesses and their fit. ζ = excesses.total /
+    samples.
+    """
 
     threshold: float
     samples: int
@@ -63,7 +67,9 @@ def quantile_gradient(fit: Fit, depth: float) -> tuple[np.ndarray, float]:
 
 @njit(cache=True)
 def _at(left, right, weight, total, samples, height, log_tail, psi, log_rate, v) -> tuple[float, float]:
-    """Least negative log-likelihood at fixed ψ over ζ on the manifold v(height)/β = log ζ − log_tail; and its log ζ."""
+    """Least negative log-likelihood at fixed ψ over ζ on the manifold v(height)/β = log ζ − log_tail; and
+    its log ζ.
+    """
     exact = moments(left, right, weight, psi, v)
     top = transformed(height, psi)
     if not (exact < math.inf and top < math.inf) or v[-1, 0] == math.inf:
@@ -94,7 +100,9 @@ def _at(left, right, weight, total, samples, height, log_tail, psi, log_rate, v)
 
 @njit(cache=True)
 def _profile(left, right, weight, total, samples, height, log_tail, largest, middle) -> float:
-    """Least negative log-likelihood over (ψ, ζ) under the constraint; scan, then golden section in log(1 + ψ·reach)."""
+    """Least negative log-likelihood over (ψ, ζ) under the constraint; scan, then golden section in log(1 +
+    ψ·reach).
+    """
     v = np.empty((left.size, 2))
     reach = max(largest, height)
     low, high = search_range(reach, middle)
@@ -121,11 +129,15 @@ def _profile(left, right, weight, total, samples, height, log_tail, largest, mid
         if fc < fd:
             b, d, fd = d, c, fc
             c = b - golden * (b - a)
-            fc, _ = _at(left, right, weight, total, samples, height, log_tail, math.expm1(c) / reach, log_rate, v)
+            fc, _ = _at(
+                left, right, weight, total, samples, height, log_tail, math.expm1(c) / reach, log_rate, v
+            )
         else:
             a, c, fc = c, d, fd
             d = a + golden * (b - a)
-            fd, _ = _at(left, right, weight, total, samples, height, log_tail, math.expm1(d) / reach, log_rate, v)
+            fd, _ = _at(
+                left, right, weight, total, samples, height, log_tail, math.expm1(d) / reach, log_rate, v
+            )
     return min(best, fc, fd)
 
 
@@ -153,11 +165,13 @@ def deviance(tail: Tail, level: float, tail_probability: float) -> float:
     return max(2 * (held - free), 0.0)
 
 
-def interval_of_quantile(tail: Tail, probability: float, critical: float, error: float) -> tuple[float, float]:
+def interval_of_quantile(
+    tail: Tail, probability: float, critical: float, error: float
+) -> tuple[float, float]:
     """All levels Q with deviance(Q, 1−p) ≤ critical. `error`: a guess of the half-width, unit of the data.
 
-    The lower end is never below the threshold (a value there means: at or below it); the upper end is +inf where the
-    likelihood does not fall to the critical value within 10,000 times the largest excess.
+    The lower end is never below the threshold (a value there means: at or below it); the upper end is +inf
+    where the likelihood does not fall to the critical value within 10,000 times the largest excess.
     """
     estimate = tail.quantile(probability)
     excess = estimate - tail.threshold
@@ -167,7 +181,9 @@ def interval_of_quantile(tail: Tail, probability: float, critical: float, error:
         return deviance(tail, level, 1 - probability) - critical
 
     low = _cross(beyond, estimate, -max(error, 1e-6 * excess), tail.threshold + 1e-6 * max(excess, 1e-300))
-    high = _cross(beyond, estimate, max(error, 1e-6 * max(excess, tail.excesses.largest)), tail.threshold + reach)
+    high = _cross(
+        beyond, estimate, max(error, 1e-6 * max(excess, tail.excesses.largest)), tail.threshold + reach
+    )
     return (tail.threshold if low is None else low), (math.inf if high is None else high)
 
 
@@ -183,13 +199,19 @@ def interval_of_probability(tail: Tail, level: float, critical: float) -> tuple[
     def beyond(log_tail: float) -> float:
         return deviance(tail, level, math.exp(log_tail)) - critical
 
-    low = _cross(beyond, centre, -0.5, math.log(1e-12 / tail.samples)) if estimate > 1e-3 / tail.samples else None
+    low = (
+        _cross(beyond, centre, -0.5, math.log(1e-12 / tail.samples))
+        if estimate > 1e-3 / tail.samples
+        else None
+    )
     high = _cross(beyond, centre, 0.5, math.log(min(0.999, zeta * 4)))
     return (0.0 if low is None else math.exp(low)), (min(0.999, zeta * 4) if high is None else math.exp(high))
 
 
 def _cross(beyond: Callable[[float], float], start: float, step: float, limit: float) -> float | None:
-    """The first sign change of `beyond` from `start` in the direction of `step`, to 1e-4 of the distance walked."""
+    """The first sign change of `beyond` from `start` in the direction of `step`, to 1e-4 of the distance
+    walked.
+    """
     inside, outside = start, start + step
     sign = math.copysign(1.0, step)
     for _ in range(80):

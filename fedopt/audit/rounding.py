@@ -18,7 +18,8 @@ LOOKED_AT = 20_000
 class Grid:
     """Values are multiples of `width` (unit of the data); width 0: no grid.
 
-    rounding: which true values a recorded one stands for: the nearest multiple, the next below or the next above.
+    rounding: which true values a recorded one stands for: the nearest multiple, the next below or the next
+    above.
     """
 
     width: float
@@ -35,7 +36,8 @@ class Grid:
 
 
 def find_grid(values: np.ndarray, rounding: Rounding = "nearest") -> Grid:
-    """The coarsest decimal grid (1, 2 or 5 times a power of ten) that holds all values, if ties show that there is one.
+    """The coarsest decimal grid (1, 2 or 5 times a power of ten) that holds all values, if ties show that
+    there is one.
 
     A grid counts only where ties are common enough to matter: fewer distinct values than half of the sample.
     """
@@ -49,7 +51,9 @@ def find_grid(values: np.ndarray, rounding: Rounding = "nearest") -> Grid:
         return Grid(0.0, rounding)
     largest = float(np.max(np.abs(distinct)))
     smallest_gap = float(np.min(np.diff(distinct)))
-    for exponent in range(math.floor(math.log10(smallest_gap)) + 1, math.floor(math.log10(smallest_gap)) - 5, -1):
+    for exponent in range(
+        math.floor(math.log10(smallest_gap)) + 1, math.floor(math.log10(smallest_gap)) - 5, -1
+    ):
         for digit in (5, 2, 1):
             width = digit * 10.0**exponent
             if width > smallest_gap * (1 + 1e-6) or largest / width > 1e12:

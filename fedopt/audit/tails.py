@@ -1,4 +1,6 @@
-"""The tail of a series above one threshold: fit, and what it takes to put an honest variance on anything made of it."""
+"""The tail of a series above one threshold: fit, and what it takes to put an honest variance on anything
+made of it.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,9 @@ __all__ = ["Sample", "SeriesTail", "tail_above"]
 class Sample:
     """The upper part of a series: its largest values with their places in time, and how long the series was.
 
-    value: shape (k,), every value of the series above `floor` (−inf: all of them); position: shape (k,), their 0-based
-    indices in time order, ascending; samples: length n of the series; grid: the rounding of the values; independent:
-    whether the samples are known to be independent of each other.
+    value: shape (k,), every value of the series above `floor` (−inf: all of them); position: shape (k,),
+    their 0-based indices in time order, ascending; samples: length n of the series; grid: the rounding of
+    the values; independent: whether the samples are known to be independent of each other.
     """
 
     value: np.ndarray
@@ -39,7 +41,9 @@ class Sample:
         return np.sort(self.value)[::-1]
 
     def upper(self, count: int) -> float:
-        """A level that `count` samples exceed, or as near as ties allow: the edge of a cell where there is a grid."""
+        """A level that `count` samples exceed, or as near as ties allow: the edge of a cell where there is a
+        grid.
+        """
         level = float(self.descending[min(count, self.descending.size - 1)])
         return level + (self.grid.lower_offset + self.grid.width if self.grid.width > 0 else 0.0)
 
@@ -54,8 +58,8 @@ class Sample:
 class SeriesTail(Tail):
     """A fitted tail with the cosine transforms of its exceedance counts and scores, shape (3, 64).
 
-    Row 0 belongs to the counts, rows 1 and 2 to the scores of (log β, ψ); `used`: how many cosines enter variances (ν);
-    `clustering`: long-run variance of the counts over that of independent samples.
+    Row 0 belongs to the counts, rows 1 and 2 to the scores of (log β, ψ); `used`: how many cosines enter
+    variances (ν); `clustering`: long-run variance of the counts over that of independent samples.
     """
 
     transforms: np.ndarray
@@ -73,7 +77,9 @@ class SeriesTail(Tail):
         return np.concatenate([[by_rate / self.excesses.total], self._covariance @ by_fit])
 
     def probability_weights(self, level: float) -> np.ndarray:
-        """Weights of (count, score, score) in the first-order expansion of the survival at a level; shape (3,)."""
+        """Weights of (count, score, score) in the first-order expansion of the survival at a level; shape
+        (3,).
+        """
         survival = float(self.fit.survival(level - self.threshold))
         weights = np.zeros(3)
         weights[0] = survival / self.samples
@@ -94,9 +100,10 @@ class SeriesTail(Tail):
     def inflation(self, probability: float) -> float:
         """By how much serial dependence inflates the variance behind Q_p; at least 1.
 
-        The larger of the inflation of the quantile's own first-order expansion and that of the exceedance counts. The
-        first is blind where too few clusters reach the quantile (it then knows only the clusters that happened, and
-        the deviance would be judged by them); the counts, of which there are many more, are not.
+        The larger of the inflation of the quantile's own first-order expansion and that of the exceedance
+        counts. The first is blind where too few clusters reach the quantile (it then knows only the clusters
+        that happened, and the deviance would be judged by them); the counts, of which there are many more,
+        are not.
         """
         if self.independent:
             return 1.0
@@ -106,7 +113,9 @@ class SeriesTail(Tail):
         return max(1.0, own, self.clustering)
 
     def critical(self, probability: float, confidence: float) -> float:
-        """What the deviance may reach inside a two-sided interval: inflation × squared Student quantile with ν degrees."""
+        """What the deviance may reach inside a two-sided interval: inflation × squared Student quantile with
+        ν degrees.
+        """
         if self.independent:
             return float(stats.chi2.ppf(confidence, 1))
         return self.inflation(probability) * float(stats.t.ppf(0.5 + confidence / 2, self.used)) ** 2
@@ -129,7 +138,9 @@ class SeriesTail(Tail):
 
 
 def tail_above(sample: Sample, threshold: float) -> SeriesTail:
-    """Fit the tail above a threshold (for rounded data an edge of the grid). Raises ValueError with too few excesses."""
+    """Fit the tail above a threshold (for rounded data an edge of the grid). Raises ValueError with too few
+    excesses.
+    """
     mask = sample.above(threshold)
     position = sample.position[mask]
     width = sample.grid.width

@@ -1,7 +1,9 @@
-"""Reading telemetry in chunks: CSV (gzip too), JSON lines or Parquet, with or without times, tenants and domains.
+"""Reading telemetry in chunks: CSV (gzip too), JSON lines or Parquet, with or without times, tenants and
+domains.
 
-Rows that cannot be used (no number where the delay should be, too few fields, not a number, infinite) are counted, with
-the first of them quoted, and left out; a file with nothing usable in it is an error with a reason.
+Rows that cannot be used (no number where the delay should be, too few fields, not a number, infinite) are
+counted, with the first of them quoted, and left out; a file with nothing usable in it is an error with a
+reason.
 """
 
 from __future__ import annotations
@@ -20,7 +22,18 @@ import numpy as np
 
 __all__ = ["Columns", "Telemetry", "TelemetryError", "read_telemetry"]
 
-VALUE_NAMES = ("delay", "latency", "rtt", "sojourn", "response_time", "duration", "value", "delay_ms", "latency_ms", "rtt_ms")
+VALUE_NAMES = (
+    "delay",
+    "latency",
+    "rtt",
+    "sojourn",
+    "response_time",
+    "duration",
+    "value",
+    "delay_ms",
+    "latency_ms",
+    "rtt_ms",
+)
 TIME_NAMES = ("time", "timestamp", "ts", "time_ms", "pub_ms", "t")
 GROUP_NAMES = ("tenant", "domain", "run")
 CHUNK = 1 << 17
@@ -36,7 +49,9 @@ class TelemetryError(ValueError):
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns to use; None means: find it by its usual names (a time and groups may be absent)."""
+    """Names of the columns to use; None means: find it by its usual names (a time and groups may be
+    absent).
+    """
 
     value: str | None = None
     time: str | None = None
@@ -45,7 +60,9 @@ class Columns:
 
 @dataclass
 class Chunk:
-    """Some consecutive rows: values (k,), times (k,) or None, and the label of the group of each row (k,) or None."""
+    """Some consecutive rows: values (k,), times (k,) or None, and the label of the group of each row (k,) or
+    None.
+    """
 
     value: np.ndarray
     time: np.ndarray | None
@@ -54,7 +71,9 @@ class Chunk:
 
 @dataclass
 class Telemetry:
-    """A telemetry file: iterate over `chunks()`. After that `skipped` counts the unusable rows, `first_skipped` says why."""
+    """A telemetry file: iterate over `chunks()`. After that `skipped` counts the unusable rows,
+    `first_skipped` says why.
+    """
 
     path: Path
     columns: Columns
@@ -98,7 +117,7 @@ class Telemetry:
             labels: list[str] = []
             for row in batch:
                 try:
-                    value = _number(row.get(used.value))
+                    value = _number(row.get(str(used.value)))
                     time = _time(row.get(used.time)) if used.time else 0.0
                 except ValueError as error:
                     self.skip(f"{error}")
@@ -127,7 +146,10 @@ class Telemetry:
             used: Columns | None = None
             for batch in file.iter_batches(batch_size=CHUNK):
                 if used is None:
-                    first = {name: batch.column(name)[0].as_py() if batch.num_rows else None for name in batch.schema.names}
+                    first = {
+                        name: batch.column(name)[0].as_py() if batch.num_rows else None
+                        for name in batch.schema.names
+                    }
                     used = self.used = _resolve(self.columns, first, [first], self.path)
                 value = _numbers(batch.column(str(used.value)))
                 time = _numbers(batch.column(used.time)) if used.time else None
@@ -138,10 +160,14 @@ class Telemetry:
                 label = None
                 if used.groups:
                     columns = [batch.column(name).to_pylist() for name in used.groups]
-                    label = np.array(["/".join(map(str, row)) for row in zip(*columns, strict=True)], dtype=object)[good]
+                    label = np.array(
+                        ["/".join(map(str, row)) for row in zip(*columns, strict=True)], dtype=object
+                    )[good]
                 yield Chunk(value[good], None if time is None else time[good], label)
         except pa.ArrowException as error:
-            raise TelemetryError(f"{self.path}: not a Parquet file that can be read: {str(error)[:200]}") from error
+            raise TelemetryError(
+                f"{self.path}: not a Parquet file that can be read: {str(error)[:200]}"
+            ) from error
 
 
 def read_telemetry(path: str | Path, columns: Columns | None = None) -> Telemetry:
@@ -162,7 +188,11 @@ def _kind(path: Path) -> str:
 def _text(path: Path) -> IO[str]:
     with open(path, "rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rt", encoding="utf-8-sig") if packed else open(path, encoding="utf-8-sig", newline="")
+    return (
+        gzip.open(path, "rt", encoding="utf-8-sig")
+        if packed
+        else open(path, encoding="utf-8-sig", newline="")
+    )
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -178,7 +208,9 @@ def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
             names = ["value"] if len(names) == 1 else [f"column{i + 1}" for i in range(len(names))]
             yield dict(zip(names, header, strict=True))
         elif len(set(names)) < len(names):
-            raise TelemetryError(f"{path}: two columns have the same name; the first line is {first.strip()[:200]!r}")
+            raise TelemetryError(
+                f"{path}: two columns have the same name; the first line is {first.strip()[:200]!r}"
+            )
         reader = csv.reader(_lines(text, path), delimiter=delimiter)
         while True:
             try:
@@ -195,7 +227,9 @@ def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
 def _lines(text: IO[str], path: Path) -> Iterator[str]:
     while line := text.readline(LONGEST_LINE):
         if len(line) >= LONGEST_LINE:
-            raise TelemetryError(f"{path}: a line of more than {LONGEST_LINE:,} characters; this is no telemetry")
+            raise TelemetryError(
+                f"{path}: a line of more than {LONGEST_LINE:,} characters; this is no telemetry"
+            )
         yield line.replace("\0", "")
 
 
@@ -222,17 +256,22 @@ def _resolve(wanted: Columns, first: dict[str, Any], batch: Sequence[dict[str, A
 
     def need(name: str) -> str:
         if name not in names:
-            raise TelemetryError(f"{path}: there is no column {name!r}; the columns are {', '.join(map(repr, names[:20]))}")
+            raise TelemetryError(
+                f"{path}: there is no column {name!r}; the columns are {', '.join(map(repr, names[:20]))}"
+            )
         return name
 
     lowered = {name.casefold(): name for name in names}
-    value = need(wanted.value) if wanted.value else next((lowered[n] for n in VALUE_NAMES if n in lowered), None)
+    value = (
+        need(wanted.value) if wanted.value else next((lowered[n] for n in VALUE_NAMES if n in lowered), None)
+    )
     time = need(wanted.time) if wanted.time else next((lowered[n] for n in TIME_NAMES if n in lowered), None)
     if value is None:
         numeric = [n for n in names if n != time and any(_is_number(row.get(n)) for row in batch[:100])]
         if len(numeric) != 1:
             raise TelemetryError(
-                f"{path}: which column holds the delays? Name it; the columns are {', '.join(map(repr, names[:20]))}"
+                f"{path}: which column holds the delays? Name it; "
+                f"the columns are {', '.join(map(repr, names[:20]))}"
             )
         value = numeric[0]
     if wanted.groups is not None:
@@ -278,4 +317,6 @@ def _numbers(column: Any) -> np.ndarray:
     elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return np.array([_number(v) if _is_number(v) else math.nan for v in column.to_pylist()], dtype=float)
     values = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=float)
-    return np.where(np.abs(values) <= 1e15, values, math.nan) if not pa.types.is_integer(column.type) else values
+    return (
+        np.where(np.abs(values) <= 1e15, values, math.nan) if not pa.types.is_integer(column.type) else values
+    )

@@ -1,9 +1,10 @@
 """Choosing the threshold, with the evidence: specification tests, parameter stability, mean residual life.
 
-The lowest threshold is taken above which the generalised Pareto law predicts how often all higher candidate levels are
-exceeded. The differences between counts and predictions are smooth functions of the data, so that their variances come
-from the same cosines as everything else: the test is honest about serial dependence, which tests for independent
-samples (Anderson–Darling, Cramér–von Mises) are not.
+The lowest threshold is taken above which the generalised Pareto law predicts how often all higher candidate
+levels are exceeded. The differences between counts and predictions are smooth functions of the data, so that
+their variances come
+from the same cosines as everything else: the test is honest about serial dependence, which tests for
+independent samples (Anderson–Darling, Cramér–von Mises) are not.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ LEVEL = 0.05
 class Evidence:
     """What one candidate threshold shows.
 
-    statistic and critical: the largest studentised difference between observed and predicted exceedances of a higher
-    level, and what it may reach (level 5 %, all levels together); NaN where no higher level could be checked.
-    modified_scale: β − ξq, which with ξ is constant above a good threshold. Standard errors assume independence.
+    statistic and critical: the largest studentised difference between observed and predicted exceedances of
+    a higher level, and what it may reach (level 5 %, all levels together); NaN where no higher level could
+    be checked.
+    modified_scale: β − ξq, which with ξ is constant above a good threshold. Standard errors assume
+    independence.
     """
 
     threshold: float
@@ -69,8 +72,9 @@ class Choice:
 
 
 def candidates(sample: Sample, least_share: float = 0.003) -> list[float]:
-    """Candidate thresholds, lowest first: from 5 % of the samples (more in small samples, at most 20 %; at most 100,000
-    exceedances) down in steps of 0.7 to 30 exceedances, and not below `least_share` of the samples as long as one is left.
+    """Candidate thresholds, lowest first: from 5 % of the samples (more in small samples, at most 20 %; at
+    most 100,000 exceedances) down in steps of 0.7 to 30 exceedances, and not below `least_share` of the
+    samples as long as one is left.
     """
     share = max(LARGEST_SHARE, min(0.2, COMFORTABLE / sample.samples))
     count = min(share * sample.samples, float(MOST_EXCESSES), 0.9 * sample.value.size)
@@ -87,8 +91,8 @@ def candidates(sample: Sample, least_share: float = 0.003) -> list[float]:
 def choose(sample: Sample, levels: Sequence[float] | None = None, least_share: float = 0.003) -> Choice:
     """Fit at every candidate and take the lowest that passes, one with a shape of at most 1 before any other.
 
-    levels: thresholds to choose from, ascending; None takes `candidates`. least_share: about three times 1 − p of the
-    quantile that matters. Raises ValueError where there is too little to fit.
+    levels: thresholds to choose from, ascending; None takes `candidates`. least_share: about three times 1 −
+    p of the quantile that matters. Raises ValueError where there is too little to fit.
     """
     tails: list[SeriesTail] = []
     for level in candidates(sample, least_share) if levels is None else levels:
@@ -98,7 +102,8 @@ def choose(sample: Sample, levels: Sequence[float] | None = None, least_share: f
             continue
     if not tails:
         raise ValueError(
-            f"too little data for a tail: {sample.samples} samples, of which at least {FEWEST_EXCESSES} distinct "
+            f"too little data for a tail: {sample.samples} samples, "
+            f"of which at least {FEWEST_EXCESSES} distinct "
             "ones must lie above a threshold that at most a fifth exceeds"
         )
     few = [(level, *clustering_at(sample, level)[:2]) for level in map(sample.upper, FEW)]
@@ -112,11 +117,11 @@ def choose(sample: Sample, levels: Sequence[float] | None = None, least_share: f
     return Choice(tails[best], evidence, best, False)
 
 
-def _evidence(
-    tails: Sequence[SeriesTail], index: int, few: Sequence[tuple[float, int, float]]
-) -> Evidence:
+def _evidence(tails: Sequence[SeriesTail], index: int, few: Sequence[tuple[float, int, float]]) -> Evidence:
     tail = tails[index]
-    found = [_against(tail, higher) for higher in tails[index + 1 :] if _worth_checking(tail, higher)]
+    found: list[float | None] = [
+        _against(tail, higher) for higher in tails[index + 1 :] if _worth_checking(tail, higher)
+    ]
     found += [_against_few(tail, *level) for level in few]
     statistics = [value for value in found if value is not None]
     statistic = max(statistics, default=0.0)
@@ -142,8 +147,10 @@ def _worth_checking(tail: SeriesTail, higher: SeriesTail) -> bool:
 def _against(tail: SeriesTail, higher: SeriesTail) -> float:
     """Studentised difference between the counted and the predicted exceedances of a higher candidate.
 
-    By the spread of the difference, which tests the law; and by that of the count, which a prediction worth having must
-    not miss: a low threshold among strongly dependent data may know the tail less well than the counts themselves.
+    By the spread of the difference, which tests the law; and by that of the count, which a prediction worth
+    having must
+    not miss: a low threshold among strongly dependent data may know the tail less well than the counts
+    themselves.
     """
     survival = float(tail.fit.survival(higher.threshold - tail.threshold))
     difference = higher.rate - tail.rate * survival
@@ -155,7 +162,9 @@ def _against(tail: SeriesTail, higher: SeriesTail) -> float:
 
 
 def _against_few(tail: SeriesTail, level: float, observed: int, inflation: float) -> float | None:
-    """The same for a level that only a few samples exceed, whose variance is that of clusters coming at random."""
+    """The same for a level that only a few samples exceed, whose variance is that of clusters coming at
+    random.
+    """
     if level <= tail.threshold or observed < 3 or observed > tail.excesses.total / 3:
         return None
     predicted = tail.samples * tail.exceedance(level)
@@ -165,8 +174,8 @@ def _against_few(tail: SeriesTail, level: float, observed: int, inflation: float
 def mean_residual_life(sample: Sample, points: int = 60) -> np.ndarray:
     """Mean excess over rising thresholds, with its standard error for independent samples.
 
-    Returns shape (points, 4): threshold, mean excess, standard error, exceedances. A generalised Pareto tail with ξ < 1
-    shows as a straight line of slope ξ/(1 − ξ).
+    Returns shape (points, 4): threshold, mean excess, standard error, exceedances. A generalised Pareto tail
+    with ξ < 1 shows as a straight line of slope ξ/(1 − ξ).
     """
     ordered = sample.descending
     sums = np.cumsum(ordered)

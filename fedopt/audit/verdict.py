@@ -1,4 +1,6 @@
-"""The verdict on a promise P(delay > deadline) ≤ ε: kept, broken, or not decidable yet, and what would decide it."""
+"""The verdict on a promise P(delay > deadline) ≤ ε: kept, broken, or not decidable yet, and what would
+decide it.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ MOST = 10**15
 
 
 def violation(sample: Sample, tail: SeriesTail, deadline: float, confidence: float) -> Probability:
-    """P(delay > deadline) with its interval: from the fitted tail where the deadline lies in it, else from the counts.
+    """P(delay > deadline) with its interval: from the fitted tail where the deadline lies in it, else from
+    the counts.
 
-    Rounded data: a sample counts as late where its whole cell lies beyond the deadline; the fitted tail knows cells.
+    Rounded data: a sample counts as late where its whole cell lies beyond the deadline; the fitted tail
+    knows cells.
     """
     share, counted = empirical_probability(sample, deadline, confidence)
     if deadline > tail.threshold:
@@ -44,7 +48,8 @@ def judge(probability: Probability, epsilon: float) -> Literal["kept", "broken",
 def samples_to_decide(
     sample: Sample, tail: SeriesTail, deadline: float, epsilon: float, confidence: float
 ) -> int | None:
-    """About how many samples would decide, if what was seen so far is typical; None where that cannot be told.
+    """About how many samples would decide, if what was seen so far is typical; None where that cannot be
+    told.
 
     The evidence (deviance) against P(delay > deadline) = ε grows in proportion to the number of samples.
     """

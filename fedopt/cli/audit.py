@@ -1,0 +1,103 @@
+"""Audit telemetry: extreme quantiles with intervals, diagnostics, the verdict on a promise, drift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fedopt.cli import BROKEN, DONE
+from fedopt.cli._options import Json, Out, Quiet
+from fedopt.cli._output import emit, fail, say
+
+
+def command(
+    telemetry: Annotated[
+        Path, typer.Argument(help="CSV (gzip too), JSON lines or Parquet.", metavar="TELEMETRY")
+    ],
+    plan: Annotated[
+        Path | None, typer.Option(help="Plan whose promises are judged; needs --instance.")
+    ] = None,
+    instance: Annotated[Path | None, typer.Option(help="Instance with the tenants' SLOs.")] = None,
+    deadline: Annotated[
+        float | None, typer.Option(help="Promised delay, in the telemetry's unit; with --epsilon.", min=0.0)
+    ] = None,
+    epsilon: Annotated[
+        float | None, typer.Option(help="Promised probability of a longer delay.", min=1e-12, max=0.5)
+    ] = None,
+    value: Annotated[
+        str | None, typer.Option(help="Column of the delays; found by its name if not given.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="Column of the times.")] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Column to tell series apart (repeatable); tenant, domain, run if not given."),
+    ] = None,
+    quantile: Annotated[list[float] | None, typer.Option(help="Quantile to bound (repeatable).")] = None,
+    confidence: Annotated[
+        float, typer.Option(help="Of every two-sided interval.", min=0.5, max=0.9999)
+    ] = 0.95,
+    threshold: Annotated[float | None, typer.Option(help="Fix the threshold instead of choosing it.")] = None,
+    grid: Annotated[
+        float | None, typer.Option(help="Width of the rounding grid; found if not given, 0: none.", min=0.0)
+    ] = None,
+    rounding: Annotated[
+        Literal["nearest", "down", "up"], typer.Option(help="How values were rounded: nearest, down or up.")
+    ] = "nearest",
+    independent: Annotated[bool, typer.Option(help="The samples are known to be independent.")] = False,
+    false_alarms: Annotated[
+        float, typer.Option(help="Rate of false alarms of the drift test.", min=1e-4, max=0.4)
+    ] = 0.01,
+    plot: Annotated[Path | None, typer.Option(help="Write diagnostic plots to this PNG.")] = None,
+    out: Out = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Audit telemetry: extreme quantiles with intervals that respect serial dependence, diagnostics, the
+    verdict on a promise (kept, broken, not decidable yet), transient or systematic drift.
+
+    Exit codes: 0 done, 2 bad input, 5 a promise is broken.
+
+    Example: fedopt audit telemetry.csv --deadline 100 --epsilon 0.001
+    """
+    from fedopt.audit import Columns, Promise, Settings, audit_telemetry, read_telemetry
+    from fedopt.audit.promises import promises_of
+    from fedopt.audit.summary import summary
+
+    if (deadline is None) != (epsilon is None):
+        fail(2, "--deadline and --epsilon belong together")
+    try:
+        settings = Settings(
+            probabilities=tuple(quantile or (0.99, 0.999, 0.9999)),
+            confidence=confidence,
+            threshold=threshold,
+            grid=grid,
+            rounding=rounding,
+            independent=independent,
+            false_alarms=false_alarms,
+        )
+    except ValueError as error:
+        fail(2, str(error))
+    promises: Mapping[str, Promise] | Promise | None = None
+    if deadline is not None and epsilon is not None:
+        promises = Promise(deadline=deadline, epsilon=epsilon)
+    elif instance is not None or plan is not None:
+        promises = promises_of(instance, plan)
+
+    def progress(rows: int) -> None:
+        if not quiet and rows % (1 << 20) < 1 << 17:
+            say(f"{rows:,} rows read")
+
+    reader = read_telemetry(telemetry, Columns(value, time, tuple(by) if by else None))
+    result = audit_telemetry(reader, promises, settings, progress)
+    if plot is not None:
+        from fedopt.audit.plots import plot_audit
+
+        try:
+            plot_audit(result, plot)
+        except ImportError as error:
+            fail(2, str(error))
+    emit(result, summary(result), json=json, out=out, quiet=quiet)
+    raise typer.Exit(BROKEN if result.broken else DONE)
