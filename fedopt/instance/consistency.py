@@ -118,7 +118,7 @@ class _Checks:
                 self.domains.setdefault(id, domain)
             if isinstance(stage, str):
                 used.add(stage)
-                if stage not in self.stages:
+                if self.stages and stage not in self.stages:
                     self.unknown(f"domains[{i}].stage", stage, list(self.stages), "stage")
             offers = [_get(offer, "id") for _, offer in _entries(domain, "offers")]
             self._unique(f"domains[{i}].offers", offers, "[{}].id", "offer")
@@ -134,7 +134,7 @@ class _Checks:
                 elif other not in self.domains:
                     self.unknown(place, other, list(self.domains), "domain")
         for stage, i in self.stages.items():
-            if listed and stage not in used:
+            if listed and stage not in used and used <= set(self.stages):
                 self.add(
                     f"stages[{i}]",
                     f"the stage {stage!r} has no domain",

@@ -111,4 +111,5 @@ def _text(value: str) -> str:
     """Text as it is where no reader of YAML can take it for something else, else in quotes."""
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    return json.dumps(value, ensure_ascii=not value.isprintable())
+    quoted = json.dumps(value, ensure_ascii=False)
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08X}" for char in quoted)

@@ -18,8 +18,8 @@ from .arrivals import ExponentialSize, ExponentialWork, Poisson, TokenBucket
 from .documents import SLO
 from .impairments import ExponentialImpairment, GammaImpairment, NoImpairment, PoissonImpairment
 
-POINTS = 64
-"""Values of θ that are tried."""
+POINTS = 32
+"""Values of θ that are tried at first, and again around the best of them."""
 
 
 def log_moment(model: Any, theta: np.ndarray, slot: float) -> np.ndarray:
@@ -76,8 +76,25 @@ def ville_rate(
     if spare <= 0 or window < 1:
         return math.inf
     theta = tilts([arrivals, *impairments], slot)
+    rates = np.empty(0)
+    for _ in range(2):
+        rates = _rates(arrivals, impairments, slo, slot, theta, window, spare)
+        best = int(np.argmin(rates))
+        theta = np.linspace(theta[max(best - 1, 0)], theta[min(best + 1, len(theta) - 1)], POINTS)
+    return float(np.min(rates)) / slot
+
+
+def _rates(
+    arrivals: Any,
+    impairments: Sequence[Any],
+    slo: SLO,
+    slot: float,
+    theta: np.ndarray,
+    window: int,
+    spare: float,
+) -> np.ndarray:
+    """The least work per slot at each θ; shape of `theta`."""
     load = log_moment(arrivals, theta, slot)
     taken = sum((log_moment(model, theta, slot) for model in impairments), np.zeros_like(theta))
     promised = -math.log(slo.epsilon) + _burst(arrivals, theta, slot, slo.of) + taken * window
-    rates = np.maximum((load + taken) / theta, promised / (theta * spare))
-    return float(np.min(rates)) / slot
+    return np.asarray(np.maximum((load + taken) / theta, promised / (theta * spare)))

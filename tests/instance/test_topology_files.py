@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedopt.instance import InstanceError
+from fedopt.instance.topology_files import topology
+
+SNDLIB = """<?xml version="1.0" encoding="ISO-8859-1"?>
+<network xmlns="http://sndlib.zib.de/network" version="1.0">
+ <networkStructure>
+  <nodes coordinatesType="geographical">
+   <node id="Berlin"><coordinates><x>13.4</x><y>52.5</y></coordinates></node>
+   <node id="Bonn"><coordinates><x>7.1</x><y>50.7</y></coordinates></node>
+   <node id="Ulm"><coordinates><x>10.0</x><y>48.4</y></coordinates></node>
+  </nodes>
+  <links>
+   <link id="L1"><source>Berlin</source><target>Bonn</target>
+    <preInstalledModule><capacity>40.0</capacity><cost>0</cost></preInstalledModule></link>
+   <link id="L2"><source>Bonn</source><target>Ulm</target></link>
+  </links>
+ </networkStructure>
+ <demands>
+  <demand id="D1"><source>Berlin</source><target>Ulm</target><demandValue>30</demandValue></demand>
+  <demand id="D2"><source>Berlin</source><target>Ulm</target><demandValue>12</demandValue></demand>
+ </demands>
+</network>
+"""
+
+GRAPHML = """<?xml version="1.0" encoding="utf-8"?>
+<graphml xmlns="http://graphml.graphdrawing.org/xmlns">
+ <key attr.name="Latitude" attr.type="double" for="node" id="d1"/>
+ <key attr.name="Longitude" attr.type="double" for="node" id="d2"/>
+ <key attr.name="label" attr.type="string" for="node" id="d3"/>
+ <key attr.name="LinkSpeedRaw" attr.type="double" for="edge" id="d4"/>
+ <graph edgedefault="undirected">
+  <node id="0"><data key="d1">40.7</data><data key="d2">-74.0</data><data key="d3">New York</data></node>
+  <node id="1"><data key="d1">41.9</data><data key="d2">-87.6</data><data key="d3">Chicago</data></node>
+  <node id="2"><data key="d3">?</data></node>
+  <edge source="0" target="1"><data key="d4">1e10</data></edge>
+  <edge source="1" target="2"/>
+ </graph>
+</graphml>
+"""
+
+
+def test_sndlib(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.xml"
+    path.write_text(SNDLIB)
+    found = topology(str(path))
+    assert found.name == "tiny"
+    assert found.nodes["Ulm"].position == (10.0, 48.4)
+    assert found.demands == {("Berlin", "Ulm"): 42.0}
+    assert found.capacities[("Berlin", "Bonn")] == 40
+    assert found.graph()["Berlin"]["Bonn"]["km"] == pytest.approx(478, rel=0.02)
+
+
+def test_sndlib_on_a_plane(tmp_path: Path) -> None:
+    path = tmp_path / "plane.xml"
+    path.write_text(SNDLIB.replace("geographical", "pixel"))
+    assert topology(str(path)).graph()["Bonn"]["Ulm"]["km"] == pytest.approx(3.701, rel=1e-3)
+
+
+def test_sndlib_with_unknown_nodes(tmp_path: Path) -> None:
+    path = tmp_path / "bad.xml"
+    path.write_text(SNDLIB.replace("<target>Bonn<", "<target>Bon<"))
+    with pytest.raises(InstanceError, match=r"link L1: there is no node 'Bon'\s+→ did you mean 'Bonn'"):
+        topology(str(path))
+
+
+def test_graphml(tmp_path: Path) -> None:
+    path = tmp_path / "net.graphml"
+    path.write_text(GRAPHML)
+    found = topology(str(path))
+    assert found.nodes["0"].name == "New York"
+    assert found.nodes["2"].position is None
+    assert found.capacities[("0", "1")] == 1e10
+    graph = found.graph()
+    assert graph["0"]["1"]["km"] == pytest.approx(1144, rel=0.01)
+    assert graph.nodes["2"]["position"] == graph.nodes["1"]["position"]
+
+
+def test_graphml_with_unknown_nodes(tmp_path: Path) -> None:
+    path = tmp_path / "bad.graphml"
+    path.write_text(GRAPHML.replace('target="2"', 'target="9"'))
+    with pytest.raises(InstanceError, match="without its nodes"):
+        topology(str(path))
+
+
+def test_topohub() -> None:
+    found = topology("topohub:sndlib/abilene")
+    assert len(found.nodes) == 12
+    assert len(found.edges) == 15
+    assert found.demands
+    assert not topology("topohub:topozoo/Abilene").demands
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("topohub:sndlib/germany5", "did you mean topohub:sndlib/germany50"),
+        ("topohub:snlib/germany50", "did you mean 'sndlib'"),
+        ("topohub:../../../etc/passwd", "no such topology"),
+        ("topohub:", "no such topology"),
+        ("sndlib/germany50", "use topohub:sndlib/germany50"),
+        ("nowhere.xml", "does not exist"),
+    ],
+)
+def test_sources_that_are_none(source: str, said: str) -> None:
+    with pytest.raises(InstanceError, match=said):
+        topology(source)
+
+
+def test_other_xml(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text("<html/>")
+    with pytest.raises(InstanceError, match="holds <html>"):
+        topology(str(path))
+    path.write_text("<network/>")
+    with pytest.raises(InstanceError, match="no nodes"):
+        topology(str(path))
+    path.write_text("<graphml/>")
+    with pytest.raises(InstanceError, match="no graph"):
+        topology(str(path))
