@@ -189,8 +189,8 @@ def resize(
     total = sum(costs) - (payments(instance, entries) if plan.objective == "profit" else 0.0)
     note = (
         f"simulated: reservations confirmed by Monte-Carlo at confidence {confidence:g}, a measurement and "
-        "not a theorem; it holds for the models simulated. log_bound is the logarithm of the upper confidence "
-        "bound."
+        "not a theorem; it holds for the models simulated. log_bound is the logarithm of the upper "
+        "confidence bound."
     )
     data = plan.model_dump()
     data.update(

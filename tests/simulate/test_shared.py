@@ -1,0 +1,79 @@
+"""One queue for all against reserved servers."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fedopt.reproduce.tre_exact import exact_quantile, exact_tail
+from fedopt.simulate.shared import SharedTandem, simulate, with_bursts
+
+BASE = {"burst_length": 30.0, "service_rates": (1.0, 1.15, 1.25), "shares": (0.4, 0.6)}
+
+
+def steady(rates=(0.25, 0.45)):
+    return SharedTandem(calm=rates, burst=rates, burst_share=0.0, **BASE)
+
+
+def test_without_bursts_both_worlds_are_jackson_tandems():
+    """Long runs from empty: the sample quantile approaches that of the exact sum of exponentials."""
+    run = simulate(steady(), 200_000, trials=32, probability=0.99, seed=1)
+    shared, reserved = run.estimates()
+    own = tuple(0.4 * rate for rate in BASE["service_rates"])
+    for found, exact in (
+        (shared, exact_quantile(0.7, BASE["service_rates"], 0.99)),
+        (reserved, exact_quantile(0.25, own, 0.99)),
+    ):
+        assert abs(found.mean - exact) < 3.5 * found.error + 0.003 * exact
+
+
+def test_reservation_isolates_and_sharing_does_not():
+    tails = []
+    for factor in (1.0, 3.0):
+        system = with_bursts((0.25, 0.45), (False, True), factor, 0.2, **BASE)
+        run = simulate(system, 6_000, trials=150, seed=3)
+        tails.append(run.estimates())
+    (calm_shared, calm_own), (burst_shared, burst_own) = tails
+    assert burst_shared.mean > 2 * calm_shared.mean
+    assert abs(burst_own.mean - calm_own.mean) < 4 * math.hypot(burst_own.error, calm_own.error)
+
+
+def test_bursts_keep_the_mean_rate():
+    system = with_bursts((0.25, 0.45), (False, True), 3.0, 0.2, **BASE)
+    mean = [0.8 * c + 0.2 * b for c, b in zip(system.calm, system.burst, strict=True)]
+    assert mean == pytest.approx([0.25, 0.45])
+    assert system.burst == pytest.approx((0.25, 1.35))
+
+
+def test_identical_for_any_number_of_threads():
+    system = with_bursts((0.25, 0.45), (False, True), 2.0, 0.2, **BASE)
+    runs = [simulate(system, 1_000, trials=40, seed=2, threads=n) for n in (1, 2, 4)]
+    assert all(np.array_equal(run.shared, runs[0].shared) for run in runs)
+    assert all(np.array_equal(run.reserved, runs[0].reserved) for run in runs)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shares": (0.6, 0.6)},
+        {"shares": (0.4,)},
+        {"burst_share": 1.0},
+        {"burst_length": 0.0},
+        {"calm": (-1.0, 0.1)},
+    ],
+)
+def test_nonsense_is_refused(change):
+    with pytest.raises(ValueError, match=r"."):
+        SharedTandem(**{"calm": (0.2, 0.3), "burst": (0.2, 0.3), "burst_share": 0.1, **BASE, **change})
+    with pytest.raises(ValueError, match="factor"):
+        with_bursts((0.25, 0.45), (False, True), 6.0, 0.2, **BASE)
+
+
+def test_exact_tail_where_rates_agree():
+    """Erlang: three equal servers."""
+    decay, t = 0.4, 10.0
+    erlang = math.exp(-decay * t) * sum((decay * t) ** k / math.factorial(k) for k in range(3))
+    assert exact_tail(t, 0.6, (1.0, 1.0, 1.0)) == pytest.approx(erlang)
+    assert exact_tail(t, 0.6, (1.0, 1.0 + 1e-9, 1.0)) == pytest.approx(erlang, rel=1e-6)
+    with pytest.raises(ValueError, match="load"):
+        exact_quantile(1.1, (1.0,))
