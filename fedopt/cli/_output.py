@@ -6,7 +6,7 @@ import contextlib
 import json as json_module
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,6 +46,16 @@ def emit(
             highlight=False, soft_wrap=isinstance(text, str), width=PLAIN_WIDTH if plain else None
         )
         console.print(text, markup=False) if isinstance(text, str) else console.print(text)
+
+
+def check_out(out: Path | None, inputs: Iterable[Path] = ()) -> None:
+    """Before any work: end with exit code 2 where `out` cannot be meant, a folder or one of the inputs."""
+    if out is None:
+        return
+    if out.is_dir():
+        fail(2, f"{out}: is a folder; --out names a file")
+    if out.exists() and any(file.exists() and out.samefile(file) for file in inputs):
+        fail(2, f"{out}: is the input; --out names another file")
 
 
 def json_text(document: Any) -> str:

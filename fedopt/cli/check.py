@@ -9,7 +9,7 @@ import typer
 
 from fedopt.cli import BROKEN, DONE
 from fedopt.cli._options import Json, Out, PlanFile, Quiet
-from fedopt.cli._output import emit, stdout_kept_clean
+from fedopt.cli._output import check_out, emit, stdout_kept_clean
 
 
 def command(
@@ -34,6 +34,7 @@ def command(
     from fedopt.instance import load
     from fedopt.plan import Plan, check
 
+    check_out(out, [plan, instance] if instance else [plan])
     document = Plan.load(plan)
     against = load(instance) if instance is not None else None
     with stdout_kept_clean():

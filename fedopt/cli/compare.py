@@ -8,7 +8,7 @@ import typer
 
 from fedopt.cli import DONE, INFEASIBLE, LIMIT
 from fedopt.cli._options import Gap, InstanceFile, Json, Objective, Out, Quiet, TimeLimit
-from fedopt.cli._output import emit, stdout_kept_clean
+from fedopt.cli._output import check_out, emit, stdout_kept_clean
 from fedopt.cli._progress import RoundProgress
 
 
@@ -44,6 +44,7 @@ def command(
     from fedopt.compare import HEADINGS, cells, compare
     from fedopt.instance import load
 
+    check_out(out, [instance])
     document = load(instance)
     with stdout_kept_clean(), RoundProgress(instance.name, quiet) as progress:
         comparison = compare(

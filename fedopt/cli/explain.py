@@ -9,7 +9,7 @@ import typer
 
 from fedopt.cli import DONE, LIMIT
 from fedopt.cli._options import Guarantee, InstanceFile, Json, Out, Quiet
-from fedopt.cli._output import emit, stdout_kept_clean
+from fedopt.cli._output import check_out, emit, stdout_kept_clean
 from fedopt.cli._progress import RoundProgress
 
 
@@ -19,7 +19,9 @@ def command(
     plan: Annotated[
         Path | None, typer.Option("--plan", help="A plan of the instance; else it is solved.", metavar="PLAN")
     ] = None,
-    time_limit: Annotated[float, typer.Option("--time-limit", help="Seconds for the whole.", min=0.0)] = 60.0,
+    time_limit: Annotated[
+        float, typer.Option("--time-limit", help="Seconds for the solve, and then for the rest.", min=0.0)
+    ] = 60.0,
     out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -39,6 +41,7 @@ def command(
     from fedopt.instance import load
     from fedopt.plan import Plan, check_guarantee
 
+    check_out(out, [instance])
     check_guarantee(guarantee)
     document = load(instance)
     known = Plan.load(plan) if plan is not None else None

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fedopt.cli._options import Json, Out, Quiet
-from fedopt.cli._output import emit
+from fedopt.cli._output import check_out, emit
 
 
 def command(
@@ -26,5 +26,6 @@ def command(
     """
     from fedopt.plan.inspecting import inspect
 
+    check_out(out, [file])
     inspection = inspect(file, rows)
     emit(inspection.to_dict(), inspection.text, json=json, out=out, quiet=quiet)

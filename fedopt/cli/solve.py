@@ -13,7 +13,7 @@ import typer
 
 from fedopt.cli import BAD_INPUT, DONE, INFEASIBLE, LIMIT
 from fedopt.cli._options import Gap, Guarantee, InstanceFiles, Json, Objective, Out, Quiet, TimeLimit
-from fedopt.cli._output import emit, fail, say, stdout_kept_clean
+from fedopt.cli._output import check_out, emit, fail, say, stdout_kept_clean
 from fedopt.cli._progress import RoundProgress
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def command(
         if method not in ("central", f"model:{model}"):
             fail(BAD_INPUT, "--model and --method name different solvers; give one of them")
         method = f"model:{model}"
+    if len(instances) == 1:
+        check_out(out, instances)
     options = {"guarantee": guarantee, "objective": objective, "gap": gap, "time_limit": time_limit}
     plans: list[Plan] = []
     codes: list[int] = []

@@ -58,7 +58,8 @@ def _capacities(instance: Instance, plan: Plan) -> list[Worth]:
         if domain.reserved < domain.capacity * (1 - FULL) and not (domain.price or 0.0) > 1e-9:
             continue
         change = f"1 {unit} more capacity in {domain.id}"
-        used = f"{domain.id} has {domain.capacity:g} {unit}, {100 * domain.reserved / domain.capacity:.1f} % used"
+        part = 100 * domain.reserved / domain.capacity
+        used = f"{domain.id} has {domain.capacity:g} {unit}, {part:.1f} % used"
         if domain.price is None:
             message = f"{used}; this method gives no price"
         else:

@@ -69,14 +69,14 @@ def explain(
 ) -> Report:
     """Explain an instance: solve it (unless its plan is given), then say why there is no plan, or what binds.
 
-    `seconds` limits the whole; `solver` replaces the central method.
+    `seconds` limits the solve, and then the explanation; `solver` replaces the central method.
     """
-    feasible = Feasibility(guarantee, Budget(seconds), solver)
     if plan is None:
-        plan = feasible.plan(instance, gap=1e-3)
+        plan = Feasibility(guarantee, Budget(seconds), solver).plan(instance, gap=1e-3)
+    feasible = Feasibility(guarantee, Budget(seconds), solver)
     reasons = list(plan.explanation)
     if plan.status == "infeasible" and not any(reason.remedies for reason in reasons):
-        found = infeasibility(instance, guarantee, seconds=feasible.budget.left, solver=solver)
+        found = infeasibility(instance, guarantee, seconds=seconds, solver=solver)
         reasons = found or reasons
     binding = worths(instance, plan, feasible) if plan.has_plan else []
     return Report(instance.name, guarantee, plan.status, plan.cost, tuple(reasons), tuple(binding))

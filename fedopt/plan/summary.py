@@ -83,7 +83,7 @@ def paragraph(plan: Plan) -> str:
 
 
 def _certificate(plan: Plan, bound: float, gap: float) -> str:
-    """What the lower bound bounds: all that the method chooses from, which under minplus is not everything."""
+    """What the lower bound bounds: what the method chooses from, which under minplus is not everything."""
     close = f"costs less than {bound:.6g}, so this one is within {format_gap(gap)} of the best of them"
     if plan.method != "central":
         return f"None of the plans that this method chooses from {close}."

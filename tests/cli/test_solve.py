@@ -127,7 +127,17 @@ def test_one_bad_file_among_several_does_not_stop_the_others(fake, metro, tmp_pa
     assert "metro: optimal" in captured.out
 
 
+def test_an_out_that_cannot_be_meant_is_refused_before_any_work(fake, metro, tmp_path, capsys):
+    solver = fake()
+    assert run(["solve", str(metro), "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path}: is a folder" in capsys.readouterr().err
+    assert run(["solve", str(metro), "--out", str(metro)]) == 2
+    assert f"{metro}: is the input" in capsys.readouterr().err
+    assert solver.calls == []
+
+
 def test_an_unwritable_out_is_exit_2(fake, metro, tmp_path, capsys):
     fake()
-    assert run(["solve", str(metro), "--out", str(tmp_path)]) == 2
-    assert str(tmp_path) in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert run(["solve", str(metro), "--out", str(tmp_path / "file" / "plan.json")]) == 2
+    assert str(tmp_path / "file") in capsys.readouterr().err

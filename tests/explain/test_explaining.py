@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -19,7 +20,9 @@ def priced(plan, **prices):
 
 
 def test_infeasible(pair, brute_force):
-    report = explain(pair.with_({"tenants.chat.slo.deadline": 12}), GUARANTEE, solver=brute_force)
+    report = explain(
+        pair.with_({"tenants.chat.slo.deadline": 12}), GUARANTEE, seconds=math.inf, solver=brute_force
+    )
     assert report.status == "infeasible"
     text = report.text()
     assert text.startswith("pair has no plan under minplus:ville that serves all.\n• chat: the least delay")
@@ -31,13 +34,13 @@ def test_infeasible(pair, brute_force):
 
 def test_the_reasons_in_a_plan_are_used(pair, brute_force):
     infeasible = brute_force(pair.with_({"tenants.chat.slo.deadline": 12}), GUARANTEE)
-    report = explain(pair, GUARANTEE, plan=infeasible, solver=brute_force)
+    report = explain(pair, GUARANTEE, plan=infeasible, seconds=math.inf, solver=brute_force)
     assert report.status == "infeasible"
     assert "No reason was found" in report.text()
 
 
 def test_deadlines_are_worth_what_solving_again_saves(pair, brute_force, plan):
-    report = explain(pair, GUARANTEE, plan=plan, solver=brute_force)
+    report = explain(pair, GUARANTEE, plan=plan, seconds=math.inf, solver=brute_force)
     worth = {worth.place: worth for worth in report.binding}
     chat = worth["tenants.chat.slo.deadline"]
     relaxed = brute_force(pair.with_({"tenants.chat.slo.deadline": 44}), GUARANTEE)
@@ -51,7 +54,7 @@ def test_deadlines_are_worth_what_solving_again_saves(pair, brute_force, plan):
 
 def test_full_domains_come_with_their_price(pair, brute_force, plan):
     with_price = priced(plan, near=0.75)
-    report = explain(pair, GUARANTEE, plan=with_price, solver=brute_force)
+    report = explain(pair, GUARANTEE, plan=with_price, seconds=math.inf, solver=brute_force)
     near = next(worth for worth in report.binding if worth.place == "domains.near.capacity")
     assert near.saving == 0.75
     used = next(domain.reserved for domain in plan.domains if domain.id == "near") / 10
@@ -69,7 +72,7 @@ def test_prices_enter_what_a_tenant_pays(pair, plan):
 def test_rates_at_their_largest(pair, brute_force, plan):
     rate = plan.tenants["chat"].reservations["near"]
     tight = pair.with_({"domains.near.offers.std.max_rate": rate})
-    report = explain(tight, GUARANTEE, plan=plan, solver=brute_force)
+    report = explain(tight, GUARANTEE, plan=plan, seconds=math.inf, solver=brute_force)
     assert any(worth.constraint == "max-rate" and "chat" in worth.message for worth in report.binding)
 
 

@@ -1,5 +1,7 @@
 """Every remedy named is tried: with it there is a plan, with a little less there is none."""
 
+import math
+
 import pytest
 
 from fedopt.explain import infeasibility
@@ -9,7 +11,7 @@ GUARANTEE = "minplus:ville"
 
 
 def reasons(instance, brute_force):
-    return infeasibility(instance, GUARANTEE, seconds=60.0, solver=brute_force)
+    return infeasibility(instance, GUARANTEE, seconds=math.inf, solver=brute_force)
 
 
 def assert_remedies_help(instance, reason, brute_force):
