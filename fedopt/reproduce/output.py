@@ -23,16 +23,15 @@ def as_rows(series: Sequence[Series]) -> list[dict[str, Any]]:
     rows = []
     for curve in series:
         published = curve.published or (None,) * len(curve.x)
-        for x, mean, low, high, value in zip(
-            curve.x, curve.mean, curve.low, curve.high, published, strict=True
-        ):
+        columns = zip(curve.x, curve.mean, curve.low, curve.high, published, strict=True)
+        for x, mean, low, high, value in columns:
             point = {"x": x, "mean": mean, "low": low, "high": high, "published": value}
             rows.append({"series": curve.label, **point})
     return rows
 
 
 def as_document(series: Sequence[Series]) -> list[dict[str, Any]]:
-    """The JSON of a figure: per series its label, axes, x, mean, low, high and the published values if any."""
+    """The JSON of a figure: per series its label, axes, x, mean, low, high and what was published."""
     document = []
     for curve in series:
         entry: dict[str, Any] = {
@@ -82,9 +81,8 @@ def write_png(path: Path, series: Sequence[Series], title: str) -> None:
                 )
             if curve.published is not None:
                 points = [(x, y) for x, y in zip(curve.x, curve.published, strict=True) if y is not None]
-                axis.plot(
-                    *zip(*points, strict=True), "x", color=line.get_color(), label=f"{curve.label}, published"
-                )
+                label = f"{curve.label}, published"
+                axis.plot(*zip(*points, strict=True), "x", color=line.get_color(), label=label)
         positive = [value for curve in curves for value in curve.mean if value > 0]
         if positive and max(positive) > 20 * min(positive):
             axis.set_yscale("log")
