@@ -17,7 +17,7 @@ from fedopt.calculus.series import apply_power, resolvent
 __all__ = ["block"]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def block(
     arrival: float, impair: np.ndarray, reserve: np.ndarray, lag: float, window: int, size: int
 ) -> float:

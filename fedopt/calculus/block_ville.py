@@ -15,7 +15,7 @@ from fedopt.calculus.series import log_geometric, log_sum
 __all__ = ["block_ville"]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def block_ville(
     arrival: float, impair: np.ndarray, reserve: float, lag: float, window: int, size: int
 ) -> float:

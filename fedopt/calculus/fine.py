@@ -16,7 +16,7 @@ from fedopt.calculus.series import log_geometric
 __all__ = ["fine", "fine_derivatives"]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def fine(arrival: float, impair: np.ndarray, reserve: np.ndarray, lag: float, window: int) -> float:
     """Log-bound without its burst term lb.
 
@@ -26,7 +26,7 @@ def fine(arrival: float, impair: np.ndarray, reserve: np.ndarray, lag: float, wi
     return lag + log_geometric(impair - reserve, arrival, window, 0)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def fine_derivatives(
     arrival: float,
     impair: np.ndarray,

@@ -19,7 +19,7 @@ __all__ = ["ville_floor"]
 _RATIO = 0.6180339887498949
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def floor_at_theta(models, arrival, row, exponent, window, lag, biased, log_epsilon, theta):
     """The floor at one θ, work/slot; +inf outside the domain of a model."""
     free = log_rate(models, arrival, theta)
@@ -34,7 +34,7 @@ def floor_at_theta(models, arrival, row, exponent, window, lag, biased, log_epsi
     return max(free + kappa, need) / theta
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def ville_floor(models, arrival, row, exponent, window, lag, biased, log_epsilon, guess):
     """(least rate in work/slot, θ) of one domain alone with the path's whole window of slots; +inf where none is enough.
 

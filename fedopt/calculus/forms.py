@@ -56,7 +56,7 @@ def allowed_forms(monotone: bool, independent: bool, iid: bool, dependent: bool)
     return mask
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def at_theta(
     form, models, arrival, impair, exponent, lag, window, biased, rate, theta, parameter, cut, scratch
 ) -> float:
@@ -136,7 +136,7 @@ def at_theta(
     return burst + block(free, kappa, reserve, own_lag, window, int(parameter))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def growth(form, models, arrival, impair, exponent, lag, rate, theta, parameter, cut, scratch) -> float:
     """What must be ≤ 0 (image, ville) or < 0 (the others) for a form to prove anything: nats a slot, linear in the rates.
 

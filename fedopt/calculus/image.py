@@ -24,7 +24,7 @@ from fedopt.envelopes.compiled import log_rate
 __all__ = ["image", "image_prefactor", "main_growth", "wall_root"]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def group_moment(models, impair: np.ndarray, cut: np.ndarray, i: int, eta: float) -> float:
     """Σ Λ_d(η) over the domains of group i; for η < 0 an unknown log-moment counts as 0."""
     total = 0.0
@@ -33,7 +33,7 @@ def group_moment(models, impair: np.ndarray, cut: np.ndarray, i: int, eta: float
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def main_growth(models, impair, cut, charge, rate, theta) -> float:
     """Σ ℓ_i(λ_i) of the image's main term, in nats a slot."""
     groups = cut.size - 1
@@ -48,7 +48,7 @@ def main_growth(models, impair, cut, charge, rate, theta) -> float:
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _wall(models, impair, cut, rate, following, rest, i, gamma):
     """(m_i, dm_i/dγ) with m_i = ℓ_i(−γ) + ℓ_{i+1}(a_{i+1}+γ) + rest, convex in γ."""
     value = rest + gamma * rate[i] - (following + gamma) * rate[i + 1]
@@ -64,7 +64,7 @@ def _wall(models, impair, cut, rate, following, rest, i, gamma):
     return value, slope
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def wall_root(models, impair, cut, charge, rate, theta, i, limit, guess) -> float:
     """The largest γ_i with m_i(γ) ≤ limit, rounded to the safe side; −1 where none is found.  guess > 0: a start.
 
@@ -119,7 +119,7 @@ def wall_root(models, impair, cut, charge, rate, theta, i, limit, guess) -> floa
     return -1.0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def image_prefactor(charge, gamma, theta, log_wall) -> float:
     """log φ from below, log B_i into log_wall, shapes (groups−1,).
 
@@ -146,7 +146,7 @@ def image_prefactor(charge, gamma, theta, log_wall) -> float:
     return max(total, 0.0)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def image(models, arrival, impair, cut, charge, rate, theta, window, start, gamma, log_wall) -> float:
     """Log-bound without the burst terms (lb and Σθ_iR_iT_i), at reservations `rate` of the groups, work/slot.
 

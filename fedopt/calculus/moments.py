@@ -11,16 +11,16 @@ from fedopt.envelopes.compiled import GAMMA, NONE, POISSON, POISSON_EXPONENTIAL,
 __all__ = ["moment_and_slope"]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def moment_and_slope(models, m, theta):
     """(Λ(θ), Λ'(θ)) of row m, θ of either sign; (+inf, +inf) outside the domain.
 
     Tables and user-defined models use a difference quotient to the right: an upper slope, as Λ is convex.
     """
-    if m < 0 or models.code[m] == NONE:
+    if m < 0 or models.rows[m, 0] == NONE:
         return 0.0, 0.0
-    code = models.code[m]
-    first, second = models.params[m, 0], models.params[m, 1]
+    code = models.rows[m, 0]
+    first, second = models.rows[m, 1], models.rows[m, 2]
     x = theta * second
     if code == GAMMA:
         return (-first * math.log1p(-x), first * second / (1.0 - x)) if x < 1.0 else (math.inf, math.inf)

@@ -12,7 +12,7 @@ from numba import njit
 __all__ = ["monotone"]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def monotone(arrival: float, impair_sum: float, reserve: float, lag: float, window: int) -> float:
     """Log-bound without lb: Σk·n − r·n + r·T − log(e^Δ − 1), Δ = r − λ − Σk > 0, r = θ min R."""
     margin = reserve - arrival - impair_sum

@@ -12,16 +12,16 @@ from numba import njit
 
 from fedopt.calculus.forms import at_theta, growth
 
-__all__ = ["approximate_scale", "scale_at_theta"]
+__all__ = ["scale_at_theta"]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _reserve(scale, shape, cap, rate):
     for i in range(shape.size):
         rate[i] = min(scale * shape[i], cap[i])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _edge(form, path, theta, parameter, cut, shape, cap, guess, work):
     """The scale at which a form's growth condition holds; +inf where no scale does.
 
@@ -49,133 +49,75 @@ def _edge(form, path, theta, parameter, cut, shape, cap, guess, work):
     return max(edge, other) * (1.0 + 4e-13)
 
 
-@njit(cache=True)
-def approximate_scale(form, path, theta, parameter, cut, shape, cap, guess, slope, ceiling, work):
-    """(c, dB/dc): the scale of `scale_at_theta` to about 1e-6 by secants, for searches; +inf where there is none.
+@njit(cache=True, error_model="numpy")
+def scale_at_theta(form, path, theta, parameter, cut, shape, cap, guess, slope, ceiling, exact, work):
+    """(c, dB/dc): the least scale c ≤ ceiling that a form proves at a fixed θ and parameter; c = +inf where there is none.
 
-    slope: of the log-bound in c, from an earlier call, or 0.
+    path: (models, arrival, impair, exponent, lag, window, biased, log_epsilon); guess: a scale to start from; slope:
+    of the log-bound in c from an earlier call, or 0; work: (scratch (4, ≥ L), rate (L,)).
+    exact: the answer itself is proven and within 1e-12 of the least; otherwise a search to about 1e-6, unproven.
     """
     models, arrival, impair, exponent, lag, window, biased, log_epsilon = path
     scratch, rate = work
     edge = _edge(form, path, theta, parameter, cut, shape, cap, guess, work)
     if not edge <= ceiling:
         return math.inf, slope
-    scale = max(guess, edge)
-    floor = edge  # the log-bound may be infinite up to here
-    last, at_last = math.nan, math.nan
-    for _ in range(25):
+    low, at_low = edge, math.inf  # below what is needed, or the edge
+    high, at_high = math.inf, 0.0  # proven
+    scale, last, at_last = max(min(guess, ceiling), edge), math.nan, math.nan
+    steepest = -10.0 * abs(log_epsilon) / scale
+    back, side = 0, 0
+    for _ in range(120):
         _reserve(scale, shape, cap, rate)
         value = at_theta(
             form, models, arrival, impair, exponent, lag, window, biased, rate, theta, parameter, cut, scratch
         )
         value -= log_epsilon
-        if value == math.inf:
-            floor = scale
-            if scale >= ceiling:
-                return math.inf, slope
-            scale = min(1.05 * scale, ceiling) if math.isnan(last) else 0.5 * (scale + last)
+        rising = value > at_last if scale > last else value < at_last
+        if value > 0.0 and at_last < math.inf and last != scale and rising and high == math.inf:
+            # A rate-latency T costs θRT, so a bound may rise again at large rates: go back towards the edge.
+            back += 1
+            if back > 8:
+                return math.inf, 0.0
+            scale = 0.5 * (edge + min(scale, last))
+            last, at_last, slope = math.nan, math.nan, 0.0
             continue
-        if value <= 0.0 and scale <= edge:
-            return edge, slope
-        if not math.isnan(last) and last != scale and at_last != value:
-            slope = (value - at_last) / (scale - last)
-        elif slope >= 0.0:
-            slope = -10.0 * abs(log_epsilon) / scale
+        if value < math.inf and at_last < math.inf and last != scale and at_last != value:
+            slope = min((value - at_last) / (scale - last), 0.0)
         last, at_last = scale, value
-        if not slope < 0.0:
-            slope = -10.0 * abs(log_epsilon) / scale
-        step = -value / slope
-        step = min(max(step, -0.5 * scale), scale)
-        if value > 0.0 and scale >= ceiling:
-            return math.inf, slope
-        if abs(step) <= 1e-6 * scale:
-            return scale + step, slope
-        scale = min(max(scale + step, edge if floor == edge else 0.5 * (floor + scale)), ceiling)
-    return scale, slope
-
-
-@njit(cache=True)
-def scale_at_theta(form, path, theta, parameter, cut, shape, cap, guess, ceiling, work):
-    """The least scale c ≤ ceiling that a form proves at a fixed θ and parameter; +inf where there is none.
-
-    path: (models, arrival, impair, exponent, lag, window, biased, log_epsilon); guess: a scale to start from;
-    work: (scratch (4, ≥ L), rate (L,)).  The answer itself is proven, not its limit, and within 1e-12 of it.
-    """
-    models, arrival, impair, exponent, lag, window, biased, log_epsilon = path
-    scratch, rate = work
-    edge = _edge(form, path, theta, parameter, cut, shape, cap, guess, work)
-    high = max(min(guess, ceiling), edge)
-    if high > ceiling:
-        return math.inf
-    _reserve(high, shape, cap, rate)
-    at_high = at_theta(
-        form, models, arrival, impair, exponent, lag, window, biased, rate, theta, parameter, cut, scratch
-    )
-    at_high -= log_epsilon
-    low, at_low = edge, math.inf
-    step = 0.02
-    while at_high > 0.0:
-        if high >= ceiling:
-            return math.inf
-        low, at_low = high, at_high
-        high = min(high * (1.0 + step), ceiling)
-        step *= 2.0
-        _reserve(high, shape, cap, rate)
-        at_high = at_theta(
-            form, models, arrival, impair, exponent, lag, window, biased, rate, theta, parameter, cut, scratch
-        )
-        at_high -= log_epsilon
-    if at_low == math.inf:  # nothing known below: is the edge itself enough, or where does the bound fail?
-        step = 0.02
-        while True:
-            low = max(high * (1.0 - step), edge)
-            step = min(2.5 * step, 0.9)
-            _reserve(low, shape, cap, rate)
-            at_low = at_theta(
-                form,
-                models,
-                arrival,
-                impair,
-                exponent,
-                lag,
-                window,
-                biased,
-                rate,
-                theta,
-                parameter,
-                cut,
-                scratch,
-            )
-            at_low -= log_epsilon
-            if at_low > 0.0:
-                break
-            high, at_high = low, at_low
-            if low <= edge:
-                return high
-    side = 0
-    for _ in range(80):
-        if high - low <= 1e-12 * high:
-            break
-        if at_low < math.inf:
-            middle = high - at_high * (high - low) / (at_high - at_low)
-            middle = min(max(middle, low + 0.001 * (high - low)), high - 0.001 * (high - low))
-        else:
-            middle = 0.5 * (low + high)
-        _reserve(middle, shape, cap, rate)
-        value = at_theta(
-            form, models, arrival, impair, exponent, lag, window, biased, rate, theta, parameter, cut, scratch
-        )
-        value -= log_epsilon
         if value <= 0.0:
-            high, at_high = middle, value
-            if value > -1e-11:
-                break
-            if side > 0:
+            if high < math.inf and side > 0 and at_low < math.inf:
                 at_low *= 0.5
-            side = 1
+            high, at_high, side = scale, value, 1
+            if scale <= edge or (exact and value > -1e-11):
+                return scale, slope
         else:
-            low, at_low = middle, value
-            if side < 0:
+            if scale >= ceiling or scale > 1e3 * edge:
+                return math.inf, slope
+            if high < math.inf and side < 0:
                 at_high *= 0.5
-            side = -1
-    return high
+            low, at_low, side = max(scale, edge), value, -1
+        pitch = slope if slope < 0.0 else steepest
+        if high == math.inf:
+            step = -value / pitch if value < math.inf else 0.05 * scale
+            step = min(max(step, 1e-9 * scale), scale)
+            if not exact and step <= 1e-6 * scale:
+                return scale + step, slope
+            scale = min(scale + (1.02 if exact else 1.0) * step, ceiling)
+        elif low == edge and at_low == math.inf:  # nothing known to fail yet
+            step = min(max(-value / pitch, -0.5 * scale), 0.0) if slope < 0.0 or not exact else -0.02 * scale
+            if not exact and -step <= 1e-6 * scale:
+                return scale + step, slope
+            scale = max(scale + (1.02 if exact else 1.0) * step, edge)
+        else:
+            if high - low <= 1e-12 * high:
+                return high, slope
+            if at_low < math.inf:
+                scale = high - at_high * (high - low) / (at_high - at_low)
+                margin = 1e-3 * (high - low) if exact else 0.0
+                scale = min(max(scale, low + margin), high - margin)
+            else:
+                scale = 0.5 * (low + high)
+            if not exact and (high - low <= 1e-6 * high or abs(scale - last) <= 1e-6 * scale):
+                return scale, slope
+    return high, slope

@@ -14,11 +14,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from fedopt.calculus.floor import ville_floor
 from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FINE, IMAGE, MONOTONE, VILLE, at_theta
-from fedopt.calculus.profile import approximate_scale, scale_at_theta
+from fedopt.calculus.profile import scale_at_theta
 
 __all__ = [
     "BOUND",
@@ -36,7 +36,7 @@ BOUND, SCALE = 0, 1
 _GOLDEN = 0.3819660112501051
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def block_sizes(window: int, hops: int) -> np.ndarray:
     """Block lengths worth trying: those that cut the window into 1, 2, … blocks without waste, and the smallest."""
     found = np.zeros(36, dtype=np.int64)
@@ -54,13 +54,13 @@ def block_sizes(window: int, hops: int) -> np.ndarray:
     return found[:count]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def workspace(hops):
     """Work space for one path of L domains; memo: the scale found last, the ceiling of scales, the last slope."""
     return np.empty((4, hops + 1)), np.empty(hops), np.array([1.0, math.inf, 0.0])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _objective(goal, form, path, target, theta, parameter, cut, work):
     """The goal's value at one θ and parameter; +inf where the form proves nothing."""
     shape, cap = target
@@ -68,71 +68,97 @@ def _objective(goal, form, path, target, theta, parameter, cut, work):
     if goal == BOUND:
         models, arrival, impair, exponent, lag, window, biased, _ = path
         return at_theta(
-            form,
-            models,
-            arrival,
-            impair,
-            exponent,
-            lag,
-            window,
-            biased,
-            shape,
-            theta,
-            parameter,
-            cut,
-            scratch,
+            form, models, arrival, impair, exponent, lag, window, biased, shape, theta, parameter, cut, scratch
         )
-    scale, slope = approximate_scale(
-        form, path, theta, parameter, cut, shape, cap, memo[0], memo[2], memo[1], (scratch, rate)
+    scale, slope = scale_at_theta(
+        form, path, theta, parameter, cut, shape, cap, memo[0], memo[2], memo[1], False, (scratch, rate)
     )
     if scale < math.inf:
         memo[0], memo[2] = scale, slope
     return scale
 
 
-@njit(cache=True)
+# The searches below are written as one loop around one evaluation, with a phase that says what the value is for: every call
+# of a compiled function is compiled into its caller, so one call keeps both the code and its compilation short.
+
+START, LEFT, RIGHT, BRENT = 0, 1, 2, 3
+
+
+@njit(cache=True, error_model="numpy")
+def _start(tries: int, goal: int) -> float:
+    """Factor on the first guess of θ after a number of failures: smaller for bounds, both ways for scales."""
+    if goal == BOUND or tries > 24:
+        return 0.7 ** (tries if goal == BOUND else tries - 12)
+    return 0.7 ** ((tries + 1) // 2) if tries % 2 == 1 else 1.4 ** (tries // 2)
+
+
+@njit(cache=True, error_model="numpy")
 def _over_theta(goal, form, path, target, guess, parameter, cut, work):
-    """(value, θ) least over θ from a starting θ; (+inf, guess) where no θ was found to prove anything."""
-    x = math.log(guess)
-    value = _objective(goal, form, path, target, guess, parameter, cut, work)
-    tries = 0
-    while value == math.inf:  # too large a θ: the admissible ones are an interval that begins at 0
-        tries += 1
-        if tries > 70:
-            return math.inf, guess
-        x -= 0.5
-        value = _objective(goal, form, path, target, math.exp(x), parameter, cut, work)
-    step = 0.25
-    low, high = x - step, x + step
-    at_low = _objective(goal, form, path, target, math.exp(low), parameter, cut, work)
-    at_high = _objective(goal, form, path, target, math.exp(high), parameter, cut, work)
-    while at_low < value:
-        high, at_high = x, value
-        x, value = low, at_low
-        step *= 1.8
-        low = x - step
-        at_low = _objective(goal, form, path, target, math.exp(low), parameter, cut, work)
-        if step > 60.0:
-            break
-    while at_high < value:
-        low, at_low = x, value
-        x, value = high, at_high
-        step *= 1.8
-        high = x + step
-        at_high = _objective(goal, form, path, target, math.exp(high), parameter, cut, work)
-        if step > 60.0:
-            break
-    # Brent's method on [low, high] with x inside.
-    second, third = x, x
-    at_second, at_third = value, value
-    if at_low < at_high:
-        second, at_second, third, at_third = low, at_low, high, at_high
-    else:
-        second, at_second, third, at_third = high, at_high, low, at_low
-    move = before = high - low
-    for _ in range(40):
+    """(value, θ) least over θ from a starting θ, by bracketing and Brent's method in log θ; (+inf, guess) where no θ proves
+    anything."""
+    tolerance = 2e-5
+    phase, tries, step = START, 0, 0.25
+    x, value = math.log(guess), math.inf
+    low = high = second = third = x
+    at_low = at_high = at_second = at_third = math.inf
+    move = before = 0.0
+    trial = x
+    for _ in range(200):
+        at_trial = _objective(goal, form, path, target, math.exp(trial), parameter, cut, work)
+        if phase == START:
+            if at_trial == math.inf:
+                tries += 1
+                if tries > 60:
+                    return math.inf, guess
+                trial = math.log(guess) + math.log(_start(tries, goal))
+                continue
+            x, value = trial, at_trial
+            low, high, at_high = x - step, x + step, math.nan
+            phase, trial = LEFT, low
+            continue
+        if phase == LEFT:
+            at_low = at_trial
+            if at_low < value and step < 60.0:
+                high, at_high, x, value = x, value, low, at_low
+                step *= 1.8
+                low = x - step
+                trial = low
+                continue
+            phase = RIGHT
+            if math.isnan(at_high):
+                trial = high
+                continue
+            at_trial = at_high
+        if phase == RIGHT:
+            at_high = at_trial
+            if at_high < value and step < 60.0:
+                low, at_low, x, value = x, value, high, at_high
+                step *= 1.8
+                high = x + step
+                trial = high
+                continue
+            phase = BRENT
+            move = before = high - low
+            if at_low < at_high:
+                second, at_second, third, at_third = low, at_low, high, at_high
+            else:
+                second, at_second, third, at_third = high, at_high, low, at_low
+        elif at_trial <= value:  # Brent: a better point
+            if trial >= x:
+                low = x
+            else:
+                high = x
+            third, at_third, second, at_second, x, value = second, at_second, x, value, trial, at_trial
+        else:
+            if trial < x:
+                low = trial
+            else:
+                high = trial
+            if at_trial <= at_second or second == x:
+                third, at_third, second, at_second = second, at_second, trial, at_trial
+            elif at_trial <= at_third or third == x or third == second:
+                third, at_third = trial, at_trial
         middle = 0.5 * (low + high)
-        tolerance = 2e-5
         if abs(x - middle) <= 2.0 * tolerance - 0.5 * (high - low):
             break
         golden = True
@@ -141,64 +167,85 @@ def _over_theta(goal, form, path, target, guess, parameter, cut, work):
             q = (x - third) * (value - at_second)
             p = (x - third) * q - (x - second) * r
             q = 2.0 * (q - r)
-            if q > 0.0:
-                p = -p
+            p = -p if q > 0.0 else p
             q = abs(q)
             if abs(p) < abs(0.5 * q * before) and q * (low - x) < p < q * (high - x):
-                before = move
-                move = p / q
+                before, move = move, p / q
                 if x + move - low < 2.0 * tolerance or high - x - move < 2.0 * tolerance:
                     move = tolerance if x < middle else -tolerance
                 golden = False
         if golden:
             before = (low if x >= middle else high) - x
             move = _GOLDEN * before
-        trial = x + (move if abs(move) >= tolerance else (tolerance if move > 0.0 else -tolerance))
-        at_trial = _objective(goal, form, path, target, math.exp(trial), parameter, cut, work)
-        if at_trial <= value:
-            if trial >= x:
-                low = x
-            else:
-                high = x
-            third, at_third = second, at_second
-            second, at_second = x, value
-            x, value = trial, at_trial
-        else:
-            if trial < x:
-                low = trial
-            else:
-                high = trial
-            if at_trial <= at_second or second == x:
-                third, at_third = second, at_second
-                second, at_second = trial, at_trial
-            elif at_trial <= at_third or third == x or third == second:
-                third, at_third = trial, at_trial
+        if abs(move) < tolerance:
+            move = tolerance if move > 0.0 else -tolerance
+        trial = x + move
     return value, math.exp(x)
 
 
-@njit(cache=True)
+REFLECT, EXPAND, CONTRACT, SHRINK = 3, 4, 5, 6
+
+
+@njit(cache=True, error_model="numpy")
 def _over_image(goal, path, target, guess, alpha, cut, work, spread):
     """(value, θ, α) of the image form by Nelder–Mead in (log θ, log(α−1)), from a starting point."""
-    first = _objective(goal, IMAGE, path, target, guess, alpha, cut, work)
-    tries = 0
-    while first == math.inf:  # too large a θ
-        tries += 1
-        if tries > 40:
-            return math.inf, guess, alpha
-        guess *= 0.7
-        first = _objective(goal, IMAGE, path, target, guess, alpha, cut, work)
-    point = np.empty((3, 2))
-    value = np.empty(3)
-    point[:, 0] = math.log(guess)
-    point[:, 1] = math.log(max(alpha - 1.0, 1e-6))
-    point[1, 0] += 0.5 * spread
-    point[2, 1] += spread
-    for k in range(3):
-        value[k] = _objective(
-            goal, IMAGE, path, target, math.exp(point[k, 0]), 1.0 + math.exp(point[k, 1]), cut, work
+    point, value = np.empty((3, 2)), np.full(3, math.inf)
+    trial, reflected, centre = np.empty(2), np.empty(2), np.empty(2)
+    at_reflected = math.inf
+    trial[0], trial[1] = math.log(guess), math.log(max(alpha - 1.0, 1e-6))
+    phase, tries, best, worst, other = 0, 0, 0, 0, 0
+    for _ in range(160):
+        at_trial = _objective(
+            goal, IMAGE, path, target, math.exp(trial[0]), 1.0 + math.exp(trial[1]), cut, work
         )
-    trial = np.empty(2)
-    for _ in range(60):
+        if phase < 3:  # the first simplex
+            if phase == 0 and at_trial == math.inf:
+                tries += 1
+                if tries > 40:
+                    return math.inf, guess, alpha
+                trial[0] = math.log(guess) + math.log(_start(tries, goal))
+                continue
+            point[phase], value[phase] = trial, at_trial
+            phase += 1
+            if phase < 3:
+                trial[:] = point[0]
+                trial[phase - 1] += 0.5 * spread if phase == 1 else spread
+                continue
+        elif phase == REFLECT:
+            if at_trial < value[best]:
+                reflected[:], at_reflected = trial, at_trial
+                trial[:] = 3.0 * centre - 2.0 * point[worst]
+                phase = EXPAND
+                continue
+            if at_trial < value[other]:
+                point[worst], value[worst] = trial, at_trial
+            else:
+                if at_trial < value[worst]:
+                    point[worst], value[worst] = trial, at_trial
+                trial[:] = 0.5 * (centre + point[worst])
+                phase = CONTRACT
+                continue
+        elif phase == EXPAND:
+            if at_trial < at_reflected:
+                point[worst], value[worst] = trial, at_trial
+            else:
+                point[worst], value[worst] = reflected, at_reflected
+        elif phase == CONTRACT:
+            if at_trial < value[worst]:
+                point[worst], value[worst] = trial, at_trial
+            else:
+                point[worst] = 0.5 * (point[worst] + point[best])
+                point[other] = 0.5 * (point[other] + point[best])
+                trial[:] = point[other]
+                phase = SHRINK
+                continue
+        else:  # SHRINK, then the worst point too
+            if phase == SHRINK:
+                value[other] = at_trial
+                trial[:] = point[worst]
+                phase = SHRINK + 1
+                continue
+            value[worst] = at_trial
         best, worst = 0, 0
         for k in range(1, 3):
             if value[k] < value[best]:
@@ -207,69 +254,23 @@ def _over_image(goal, path, target, guess, alpha, cut, work, spread):
                 worst = k
         if best == worst:
             worst = (best + 1) % 3
-        size = max(np.abs(point[0] - point[1]).max(), np.abs(point[0] - point[2]).max())
-        if size < 2e-3 or (
-            math.isfinite(value[worst]) and value[worst] - value[best] < 1e-8 * abs(value[best])
-        ):
-            break
         other = 3 - best - worst
-        centre = 0.5 * (point[best] + point[other])
-        trial[:] = centre + (centre - point[worst])
-        at_trial = _objective(
-            goal, IMAGE, path, target, math.exp(trial[0]), 1.0 + math.exp(trial[1]), cut, work
-        )
-        if at_trial < value[best]:
-            far = centre + 2.0 * (centre - point[worst])
-            at_far = _objective(
-                goal, IMAGE, path, target, math.exp(far[0]), 1.0 + math.exp(far[1]), cut, work
-            )
-            if at_far < at_trial:
-                trial[:] = far
-                at_trial = at_far
-            point[worst] = trial
-            value[worst] = at_trial
-        elif at_trial < value[other]:
-            point[worst] = trial
-            value[worst] = at_trial
-        else:
-            if at_trial < value[worst]:
-                point[worst] = trial
-                value[worst] = at_trial
-            near = centre + 0.5 * (point[worst] - centre)
-            at_near = _objective(
-                goal, IMAGE, path, target, math.exp(near[0]), 1.0 + math.exp(near[1]), cut, work
-            )
-            if at_near < value[worst]:
-                point[worst] = near
-                value[worst] = at_near
-            else:
-                for k in range(3):
-                    if k != best:
-                        point[k] = 0.5 * (point[k] + point[best])
-                        value[k] = _objective(
-                            goal,
-                            IMAGE,
-                            path,
-                            target,
-                            math.exp(point[k, 0]),
-                            1.0 + math.exp(point[k, 1]),
-                            cut,
-                            work,
-                        )
-    best = 0
-    for k in range(1, 3):
-        if value[k] < value[best]:
-            best = k
+        size = max(np.abs(point[0] - point[1]).max(), np.abs(point[0] - point[2]).max())
+        if size < 2e-3 or value[worst] - value[best] < 1e-8 * abs(value[best]):
+            break
+        centre[:] = 0.5 * (point[best] + point[other])
+        trial[:] = 2.0 * centre - point[worst]
+        phase = REFLECT
     return value[best], math.exp(point[best, 0]), 1.0 + math.exp(point[best, 1])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def cut_at(hops, split):
     """The image's groups: single domains (split = 0), or two groups of which the second begins at domain `split`."""
     return np.arange(hops + 1) if split == 0 else np.array([0, split, hops])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def best_of_form(goal, form, path, target, guess, parameter, split, work):
     """(value, θ, parameter, split) least of one form, from a starting θ.
 
@@ -277,52 +278,47 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
     it is searched from scratch.
     """
     hops = path[2].size
-    window = path[5]
-    whole = cut_at(hops, 0)
     if form == IMAGE and hops > 1:
         fresh = parameter <= 1.0
-        alpha = 2.0 if fresh else parameter
-        spread = 0.6 if fresh else 0.1
-        value, theta, alpha = _over_image(goal, path, target, guess, alpha, cut_at(hops, split), work, spread)
-        if fresh and hops > 2:
-            for s in range(1, hops):
-                pair = cut_at(hops, s)
-                other = _objective(goal, IMAGE, path, target, theta, alpha, pair, work)
-                if other < value + 0.03 * abs(value) or value == math.inf:
-                    other, at, a = _over_image(goal, path, target, theta, alpha, pair, work, 0.3)
-                    if other < value:
-                        value, theta, alpha, split = other, at, a, s
-        return value, theta, alpha, split
+        best, theta, alpha = math.inf, guess, 2.0 if fresh else parameter
+        at, ratio = theta, alpha
+        for s in range(split, hops if fresh and hops > 2 else split + 1):
+            spread = 0.1 if not fresh else (0.6 if s == split else 0.3)
+            value, at, ratio = _over_image(goal, path, target, theta, alpha, cut_at(hops, s), work, spread)
+            if value < best:
+                best, theta, alpha, split = value, at, ratio, s
+        return best, theta, alpha, split
     if (form == BLOCK or form == BLOCK_VILLE) and hops > 1:
-        if parameter >= 1.0:
-            value, theta = _over_theta(goal, form, path, target, guess, parameter, whole, work)
-            return value, theta, parameter, 0
-        sizes = block_sizes(window, hops)
-        best, theta, chosen = math.inf, guess, 1.0
-        for k in range(sizes.size):  # a first θ, from the first length that proves anything
-            best, theta = _over_theta(goal, form, path, target, guess, float(sizes[k]), whole, work)
-            if best < math.inf:
-                chosen = float(sizes[k])
+        given = parameter >= 1.0
+        sizes = block_sizes(path[5], hops)
+        best, theta, chosen = math.inf, guess, parameter if given else 0.0
+        whole = cut_at(hops, 0)
+        size, sweeps = chosen if given else float(sizes[0]), 0
+        for k in range(1, 40):  # θ at one length, then the best length at that θ, until neither moves
+            value, at = _over_theta(goal, form, path, target, theta, size, whole, work)
+            if value < best:
+                best, theta, chosen = value, at, size
+            if given or sweeps == 4 or (best == math.inf and k == sizes.size):
                 break
-        for _ in range(4):
-            better = chosen
-            for k in range(sizes.size):
-                value = _objective(goal, form, path, target, theta, float(sizes[k]), whole, work)
-                if value < best:
-                    best, better = value, float(sizes[k])
+            if best == math.inf:
+                size = float(sizes[k])
+                continue
+            sweeps += 1
+            least, better = best, chosen
+            for i in range(sizes.size):
+                value = _objective(goal, form, path, target, theta, float(sizes[i]), whole, work)
+                if value < least:
+                    least, better = value, float(sizes[i])
             if better == chosen:
                 break
-            chosen = better
-            value, at = _over_theta(goal, form, path, target, theta, chosen, whole, work)
-            if value < best:
-                best, theta = value, at
-        return best, theta, chosen, 0
+            size = better
+        return best, theta, max(chosen, 1.0), 0
     plain = VILLE if form == IMAGE or form == BLOCK_VILLE else form
-    value, theta = _over_theta(goal, plain, path, target, guess, 1.0, whole, work)
+    value, theta = _over_theta(goal, plain, path, target, guess, 1.0, cut_at(hops, 0), work)
     return value, theta, 1.0, 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _tried(form, mask, hops):
     """Whether a form is worth trying: allowed, and not known to be no better than another allowed one.
 
@@ -340,7 +336,7 @@ def _tried(form, mask, hops):
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def best_bound(mask, path, rate):
     """(log-bound, form, θ, parameter, split): the least over all forms of the mask at the given reservations, (L,).
 
@@ -361,7 +357,7 @@ def best_bound(mask, path, rate):
     return best, chosen, theta, parameter, split
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def least_scale(mask, path, guess, shape, cap, ceiling):
     """(c, form, θ, parameter, split): the least c at which R_i = min(c·s_i, cap_i) is proven; (+inf, −1, …) above `ceiling`.
 
@@ -403,13 +399,15 @@ def least_scale(mask, path, guess, shape, cap, ceiling):
         if value < best:
             cut = cut_at(hops, where)
             plain = VILLE if hops == 1 and (form == IMAGE or form == BLOCK_VILLE) else form
-            value = scale_at_theta(plain, path, at, found, cut, shape, cap, value, ceiling, (scratch, rate))
+            value, _ = scale_at_theta(
+                plain, path, at, found, cut, shape, cap, value, 0.0, ceiling, True, (scratch, rate)
+            )
             if value < best:
                 best, chosen, theta, parameter, split = value, form, at, found, where
     return best, chosen, theta, parameter, split
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, error_model="numpy", nogil=True)
 def least_scales(
     mask,
     models,
@@ -437,7 +435,7 @@ def least_scales(
     theta = np.empty(count)
     parameter = np.empty(count)
     split = np.empty(count, dtype=np.int64)
-    for n in prange(count):
+    for n in range(count):
         size = hops[n]
         path = (
             models,

@@ -54,6 +54,7 @@ __all__ = [
     "excess",
     "least_log_bound",
     "log_bound",
+    "rate_excess",
     "shares",
     "size",
     "terms",
@@ -230,7 +231,8 @@ def excess(
     theta = of.theta[:, None]
     s = rate - of.kappa
     x = theta * (s - of.rho[:, None])
-    top = -np.log(budget) + of.constants + np.cumsum(_phi(x), axis=-1)
+    with np.errstate(divide="ignore"):
+        top = -np.log(budget) + of.constants + np.cumsum(_phi(x), axis=-1)
     bottom = theta * s
     lengths = of.stretch * (share - of.delays) - of.latencies
     value = np.where(x > 0, top / np.where(x > 0, bottom, 1.0), np.inf) - lengths
@@ -273,25 +275,41 @@ def log_bound(
     to ``(…, M, L)``; returns the bound ``(…, M)`` (natural log; +inf where s_i ≤ ρ or no room) and its
     gradient in the rates ``(…, M, L)`` if asked for.
     """
-    rate = np.asarray(rates, dtype=float)
-    theta = of.theta[:, None]
-    s = rate - of.kappa
-    x = theta * (s - of.rho[:, None])
-    stable = np.all(x > 0, axis=-1) & (of.room > 0)
-    w = 1.0 / (theta * np.where(x > 0, s, 1.0))
+    stable, w, level, slope = _rate_parts(of, rates)
     total = w.sum(axis=-1, keepdims=True)
-    level = of.constants + np.cumsum(_phi(x), axis=-1)
     entropy = np.sum(w / total * np.log(total / w), axis=-1)
     bound = (np.sum(w * level, axis=-1) - of.room) / total[..., 0] + entropy
-    bound = np.where(stable, bound, np.inf)
+    bound = np.where(stable & (of.room > 0), bound, np.inf)
     if not gradient:
         return bound, None
     # at the optimum the multiplier of the room is 1/W, so the envelope theorem applies to G(x; −log ε) = N
-    with np.errstate(over="ignore"):
-        slope = -1.0 / np.expm1(x)
     numerators = level - bound[..., None] + np.log(total / w)
     after = np.cumsum(w[..., ::-1], axis=-1)[..., ::-1]
-    return bound, theta * (-(w**2) * numerators + slope * after) / total
+    return bound, of.theta[:, None] * (-(w**2) * numerators + slope * after) / total
+
+
+def rate_excess(of: SplitTerms, rates: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """(slots needed beyond the room, gradient in the rates): the constraint on the rates alone, best shares
+    taken.
+
+    G(R) − N with G = Σ w_i(−log ε + log(W/w_i) + K_i + Σ_{j≤i} φ_j): convex, feasible where ≤ 0; shapes ``(…,
+    M)`` and ``(…, M, L)``; +inf where s_i ≤ ρ.
+    """
+    stable, w, level, slope = _rate_parts(of, rates)
+    numerators = level - of.log_epsilon + np.log(w.sum(axis=-1, keepdims=True) / w)
+    after = np.cumsum(w[..., ::-1], axis=-1)[..., ::-1]
+    value = np.where(stable, np.sum(w * numerators, axis=-1) - of.room, np.inf)
+    return value, of.theta[:, None] * (-(w**2) * numerators + slope * after)
+
+
+def _rate_parts(of: SplitTerms, rates: npt.ArrayLike) -> tuple[npt.NDArray[np.bool_], Floats, Floats, Floats]:
+    """Whether all s_i > ρ; w_i = 1/(θs_i); K_i + Σ_{j≤i} φ_j; φ'(x_i)."""
+    theta, s = of.theta[:, None], np.asarray(rates, dtype=float) - of.kappa
+    x = theta * (s - of.rho[:, None])
+    w = 1.0 / (theta * np.where(x > 0, s, 1.0))
+    with np.errstate(over="ignore", divide="ignore"):
+        slope = -1.0 / np.expm1(x)
+    return np.all(x > 0, axis=-1), w, of.constants + np.cumsum(_phi(x), axis=-1), slope
 
 
 def least_log_bound(

@@ -13,7 +13,7 @@ from numba import njit
 __all__ = ["ville"]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def ville(arrival: float, impair_sum: float, reserve: float, lag: float, window: int, start: int) -> float:
     """Log-bound without lb: Σk·n − (r·n − r·T) + start·(λ + Σk − r), valid for r ≥ λ + Σk.
 

@@ -31,20 +31,30 @@ NONE, POISSON, POISSON_EXPONENTIAL, GAMMA, ON_OFF, TOKEN_BUCKET, TABLE = range(7
 
 
 class ModelTable(NamedTuple):
-    """M models in slots. `grid[start[m]:stop[m]]` is the ascending θ grid of a table, without 0."""
+    """M models in slots, as two arrays: few arguments keep compiled calls and their compilation short.
 
-    code: np.ndarray  # int64[M], the family
-    params: np.ndarray  # float64[M, 6], the family's parameters
-    start: np.ndarray  # int64[M]
-    stop: np.ndarray  # int64[M]
-    grid: np.ndarray  # float64[G], θ in 1/work
-    lograte: np.ndarray  # float64[G], nats per slot
-    logburst: np.ndarray  # float64[G], nats
-    logbias: np.ndarray  # float64[G], nats
-    monotone: np.ndarray  # bool[M]
-    independent: np.ndarray  # bool[M], independent increments (Ville's inequality may be used)
-    iid: np.ndarray  # bool[M]
-    theta_max: np.ndarray  # float64[M], 1/work
+    rows: float64[M, 12]: the family's code, six parameters, where its table starts and stops, and the flags below.
+    curves: float64[4, G]: θ grids (1/work, ascending, without 0), log-rates (nats per slot), log-bursts and request biases
+    (nats) of all tabulated models, one after the other.
+    """
+
+    rows: np.ndarray
+    curves: np.ndarray
+
+    @property
+    def monotone(self) -> np.ndarray:
+        """Whether the work grows with the interval, bool[M]."""
+        return self.rows[:, 9] > 0.0
+
+    @property
+    def independent(self) -> np.ndarray:
+        """Whether Ville's inequality may be used (independent increments), bool[M]."""
+        return self.rows[:, 10] > 0.0
+
+    @property
+    def iid(self) -> np.ndarray:
+        """Whether the work is i.i.d. per slot, bool[M]."""
+        return self.rows[:, 11] > 0.0
 
 
 def pack(models: Iterable[Any]) -> ModelTable:
@@ -53,33 +63,19 @@ def pack(models: Iterable[Any]) -> ModelTable:
     Raises ValueError for an object whose envelope is infinite for every θ.
     """
     rows = [_row(_completed(model)) for model in models]
-    count = len(rows)
-    params = np.zeros((count, 6))
-    sizes = np.zeros(count + 1, np.int64)
-    for m, (_, values, table, _) in enumerate(rows):
-        params[m, : len(values)] = values
-        sizes[m + 1] = table.grid.size if table is not None else 0
-    bounds = np.cumsum(sizes)
-    tables = [table for _, _, table, _ in rows if table is not None]
-
-    def column(name: str) -> np.ndarray:
-        return np.concatenate([np.empty(0), *(_column(table, name) for table in tables)])
-
-    laws = [law for _, _, _, law in rows]
-    return ModelTable(
-        np.array([code for code, _, _, _ in rows], np.int64),
-        params,
-        bounds[:-1].astype(np.int64),
-        bounds[1:].astype(np.int64),
-        column("grid"),
-        column("log_rates"),
-        column("log_bursts"),
-        column("log_bias"),
-        np.array([law.monotone for law in laws], np.bool_),
-        np.array([law.independent_increments for law in laws], np.bool_),
-        np.array([law.iid for law in laws], np.bool_),
-        np.array([law.theta_max for law in laws], np.float64),
-    )
+    table_rows = np.zeros((len(rows), 12))
+    curves: list[np.ndarray] = [np.empty((4, 0))]
+    size = 0
+    for m, (code, values, table, law) in enumerate(rows):
+        table_rows[m, 0] = code
+        table_rows[m, 1 : 1 + len(values)] = values
+        table_rows[m, 9:] = law.monotone, law.independent_increments, law.iid
+        if table is not None:
+            names = ("grid", "log_rates", "log_bursts", "log_bias")
+            curves.append(np.stack([_column(table, name) for name in names]))
+            table_rows[m, 7:9] = size, size + table.grid.size
+            size += table.grid.size
+    return ModelTable(table_rows, np.ascontiguousarray(np.concatenate(curves, axis=1)))
 
 
 def _column(table: Table, name: str) -> np.ndarray:
@@ -114,9 +110,11 @@ def _row(model: Law) -> tuple[int, tuple[float, ...], Table | None, Law]:
     return TABLE, (), table, table
 
 
-@njit(cache=True)
-def _tabulated(grid: np.ndarray, values: np.ndarray, start: int, stop: int, theta: float) -> float:
+@njit(cache=True, error_model="numpy")
+def _tabulated(models, m, curve, theta):
     """Linear between grid points and (0, 0); +inf above the last, constant below a negative first one."""
+    start, stop = int(models.rows[m, 7]), int(models.rows[m, 8])
+    grid, values = models.curves[0], models.curves[curve]
     if theta > grid[stop - 1]:
         return math.inf
     if theta <= grid[start]:
@@ -141,7 +139,7 @@ def _tabulated(grid: np.ndarray, values: np.ndarray, start: int, stop: int, thet
     return below + (theta - left) / (right - left) * (above - below)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _on_off(theta: float, peak: float, p: float, q: float) -> tuple[float, float]:
     """log r and log(w_on/w_off) of the tilted matrix: spectral radius, right eigenvector; see `OnOff`."""
     x = theta * peak
@@ -158,7 +156,7 @@ def _on_off(theta: float, peak: float, p: float, q: float) -> tuple[float, float
     return math.log1p(q * over), math.log1p(over) - x
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _on_off_start(ratio: float, p: float, q: float) -> float:
     """log(⟨π, w⟩ / w_off) of the stationary chain."""
     on = math.log(q / (p + q)) + ratio
@@ -167,7 +165,7 @@ def _on_off_start(ratio: float, p: float, q: float) -> float:
     return top + math.log1p(math.exp(min(on, off) - top))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def log_rate(models, m, theta):
     """θρ(θ) or θκ(θ) of row m, nats per slot: the log-moment Λ(θ) of i.i.d. work.
 
@@ -175,8 +173,8 @@ def log_rate(models, m, theta):
     """
     if m < 0 or theta == 0.0:
         return 0.0
-    code = models.code[m]
-    first, second = models.params[m, 0], models.params[m, 1]
+    code = models.rows[m, 0]
+    first, second = models.rows[m, 1], models.rows[m, 2]
     if code == GAMMA:
         x = theta * second
         return -first * math.log1p(-x) if x < 1.0 else math.inf
@@ -187,52 +185,52 @@ def log_rate(models, m, theta):
         x = theta * second
         return first * x / (1.0 - x) if x < 1.0 else math.inf
     if code == TABLE:
-        return _tabulated(models.grid, models.lograte, models.start[m], models.stop[m], theta)
+        return _tabulated(models, m, 1, theta)
     if code == ON_OFF:
-        if theta < 0.0 and models.params[m, 3] == 0.0:
+        if theta < 0.0 and models.rows[m, 4] == 0.0:
             return 0.0
-        return _on_off(theta, first, second, models.params[m, 2])[0]
+        return _on_off(theta, first, second, models.rows[m, 3])[0]
     if code == TOKEN_BUCKET:
         return theta * first if theta > 0.0 else 0.0
     return 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def log_burst(models, m, theta):
     """θσ(θ) or θη(θ) of row m for θ > 0, nats; +inf outside the domain."""
     if m < 0:
         return 0.0
-    code = models.code[m]
+    code = models.rows[m, 0]
     if code in (GAMMA, POISSON_EXPONENTIAL):
-        return 0.0 if theta * models.params[m, 1] < 1.0 else math.inf
+        return 0.0 if theta * models.rows[m, 2] < 1.0 else math.inf
     if code == POISSON:
-        return 0.0 if theta * models.params[m, 1] < 700.0 else math.inf
+        return 0.0 if theta * models.rows[m, 2] < 700.0 else math.inf
     if code == TABLE:
-        return _tabulated(models.grid, models.logburst, models.start[m], models.stop[m], theta)
+        return _tabulated(models, m, 2, theta)
     if code == ON_OFF:
-        p, q = models.params[m, 1], models.params[m, 2]
-        ratio = _on_off(theta, models.params[m, 0], p, q)[1]
+        p, q = models.rows[m, 2], models.rows[m, 3]
+        ratio = _on_off(theta, models.rows[m, 1], p, q)[1]
         return max(_on_off_start(ratio, p, q) - min(ratio, 0.0), 0.0)
     if code == TOKEN_BUCKET:
-        return theta * models.params[m, 1]
+        return theta * models.rows[m, 2]
     return 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def request_log_bias(models, m, theta):
     """What a bound per request adds to the log-bound, nats; +inf where nothing valid is known."""
     if m < 0:
         return 0.0
-    code = models.code[m]
-    second = models.params[m, 1]
+    code = models.rows[m, 0]
+    second = models.rows[m, 2]
     if code == POISSON:
         return theta * second
     if code in (GAMMA, POISSON_EXPONENTIAL):
         x = theta * second
         return -math.log1p(-x) if x < 1.0 else math.inf
     if code == TABLE:
-        return _tabulated(models.grid, models.logbias, models.start[m], models.stop[m], theta)
+        return _tabulated(models, m, 3, theta)
     if code == ON_OFF:
-        rate, ratio = _on_off(theta, models.params[m, 0], second, models.params[m, 2])
-        return theta * models.params[m, 0] + ratio - rate - _on_off_start(ratio, second, models.params[m, 2])
+        rate, ratio = _on_off(theta, models.rows[m, 1], second, models.rows[m, 3])
+        return theta * models.rows[m, 1] + ratio - rate - _on_off_start(ratio, second, models.rows[m, 3])
     return 0.0

@@ -1,0 +1,130 @@
+"""From the relaxation to a plan: whole heads, proven optimal to the gap over the entire catalogue.
+
+A column whose reduced cost exceeds the distance between the Lagrangian bound and the plan at hand cannot be part of a better
+plan.  The others are enumerated by the oracle and handed to HiGHS as one mixed-integer program: its bound, and the cut-off
+used for the enumeration, bound every plan of the catalogue.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+
+from fedopt.central.generation import Relaxation, Run
+from fedopt.central.master import Master
+from fedopt.oracle import Column, Oracle
+
+__all__ = ["Choice", "choose", "proven_plan"]
+
+_MOST_COLUMNS = 400_000
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Columns with their multiplicities, the cost, and what no choice among the candidates can be below."""
+
+    columns: list[Column]
+    heads: np.ndarray
+    cost: float
+    bound: float
+
+
+def choose(
+    template: Master, columns: list[Column], gap: float, seconds: float, start: Choice | None = None
+) -> Choice | None:
+    """The cheapest whole multiplicities of given columns, to a relative gap; None if there are none (or none in time).
+
+    Curved costs are kept below by tangents and refined until the plan's true cost is met, so the bound is valid.
+    """
+    program = Master(template.network, template.profit, 0.0)
+    program.adopt_tangents(template)
+    program.add(columns)
+    lp = program.highs
+    lp.setOptionValue("mip_rel_gap", 0.5 * gap)
+    lp.setOptionValue("mip_abs_gap", 1e-9)
+    lp.setOptionValue("mip_feasibility_tolerance", 1e-9)
+    lp.setOptionValue("primal_feasibility_tolerance", 1e-9)
+    lp.setOptionValue("time_limit", float(seconds))
+    program.make_integer()
+    if start is not None:
+        program.suggest(start.columns, start.heads)
+    while True:
+        lp.run()
+        status = lp.getModelStatus()
+        if status == highspy.HighsModelStatus.kInfeasible:
+            return Choice([], np.zeros(0), math.inf, math.inf)
+        info = lp.getInfo()
+        if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
+            return None
+        values = np.array(lp.getSolution().col_value)
+        heads = np.round(values[program.first_column :])
+        bound = float(info.mip_dual_bound)
+        cost = program.cost(heads)
+        if program.overloaded(heads):
+            program.tighten()
+        elif cost - float(info.objective_function_value) <= 0.1 * gap * abs(cost) or not program.refine(values):
+            used = np.flatnonzero(heads > 0.5)
+            return Choice([program.columns[j] for j in used], heads[used], cost, bound)
+        if lp.getRunTime() > seconds:
+            used = np.flatnonzero(heads > 0.5)
+            return Choice([program.columns[j] for j in used], heads[used], cost, bound)
+
+
+def proven_plan(master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, gap: float) -> Choice | None:
+    """A plan and its bound over the whole catalogue: first from the master's columns, then by reduced-cost enumeration.
+
+    Returns None where no plan was found in time, and a choice of infinite cost where there is none at all.
+    """
+    best = choose(master, master.columns, gap, min(run.left(), 20.0))
+    if best is not None and not best.columns and not math.isfinite(best.cost):
+        best = None
+    slack = 0.02
+    while True:
+        if best is not None:
+            run.cost = min(run.cost, best.cost)
+            run.record(len(master.columns))
+            if best.cost - run.lower_bound <= gap * abs(best.cost) or run.expired():
+                return Choice(best.columns, best.heads, best.cost, run.lower_bound)
+            cutoff = best.cost - 0.5 * gap * abs(best.cost)
+        else:
+            cutoff = run.lower_bound + slack * max(abs(run.lower_bound), 1.0)
+            slack *= 8.0
+        candidates, complete = _candidates(master, oracle, relaxation, cutoff - relaxation.bound)
+        found = choose(master, candidates, gap, run.left(), best)
+        if found is None:
+            return best if best is None else Choice(best.columns, best.heads, best.cost, run.lower_bound)
+        # Plans outside the candidates cost at least the cut-off (nothing is outside where all were listed).
+        outside = math.inf if complete else cutoff
+        run.lower_bound = max(run.lower_bound, min(found.bound, outside))
+        if found.cost < (best.cost if best is not None else math.inf):
+            best = found
+        elif best is None and complete:
+            return found  # every column listed, no plan: infeasible
+        if best is not None:
+            run.cost = min(run.cost, best.cost)
+            run.record(len(candidates))
+            return Choice(best.columns, best.heads, best.cost, min(run.lower_bound, best.cost))
+        if run.expired():
+            return None
+
+
+def _candidates(
+    master: Master, oracle: Oracle, relaxation: Relaxation, room: float
+) -> tuple[list[Column], bool]:
+    """All columns whose reduced cost at the relaxation's duals is below `room`, and whether these are all there are."""
+    prices = relaxation.duals.prices(oracle.network)
+    columns: list[Column] = []
+    complete = True
+    for kind in oracle.network.kinds:
+        base = relaxation.least[kind.index]
+        if master.profit:  # not serving costs nothing: the reduced cost of a head is against that
+            base = min(base, kind.payment)
+        found = oracle.within(kind, prices, base + room)
+        complete = complete and len(found) >= oracle.catalogued(kind)
+        columns.extend(found)
+    if len(columns) > _MOST_COLUMNS:
+        raise MemoryError(f"{len(columns):,} candidate columns: the gap cannot be closed by enumeration")
+    return columns, complete

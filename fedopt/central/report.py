@@ -1,0 +1,94 @@
+"""The plan document of a choice of columns."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fedopt.calculus import minplus
+from fedopt.calculus.risk import risk_shares
+from fedopt.central.master import Duals
+from fedopt.oracle import Column, Network
+from fedopt.plan import DomainPlan, InstanceReference, TenantPlan
+from fedopt.plan.charges import domain_loads, entry_costs
+
+__all__ = ["domain_plans", "instance_reference", "tenant_plans"]
+
+
+def instance_reference(network: Network) -> InstanceReference:
+    """Name and hash of the network's instance."""
+    return InstanceReference(name=network.instance.name, sha256=network.instance.sha256)
+
+
+def tenant_plans(network: Network, columns: list[Column], heads: np.ndarray) -> list[TenantPlan]:
+    """Entries of all tenants, in the instance's order: the heads of a kind are dealt to its tenants in turn."""
+    by_kind: dict[int, list[list[Any]]] = {}
+    for column, count in zip(columns, heads, strict=True):
+        by_kind.setdefault(column.kind, []).append([column, int(round(count))])
+    entries: dict[str, list[TenantPlan]] = {}
+    for kind in network.kinds:
+        waiting = by_kind.get(kind.index, [])
+        bodies = [_entry(network, kind, column) for column, _ in waiting]
+        position = 0
+        for tenant, count in kind.tenants:
+            mine = entries.setdefault(tenant, [])
+            while count and position < len(waiting):
+                take = min(count, waiting[position][1])
+                if take:
+                    mine.append(TenantPlan(id=tenant, count=take, admitted=True, **bodies[position]))
+                    count -= take
+                    waiting[position][1] -= take
+                if not waiting[position][1]:
+                    position += 1
+            if count:
+                mine.append(TenantPlan(id=tenant, count=count, admitted=False))
+    ordered = [entry for tenant in network.instance.tenants for entry in entries[tenant.id]]
+    costs = entry_costs(network.instance, ordered)
+    return [entry.model_copy(update={"cost": cost}) for entry, cost in zip(ordered, costs, strict=True)]
+
+
+def _entry(network: Network, kind: Any, column: Column) -> dict[str, Any]:
+    """What an entry says of a column, in the user's units."""
+    slot = network.slot
+    links = float(network.paths(kind).links[column.path])
+    path = network.path(kind, column.offers, links)
+    domains = [domain for domain, _ in network.hops(column.offers)]
+    proof = dict(column.proof)
+    deadlines = proof.pop("deadlines", None)
+    budgets = proof.pop("budgets", None)
+    log_bound = proof.pop("log_bound", None)
+    if log_bound is None:
+        stated = minplus.Evaluation(
+            math.inf, proof["form"], proof["theta"], proof.get("block"), proof.get("parameters", {})
+        )
+        log_bound = minplus.verify(path, column.rates, stated)
+    body: dict[str, Any] = {
+        "path": [name for _, name in network.hops(column.offers)],
+        "reservations": {d: float(rate) / slot for d, rate in zip(domains, column.rates, strict=True)},
+        "log_bound": float(log_bound),
+        "risk_shares": dict(zip(domains, risk_shares(path, column.rates), strict=True)),
+        **proof,
+    }
+    if deadlines is not None:
+        body["deadlines"] = {d: float(value) * slot for d, value in zip(domains, deadlines, strict=True)}
+    if budgets is not None:
+        body["budgets"] = {d: float(value) for d, value in zip(domains, budgets, strict=True)}
+    return body
+
+
+def domain_plans(network: Network, entries: list[TenantPlan], duals: Duals | None) -> list[DomainPlan]:
+    """Load, capacity and price of every domain, in the user's units."""
+    loads = domain_loads(network.instance, entries)
+    return [
+        DomainPlan(
+            id=domain.id,
+            reserved=loads[domain.id],
+            capacity=domain.capacity,
+            price=None if duals is None else float(duals.capacity[d]) * network.slot,
+        )
+        for d, domain in enumerate(network.instance.domains)
+    ]
+
+

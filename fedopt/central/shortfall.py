@@ -1,0 +1,41 @@
+"""How much capacity an instance lacks: the least extra capacity, relative to each domain's own, that makes it feasible."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedopt.central.generation import Run, generate
+from fedopt.central.master import Master
+from fedopt.oracle import Network, Oracle, sizing_for
+
+if TYPE_CHECKING:
+    from fedopt.instance import Instance
+
+__all__ = ["shortfall"]
+
+
+def shortfall(instance: Instance, guarantee: str = "minplus") -> dict[str, float]:
+    """Extra capacity (work per unit of time) by domain id, such that tenants fit when split over paths; {} if they fit.
+
+    Minimises Σ extra_d / capacity_d over all plans.  A lower bound on what whole tenants need.
+    """
+    network = Network(instance).without_costs()
+    oracle = Oracle(network, sizing_for(guarantee, network))
+    prices = 1.0 / network.capacity[network.domain] * network.factor
+    master = Master(network, False, 1.0)
+    for d, capacity in enumerate(network.capacity):
+        master.highs.changeColCost(d, 1.0 / float(capacity))
+    for kind in network.kinds:
+        master.add(oracle.price(kind, prices).columns)
+    now = time.perf_counter()
+    relaxation = generate(master, oracle, Run(now, math.inf, None), 1e-6)
+    missing = np.maximum(relaxation.solution.overflow, 0.0)
+    return {
+        network.domain_ids[d]: float(extra) / network.slot
+        for d, extra in enumerate(missing)
+        if extra > 1e-9 * network.capacity[d]
+    }

@@ -1,0 +1,166 @@
+"""The central method: relaxation, whole heads, plan."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedopt.central.generation import Relaxation, Run, generate
+from fedopt.central.integer import Choice, proven_plan
+from fedopt.central.master import Duals, Master
+from fedopt.central.report import domain_plans, instance_reference, tenant_plans
+from fedopt.oracle import Network, Oracle, sizing_for
+from fedopt.plan import Explanation, Plan
+from fedopt.plan.progress import Progress
+
+if TYPE_CHECKING:
+    from fedopt.instance import Instance
+
+__all__ = ["solve"]
+
+_OVERFLOW_RAISES = 6
+
+
+def solve(
+    instance: Instance,
+    *,
+    guarantee: str = "minplus",
+    objective: str = "cost",
+    gap: float = 1e-3,
+    time_limit: float | None = None,
+    warm_start: Plan | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """Plan an instance centrally: an optimum over paths and reservations with a certified relative gap.
+
+    Status "optimal" where the gap is met, "feasible" where a limit came first, "limit" where it came before any plan,
+    "infeasible" where the relaxation or the enumerated program proves that there is none.  The lower bound holds for
+    every plan of the guarantee's catalogue (see `fedopt.oracle.sizing`).
+    """
+    started = time.perf_counter()
+    network = Network(instance)
+    oracle = Oracle(network, sizing_for(guarantee, network))
+    profit = objective == "profit"
+    run = Run(started, started + time_limit if time_limit is not None else math.inf, progress)
+    about = _About(network, guarantee, objective, started)
+    lonely = _seed(network, oracle)
+    if isinstance(lonely, list):
+        return about.infeasible(lonely)
+    seeds, price = lonely
+    master = Master(network, profit, price)
+    master.add(seeds)
+    relaxation = generate(master, oracle, run, 0.05 * gap)
+    for _ in range(_OVERFLOW_RAISES):
+        if not _overflows(relaxation, network) or run.expired():
+            break
+        price *= 30.0
+        master.set_overflow_price(price)
+        relaxation = generate(master, oracle, run, 0.05 * gap)
+    if _overflows(relaxation, network) and not run.expired():
+        return about.infeasible(_short(network, relaxation))
+    if oracle.sizing.points:
+        choice = proven_plan(master, oracle, relaxation, run, gap)
+    else:
+        from fedopt.central.regions import proven_region_plan
+
+        choice = proven_region_plan(master, oracle, relaxation, run, gap)
+    if choice is None:
+        return about.limit(run)
+    if not math.isfinite(choice.cost):
+        return about.infeasible(_indivisible())
+    return about.plan(choice, relaxation.duals, run, gap)
+
+
+def _seed(network: Network, oracle: Oracle) -> list[Explanation] | tuple[list, float]:
+    """The cheapest column of every kind at list prices and a first overflow price; or why some kind has none."""
+    prices = np.array([float(curve.marginal(0.0)) for curve in network.curves]) / network.slot
+    columns, reasons, dearest = [], [], 0.0
+    for kind in network.kinds:
+        answer = oracle.price(kind, prices)
+        if answer.columns:
+            columns.extend(answer.columns)
+            used = float((network.factor[answer.columns[0].offers] * answer.columns[0].rates).sum())
+            dearest = max(dearest, answer.columns[0].cost(prices) / used)
+        else:
+            names = ", ".join(tenant for tenant, _ in kind.tenants[:3]) + ("…" if len(kind.tenants) > 3 else "")
+            empty = not len(network.paths(kind))
+            reasons.append(
+                Explanation(
+                    tenant=kind.tenants[0][0],
+                    constraint="path" if empty else "guarantee",
+                    message=f"{names}: no admissible path leaves anything of the deadline"
+                    if empty
+                    else f"{names}: no admissible path meets the deadline with ε at any reservation allowed",
+                )
+            )
+    return reasons or (columns, 20.0 * max(dearest, 1e-9))
+
+
+def _overflows(relaxation: Relaxation, network: Network) -> bool:
+    return bool((relaxation.solution.overflow > 1e-7 * network.capacity).any())
+
+
+def _short(network: Network, relaxation: Relaxation) -> list[Explanation]:
+    return [
+        Explanation(
+            domain=network.domain_ids[d],
+            constraint="capacity",
+            message=f"{network.domain_ids[d]} would need {missing / network.slot:.6g} more capacity",
+        )
+        for d, missing in enumerate(relaxation.solution.overflow)
+        if missing > 1e-7 * network.capacity[d]
+    ]
+
+
+def _indivisible() -> list[Explanation]:
+    return [
+        Explanation(
+            constraint="capacity",
+            message="the capacities suffice only if tenants could be split over several paths; whole ones do not fit",
+        )
+    ]
+
+
+class _About:
+    """What every plan of one solve says of itself."""
+
+    def __init__(self, network: Network, guarantee: str, objective: str, started: float) -> None:
+        self.network = network
+        self.started = started
+        self.common = {
+            "instance": instance_reference(network),
+            "method": "central",
+            "guarantee": guarantee,
+            "objective": objective,
+        }
+
+    def _timing(self) -> dict[str, float]:
+        return {"total": time.perf_counter() - self.started}
+
+    def infeasible(self, explanation: list[Explanation]) -> Plan:
+        return Plan(**self.common, status="infeasible", timing=self._timing(), explanation=explanation)
+
+    def limit(self, run: Run) -> Plan:
+        bound = run.lower_bound if math.isfinite(run.lower_bound) else None
+        return Plan(**self.common, status="limit", lower_bound=bound, timing=self._timing(), history=run.history)
+
+    def plan(self, choice: Choice, duals: Duals, run: Run, gap: float) -> Plan:
+        entries = tenant_plans(self.network, choice.columns, choice.heads)
+        cost = math.fsum(entry.cost for entry in entries)
+        if self.common["objective"] == "profit":
+            paid = {tenant.id: tenant.payment for tenant in self.network.instance.tenants}
+            cost -= math.fsum(entry.count * paid[entry.id] for entry in entries if entry.admitted)
+        bound = min(choice.bound, cost)
+        return Plan(
+            **self.common,
+            status="optimal" if cost - bound <= gap * abs(cost) else "feasible",
+            cost=cost,
+            lower_bound=bound,
+            tenants=entries,
+            domains=domain_plans(self.network, entries, duals),
+            timing=self._timing(),
+            history=run.history,
+        )

@@ -1,0 +1,277 @@
+"""An instance as arrays in slots: offers, domains, links and the kinds of tenants; the one place of this conversion.
+
+Tenants that differ in nothing but their names are one kind: what is computed for a path is computed once a kind.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fedopt.calculus.forms import allowed_forms
+from fedopt.calculus.path import Path, groups
+from fedopt.envelopes import build, pack
+from fedopt.instance.costs import Linear
+from fedopt.instance.policy import admissible
+
+if TYPE_CHECKING:
+    from fedopt.instance import Instance, Tenant
+
+__all__ = ["Kind", "Network", "PathSet", "TooManyPaths"]
+
+MOST_PATHS = 4_000_000
+
+
+class TooManyPaths(ValueError):
+    """A tenant has more admissible paths than can be enumerated."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """Tenants with the same arrivals, SLO, policy and payment.
+
+    Attributes:
+        index: position among the kinds.
+        tenants: (tenant id, count) of its members.
+        count: heads in all.
+        tenant: one of its members, for what they share.
+        arrival: row of the arrivals in the network's model table.
+        deadline: slots.
+    """
+
+    index: int
+    tenants: tuple[tuple[str, int], ...]
+    count: int
+    tenant: Tenant
+    arrival: int
+    deadline: float
+
+    @property
+    def log_epsilon(self) -> float:
+        """Natural logarithm of the allowed violation probability."""
+        return math.log(self.tenant.slo.epsilon)
+
+    @property
+    def biased(self) -> bool:
+        """Whether the promise is about requests."""
+        return self.tenant.slo.of == "requests"
+
+    @property
+    def payment(self) -> float:
+        """What one head pays."""
+        return self.tenant.payment
+
+
+@dataclass(frozen=True, eq=False)
+class PathSet:
+    """The admissible paths of a kind whose pure delays leave something of the deadline, P paths of L offers.
+
+    Attributes:
+        offers: offer indices, shape (P, L).
+        links: delay of the links, slots, shape (P,).
+        window: whole slots left for queueing, shape (P,).
+        charge: fixed and link charges of a head, shape (P,).
+    """
+
+    offers: np.ndarray
+    links: np.ndarray
+    window: np.ndarray
+    charge: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offers)
+
+
+class Network:
+    """Offers, domains and kinds of an instance, as arrays in slots and work per slot."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        slot = self.slot = float(instance.slot)
+        self.stages = len(instance.stages)
+        stage_of = {stage: s for s, stage in enumerate(instance.stages)}
+        self.domain_ids = [domain.id for domain in instance.domains]
+        self.capacity = np.array([domain.capacity * slot for domain in instance.domains])
+        entries = [(d, domain, offer) for d, domain in enumerate(instance.domains) for offer in domain.offers]
+        self.names = [f"{domain.id}/{offer.id}" for _, domain, offer in entries]
+        self.domain = np.array([d for d, _, _ in entries])
+        self.stage = np.array([stage_of[domain.stage] for _, domain, _ in entries])
+        self.latency = np.array([offer.latency / slot for _, _, offer in entries])
+        self.guardrail = np.array([offer.latency_kind == "rate" for _, _, offer in entries])
+        self.factor = np.array([offer.work_factor for _, _, offer in entries])
+        most = np.array([math.inf if offer.max_rate is None else offer.max_rate * slot for _, _, offer in entries])
+        self.most = np.minimum(most, self.capacity[self.domain] / self.factor)
+        self.curves: list[Any] = [offer.cost for _, _, offer in entries]
+        self.fixed = np.array([float(offer.cost.fixed) for _, _, offer in entries])
+        self._stated = [(domain, offer) for _, domain, offer in entries]
+        self._link_arrays()
+        self._models()
+
+    def _link_arrays(self) -> None:
+        count = len(self.domain_ids)
+        index = {name: d for d, name in enumerate(self.domain_ids)}
+        if self.instance.links is None:
+            self.link_delay = np.zeros((count, count))
+            self.link_cost = np.zeros((count, count))
+            return
+        self.link_delay = np.full((count, count), math.inf)
+        self.link_cost = np.full((count, count), math.inf)
+        for link in self.instance.links:
+            self.link_delay[index[link.from_], index[link.to]] = link.delay / self.slot
+            self.link_cost[index[link.from_], index[link.to]] = link.cost
+
+    def _models(self) -> None:
+        slot, instance = self.slot, self.instance
+        models: list[Any] = []
+        rows: dict[str, int] = {}
+
+        def row(document: Any) -> int:
+            key = document.model_dump_json() if hasattr(document, "model_dump_json") else f"object {id(document)}"
+            if key not in rows:
+                rows[key] = len(models)
+                models.append(build(document, slot))
+            return rows[key]
+
+        self.row = np.array([row(offer.impairment) for _, offer in self._stated])
+        members: dict[tuple[object, ...], list[Tenant]] = {}
+        for tenant in instance.tenants:
+            key = (row(tenant.arrivals), tenant.slo, tenant.policy, tenant.payment)
+            members.setdefault(key, []).append(tenant)
+        self.kinds = [
+            Kind(
+                index,
+                tuple((tenant.id, tenant.count) for tenant in tenants),
+                sum(tenant.count for tenant in tenants),
+                tenants[0],
+                int(key[0]),  # type: ignore[call-overload]
+                tenants[0].slo.deadline / slot,
+            )
+            for index, (key, tenants) in enumerate(members.items())
+        ]
+        self.objects = models
+        self.models = pack(models)
+        related = instance.dependent_pairs
+        self._dependent = {
+            (a, b)
+            for a, b in combinations(range(len(self.domain_ids)), 2)
+            if frozenset((self.domain_ids[a], self.domain_ids[b])) in related
+        }
+        self._paths: dict[object, PathSet] = {}
+
+    def without_costs(self) -> Network:
+        """The same network with nothing to pay, for questions of feasibility alone."""
+        free = copy.copy(self)
+        free.curves = [Linear(rate=0.0)] * len(self.names)
+        free.fixed = np.zeros(len(self.names))
+        free.link_cost = np.where(np.isfinite(self.link_cost), 0.0, math.inf)
+        free._paths = {}
+        return free
+
+    @cached_property
+    def _admitted(self) -> dict[int, np.ndarray]:
+        return {}
+
+    def admitted(self, kind: Kind) -> np.ndarray:
+        """Which offers a kind may use, shape (offers,)."""
+        if kind.index not in self._admitted:
+            allowed = [not admissible(kind.tenant, domain, offer) for domain, offer in self._stated]
+            self._admitted[kind.index] = np.array(allowed)
+        return self._admitted[kind.index]
+
+    def paths(self, kind: Kind) -> PathSet:
+        """The admissible paths of a kind; kinds with the same policy and deadline share one set.
+
+        Raises TooManyPaths where they cannot be enumerated.
+        """
+        allowed = self.admitted(kind)
+        key = (allowed.tobytes(), kind.deadline)
+        if key not in self._paths:
+            self._paths[key] = self._enumerate(allowed, kind)
+        return self._paths[key]
+
+    def _enumerate(self, allowed: np.ndarray, kind: Kind) -> PathSet:
+        pure = np.where(self.guardrail, 0.0, self.latency)
+        first = np.flatnonzero(allowed & (self.stage == 0))
+        offers, links, charge, spent = first[:, None], np.zeros(len(first)), self.fixed[first], pure[first]
+        for stage in range(1, self.stages):
+            following = np.flatnonzero(allowed & (self.stage == stage))
+            if len(offers) * len(following) > 4 * MOST_PATHS:
+                raise TooManyPaths(
+                    f"tenant {kind.tenants[0][0]} has over {MOST_PATHS:,} admissible paths; "
+                    "narrow its policy or give the links that exist"
+                )
+            delay = self.link_delay[np.ix_(self.domain[offers[:, -1]], self.domain[following])]
+            total = spent[:, None] + delay + pure[following]
+            left, right = np.nonzero(total <= kind.deadline + 1e-9)
+            cost = self.link_cost[self.domain[offers[left, -1]], self.domain[following[right]]]
+            offers, links, charge, spent = (
+                np.concatenate([offers[left], following[right, None]], axis=1),
+                links[left] + delay[left, right],
+                charge[left] + cost + self.fixed[following[right]],
+                total[left, right],
+            )
+        window = np.floor(kind.deadline - spent + 1e-9).astype(np.int64)
+        return PathSet(offers, links, window, charge)
+
+    def lags(self, offers: np.ndarray) -> np.ndarray:
+        """Rate-latency latencies of offers, slots, 0 for pure delays."""
+        return np.where(self.guardrail, self.latency, 0.0)[offers]
+
+    def dependent(self, offers: np.ndarray) -> tuple[tuple[int, ...], ...]:
+        """Groups of positions of one path, shape (L,), whose impairments may be dependent."""
+        if not self._dependent:
+            return ()
+        domains = [int(d) for d in self.domain[offers]]
+        pairs = [
+            (i, j)
+            for i, j in combinations(range(len(domains)), 2)
+            if (min(domains[i], domains[j]), max(domains[i], domains[j])) in self._dependent
+        ]
+        return groups(len(domains), pairs)
+
+    def exponents(self, offers: np.ndarray) -> np.ndarray:
+        """Equal Hölder exponents of many paths, shape (P, L)."""
+        values = np.ones(offers.shape)
+        if self._dependent:
+            for p, path in enumerate(offers):
+                for group in self.dependent(path):
+                    values[p, list(group)] = len(group)
+        return values
+
+    def forms(self, kind: Kind, offers: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+        """Masks of the minplus forms whose assumptions hold, for paths of shape (P, L)."""
+        models, rows = self.models, self.row[offers]
+        own = kind.arrival
+        monotone = models.monotone[rows].all(axis=1)
+        independent = models.independent[rows].all(axis=1) & models.independent[own]
+        iid = models.iid[rows].all(axis=1) & models.iid[own]
+        dependent = (exponents > 1.0).any(axis=1)
+        table = np.array([allowed_forms(*(bool(code >> b & 1) for b in range(4))) for code in range(16)])
+        return table[monotone + 2 * independent + 4 * iid + 8 * dependent]
+
+    def path(self, kind: Kind, offers: np.ndarray, links: float) -> Path:
+        """One path as the calculus takes it."""
+        return Path(
+            arrival=self.objects[kind.arrival],
+            impairments=tuple(self.objects[row] for row in self.row[offers]),
+            latencies=self.latency[offers],
+            rate_latency=self.guardrail[offers],
+            deadline=kind.deadline - links,
+            log_epsilon=kind.log_epsilon,
+            per_request=kind.biased,
+            dependent=self.dependent(offers),
+        )
+
+    def hops(self, offers: np.ndarray) -> Iterator[tuple[str, str]]:
+        """(domain id, "domain/offer") along a path."""
+        for offer in offers:
+            yield self.domain_ids[self.domain[offer]], self.names[offer]

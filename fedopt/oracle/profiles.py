@@ -1,0 +1,197 @@
+"""Minplus reservations along profiles: price-free points, computed once for each path that can still win.
+
+Two profiles R_i = min(c·s_i, cap_i): equal rates (s = 1), and rates in proportion to each domain's own floor, which reserve
+more where impairments are larger.  The least scale c does not depend on prices, so a point is sized at most once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from fedopt.calculus.floor import ville_floor
+from fedopt.calculus.forms import ALL, BLOCK, BLOCK_VILLE, FORMS, IMAGE, bit
+from fedopt.calculus.search import least_scales
+from fedopt.oracle.network import Kind, Network, PathSet
+from fedopt.oracle.sizing import Column
+
+__all__ = ["MinplusSizing"]
+
+EQUAL, PROPORTIONAL = 0, 1
+_FLOOR_SAFETY = 1.0 - 1e-9  # the floor's search ends a relative 1e-11 above its minimum
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _floors(models, arrival, rows, lags, windows, biased, log_epsilon):
+    """Floors of domains (rows, lags: (M,)) for each window (W,), shape (W, M)."""
+    count, models_count = windows.size, rows.size
+    result = np.empty((count, models_count))
+    for m in range(models_count):
+        guess = 1.0
+        for w in range(count):
+            result[w, m], guess = ville_floor(
+                models, arrival, rows[m], 1.0, windows[w], lags[m], biased, log_epsilon, guess
+            )
+    return result
+
+
+@dataclass(eq=False)
+class _Points:
+    """What is known of the points of a kind's paths; arrays of shape (P, profiles) or (P, L)."""
+
+    paths: PathSet
+    shape: np.ndarray  # (P, 2, L)
+    cap: np.ndarray  # (P, L)
+    exponent: np.ndarray  # (P, L)
+    mask: np.ndarray  # (P,)
+    below: np.ndarray  # (P, 2): the scale is at least this
+    known: np.ndarray  # (P, 2): whether it is exactly this
+    proof: dict[tuple[int, int], tuple[int, float, float, int]]
+
+    def rates(self, scale: np.ndarray) -> np.ndarray:
+        """Reservations at scales (P, 2), shape (P, 2, L)."""
+        with np.errstate(invalid="ignore"):
+            return np.minimum(scale[:, :, None] * self.shape, self.cap[:, None, :])
+
+
+class MinplusSizing:
+    """Reservations under minplus, all forms or one of them."""
+
+    points = True
+
+    def __init__(self, network: Network, form: str | None = None) -> None:
+        self.network = network
+        self.mask = ALL if form is None else bit(form)
+        self._kinds: dict[int, _Points] = {}
+
+    def _of(self, kind: Kind) -> _Points:
+        if kind.index not in self._kinds:
+            self._kinds[kind.index] = self._prepare(kind)
+        return self._kinds[kind.index]
+
+    def _prepare(self, kind: Kind) -> _Points:
+        net = self.network
+        paths = net.paths(kind)
+        exponent = net.exponents(paths.offers)
+        mask = net.forms(kind, paths.offers, exponent) & self.mask
+        cap = net.most[paths.offers]
+        pairs = np.stack([net.row, net.lags(np.arange(len(net.names)))], axis=1)
+        unique, position = np.unique(pairs, axis=0, return_inverse=True)
+        windows, row = np.unique(paths.window, return_inverse=True)
+        floors = _floors(
+            net.models, kind.arrival, unique[:, 0].astype(np.int64), unique[:, 1], windows, kind.biased, kind.log_epsilon
+        )
+        floor = floors[row[:, None], position.reshape(-1)[paths.offers]] * _FLOOR_SAFETY
+        possible = (floor <= cap).all(axis=1) & (mask > 0)
+        shape = np.stack([np.ones_like(floor), np.where(np.isfinite(floor), floor, 1.0)], axis=1)
+        below = np.stack([floor.max(axis=1, initial=0.0), np.ones(len(floor))], axis=1)
+        below[~possible] = math.inf
+        # equal floors make both profiles the same
+        same = floor.max(axis=1, initial=0.0) <= floor.min(axis=1, initial=math.inf) * (1.0 + 1e-6)
+        below[same, PROPORTIONAL] = math.inf
+        return _Points(paths, shape, cap, exponent, mask, below, np.isinf(below), {})
+
+    def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
+        """Priced reservations at the scales known or bounded from below, the cheaper profile; shape (P,)."""
+        return self._priced(kind, prices).min(axis=1, initial=math.inf)
+
+    def _priced(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
+        points = self._of(kind)
+        own = prices[points.paths.offers]
+        cost = np.einsum("pjl,pl->pj", points.rates(points.below), own)
+        return np.where(np.isfinite(points.below), cost, math.inf)
+
+    def size(self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray) -> list[list[Column]]:
+        """The points of the paths asked that cost less than the ceilings."""
+        points = self._of(kind)
+        own = prices[points.paths.offers[paths]]
+        priced = self._at(points, paths, own)
+        p, profile = np.nonzero(~points.known[paths] & (priced < ceilings[:, None]))
+        if len(p):
+            self._solve(kind, points, paths[p], profile, own[p], ceilings[p])
+            priced = self._at(points, paths, own)
+        return [
+            [
+                self._column(kind, points, int(path), int(j))
+                for j in np.argsort(priced[k])
+                if priced[k, j] < ceilings[k] and points.known[path, j]
+            ]
+            for k, path in enumerate(paths)
+        ]
+
+    def _at(self, points: _Points, paths: np.ndarray, own: np.ndarray) -> np.ndarray:
+        below = points.below[paths]
+        with np.errstate(invalid="ignore"):
+            rates = np.minimum(below[:, :, None] * points.shape[paths], points.cap[paths][:, None, :])
+        return np.where(np.isfinite(below), np.einsum("pjl,pl->pj", rates, own), math.inf)
+
+    def _solve(
+        self, kind: Kind, points: _Points, paths: np.ndarray, profile: np.ndarray, own: np.ndarray, ceilings: np.ndarray
+    ) -> None:
+        """Size points (paths, profile), shape (N,); a scale whose cost exceeds the ceiling is only bounded."""
+        net = self.network
+        shape, cap = points.shape[paths, profile], points.cap[paths]
+        with np.errstate(divide="ignore", over="ignore"):
+            ceiling = ceilings / np.maximum((own * shape).sum(axis=1), 1e-300)
+        ceiling = np.where((ceiling[:, None] * shape < cap).all(axis=1), ceiling * (1.0 + 1e-9), math.inf)
+        count, hops = shape.shape
+        scale, form, theta, parameter, split = least_scales(
+            points.mask[paths],
+            net.models,
+            np.full(count, kind.arrival),
+            net.row[points.paths.offers[paths]],
+            np.full(count, hops),
+            points.exponent[paths],
+            net.lags(points.paths.offers[paths]),
+            points.paths.window[paths],
+            np.full(count, kind.biased),
+            np.full(count, kind.log_epsilon),
+            np.ones(count),
+            np.ascontiguousarray(shape),
+            np.ascontiguousarray(cap),
+            ceiling,
+        )
+        found = form >= 0
+        points.below[paths, profile] = np.where(found, scale, np.maximum(points.below[paths, profile], ceiling))
+        points.known[paths, profile] = found | np.isinf(points.below[paths, profile])
+        for n in np.flatnonzero(found):
+            points.proof[int(paths[n]), int(profile[n])] = (
+                int(form[n]),
+                float(theta[n]),
+                float(parameter[n]),
+                int(split[n]),
+            )
+
+    def _column(self, kind: Kind, points: _Points, path: int, profile: int) -> Column:
+        rates = np.minimum(points.below[path, profile] * points.shape[path, profile], points.cap[path])
+        form, theta, parameter, split = points.proof[path, profile]
+        proof: dict[str, object] = {"form": FORMS[form], "theta": theta}
+        if form in (BLOCK, BLOCK_VILLE) and len(rates) > 1:
+            proof["block"] = int(parameter)
+        parameters: dict[str, object] = {}
+        if form == IMAGE and len(rates) > 1:
+            parameters = {"alpha": parameter, "split": split}
+        if (points.exponent[path] > 1.0).any():
+            parameters["exponents"] = [float(p) for p in points.exponent[path]]
+        if parameters:
+            proof["parameters"] = parameters
+        return Column(
+            kind.index,
+            path,
+            2 * path + profile,
+            points.paths.offers[path],
+            rates,
+            float(points.paths.charge[path]),
+            proof,
+        )
+
+    def catalogue(self, kind: Kind) -> Iterator[Column]:
+        """Every point of every path of a kind, sized; for tests and small instances."""
+        points = self._of(kind)
+        everything = np.arange(len(points.paths))
+        for columns in self.size(kind, everything, np.ones(len(self.network.names)), np.full(len(everything), math.inf)):
+            yield from columns

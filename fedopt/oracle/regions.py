@@ -1,0 +1,100 @@
+"""Reservations under the split guarantee: a convex region for each path and θ, sized at the prices asked.
+
+Nothing is price-free here, so answers are remembered to bound later ones: the least priced cost h(p) of a path is concave and
+grows with every price, hence h(p) ≥ min_i(p_i/q_i)·h(q) for any earlier prices q.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fedopt.calculus import split
+from fedopt.calculus.path import Path
+from fedopt.calculus.theta_search import theta_grid
+from fedopt.oracle.network import Kind, Network
+from fedopt.oracle.sizing import Column
+
+__all__ = ["SplitSizing"]
+
+_REMEMBERED = 6
+
+
+class SplitSizing:
+    """Reservations, deadline shares and budget shares under the split guarantee, θ on a grid."""
+
+    points = False
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._paths: dict[tuple[int, int], Path] = {}
+        self._terms: dict[tuple[int, int], split.SplitTerms] = {}
+        self._isolation: dict[int, np.ndarray] = {}
+        self._past: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def path(self, kind: Kind, path: int) -> Path:
+        """The calculus path, built once."""
+        key = (kind.index, path)
+        if key not in self._paths:
+            paths = self.network.paths(kind)
+            self._paths[key] = self.network.path(kind, paths.offers[path], float(paths.links[path]))
+        return self._paths[key]
+
+    def terms(self, kind: Kind, path: int) -> split.SplitTerms:
+        """The constraint's terms over the θ grid: the instance's own, or one that covers the path."""
+        key = (kind.index, path)
+        if key not in self._terms:
+            whole = self.path(kind, path)
+            own = self.network.instance.theta
+            grid = np.array(own, float) if own is not None else theta_grid(whole)
+            self._terms[key] = split.terms(whole, grid)
+        return self._terms[key]
+
+    def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
+        """Lower bounds from the mean rates and from what was solved before, shape (P,)."""
+        paths = self.network.paths(kind)
+        if kind.index not in self._isolation:
+            net = self.network
+            mean = net.objects[kind.arrival].mean + np.array([net.objects[row].mean for row in net.row])
+            self._isolation[kind.index] = mean[paths.offers]
+            self._past[kind.index] = []
+        own = prices[paths.offers]
+        least = (own * self._isolation[kind.index]).sum(axis=1)
+        for past, values in self._past[kind.index]:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = np.where(past[paths.offers] > 0.0, own / past[paths.offers], math.inf).min(axis=1)
+                known = np.where(np.isfinite(values) & np.isfinite(ratio), ratio * values, 0.0)
+            least = np.maximum(least, np.where(values == math.inf, math.inf, known))
+        return least
+
+    def size(self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray) -> list[list[Column]]:
+        """The cheapest reservations of each path at the prices, where they cost less than the ceiling."""
+        every = self.network.paths(kind)
+        self.least(kind, prices)
+        past = self._past[kind.index]
+        if not past or not np.array_equal(past[-1][0], prices):
+            past.append((prices.copy(), np.full(len(every), -math.inf)))
+            del past[:-_REMEMBERED]
+        memory = past[-1][1]
+        answer: list[list[Column]] = []
+        for path, ceiling in zip(paths, ceilings, strict=True):
+            offers = every.offers[path]
+            found = split.size(
+                self.path(kind, int(path)), prices[offers], self.terms(kind, int(path)), highs=self.network.most[offers]
+            )
+            memory[path] = found.lower_bound if math.isfinite(found.cost) else math.inf
+            if not found.cost < ceiling:
+                answer.append([])
+                continue
+            answer.append([self._column(kind, int(path), found)])
+        return answer
+
+    def _column(self, kind: Kind, path: int, found: split.SplitSizing) -> Column:
+        every = self.network.paths(kind)
+        thetas = self.terms(kind, path).theta
+        piece = path * len(thetas) + int(np.argmin(np.abs(thetas - found.theta)))
+        proof = {"form": "split", "theta": found.theta, "deadlines": found.deadlines, "budgets": found.budgets}
+        return Column(
+            kind.index, path, piece, every.offers[path], found.rates, float(every.charge[path]), proof
+        )
