@@ -270,6 +270,22 @@ def test_gradient_of_the_log_bound():
         assert gradient[0, k] == pytest.approx((up - down) / 2e-6, rel=1e-5)
 
 
+def test_rate_excess_is_what_remains_when_the_shares_are_best():
+    path = random_path(np.random.default_rng(12), length=4)
+    of = split.terms(path, 0.5)
+    rates = of.isolation[0] + np.array([0.5, 1.0, 0.3, 2.0])
+    value, gradient = split.rate_excess(of, rates)
+    deadlines, budgets = split.shares(of, rates)
+    left = split.excess(of, rates, deadlines, budgets).value[0]
+    assert value[0] == pytest.approx(left.sum(), rel=1e-9)
+    assert np.sign(value[0]) == np.sign(split.log_bound(of, rates)[0][0] - of.log_epsilon)
+    for k in range(4):
+        step = np.zeros(4)
+        step[k] = 1e-6
+        up, down = split.rate_excess(of, rates + step)[0][0], split.rate_excess(of, rates - step)[0][0]
+        assert gradient[0, k] == pytest.approx((up - down) / 2e-6, rel=1e-5)
+
+
 def test_dependent_impairments_use_hoelder_exponents():
     impairments = (Affine(0.1, 0.2, 0.1), Affine(0.2, 0.1, 0.1), Affine(0.1, 0.1, 0.0))
     path = Path(PoissonWork(0.3), impairments, [1, 1, 1], [True] * 3, 60, -6, dependent=((0, 2),))
