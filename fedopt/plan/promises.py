@@ -29,6 +29,9 @@ def promise_violations(
     if problem is not None:
         yield "form", None, problem
         return
+    if not (np.all(np.isfinite(rates)) and np.all(rates > 0)):
+        yield "rates", None, f"rates must be positive numbers, they are {entry.reservations}"
+        return
     yield from _isolation(path, rates, entry, tolerance)
     bound = proven_log_bound(path, rates, entry, guarantee, tolerance)
     if entry.log_bound is not None and not bound <= entry.log_bound + tolerance:
@@ -45,11 +48,10 @@ def promise_violations(
 def proven_log_bound(
     path: Path, rates: np.ndarray, entry: TenantPlan, guarantee: str, tolerance: float
 ) -> float:
-    """The log-bound that the entry's own proof gives; under minplus, where that falls short, the best there
-    is.
+    """The log-bound of the entry's own proof; under minplus, where that falls short, the best there is.
 
     A bound at the rates lowered to the smallest one is a bound, for delay only falls when a server gets
-    faster.
+    faster. A log-bound of −∞ proves nothing: at a finite θ no bound is zero, so a number was lost on the way.
     """
     theta = float(entry.theta or math.nan)
     if entry.form in FORMS:
@@ -57,11 +59,11 @@ def proven_log_bound(
             log_bound=math.inf, form=entry.form, theta=theta, block=entry.block, parameters=entry.parameters
         )
         lowered = np.full(len(rates), rates.min())
-        bound = min(minplus.verify(path, rates, stated), minplus.verify(path, lowered, stated))
+        bound = min(_finite(minplus.verify(path, each, stated)) for each in (rates, lowered))
         if not bound <= path.log_epsilon + tolerance:
             _, _, form = guarantee.partition(":")
             mask = forms.bit(form) if form else forms.ALL
-            bound = min(bound, minplus.evaluate(path, rates, mask).log_bound)
+            bound = min(bound, _finite(minplus.evaluate(path, rates, mask).log_bound))
     elif entry.form == "split":
         bound = float(split.log_bound(split.terms(path, theta), rates)[0][0])
     elif entry.form == "paper-path":
@@ -69,7 +71,11 @@ def proven_log_bound(
     else:
         thetas = entry.parameters.get("thetas", [theta] * len(path))
         bound = max(float(paper.local(path, rates, tilt)[0, i]) for i, tilt in enumerate(thetas))
-    return bound
+    return _finite(bound)
+
+
+def _finite(bound: float) -> float:
+    return bound if math.isfinite(bound) else math.inf
 
 
 def share_violations(

@@ -1,6 +1,7 @@
 """A good plan passes; broken on purpose in one constraint, it fails with exactly that finding."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -189,6 +190,22 @@ def test_a_share_too_short_for_its_rate(good_split, metro):
     shares["edge-1"] += 2.0
     report = check(edit(good_split, "chat", deadlines=shares), metro)
     assert [(f.constraint, f.domain) for f in report.findings] == [("share", "access-1")]
+
+
+def test_rates_that_are_not_positive(good, metro, brute_force):
+    rates = raised(good, "chat", 1.0) | {"metro-1": 0.0}
+    plan = brute_force.consistent(edit(good, "chat", reservations=rates), metro)
+    assert found(plan, metro) == [("rates", "chat")]
+
+
+def test_a_bound_of_zero_proves_nothing(good, metro, monkeypatch):
+    monkeypatch.setattr("fedopt.calculus.minplus.verify", lambda *_: float("-inf"))
+    assert {constraint for constraint, _ in found(good, metro)} <= {"bound"}
+    nothing = SimpleNamespace(log_bound=float("-inf"))
+    monkeypatch.setattr("fedopt.calculus.minplus.evaluate", lambda *_: nothing)
+    assert set(found(good, metro)) == {
+        (name, who) for name in ("bound", "guarantee") for who in ("chat", "batch")
+    }
 
 
 def test_rates_of_the_wrong_domains(good, metro):
