@@ -68,7 +68,19 @@ def _objective(goal, form, path, target, theta, parameter, cut, work):
     if goal == BOUND:
         models, arrival, impair, exponent, lag, window, biased, _ = path
         return at_theta(
-            form, models, arrival, impair, exponent, lag, window, biased, shape, theta, parameter, cut, scratch
+            form,
+            models,
+            arrival,
+            impair,
+            exponent,
+            lag,
+            window,
+            biased,
+            shape,
+            theta,
+            parameter,
+            cut,
+            scratch,
         )
     scale, slope = scale_at_theta(
         form, path, theta, parameter, cut, shape, cap, memo[0], memo[2], memo[1], False, (scratch, rate)

@@ -65,7 +65,9 @@ def choose(
         cost = program.cost(heads)
         if program.overloaded(heads):
             program.tighten()
-        elif cost - float(info.objective_function_value) <= 0.1 * gap * abs(cost) or not program.refine(values):
+        elif cost - float(info.objective_function_value) <= 0.1 * gap * abs(cost) or not program.refine(
+            values
+        ):
             used = np.flatnonzero(heads > 0.5)
             return Choice([program.columns[j] for j in used], heads[used], cost, bound)
         if lp.getRunTime() > seconds:
@@ -73,7 +75,9 @@ def choose(
             return Choice([program.columns[j] for j in used], heads[used], cost, bound)
 
 
-def proven_plan(master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, gap: float) -> Choice | None:
+def proven_plan(
+    master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, gap: float
+) -> Choice | None:
     """A plan and its bound over the whole catalogue: first from the master's columns, then by reduced-cost enumeration.
 
     Returns None where no plan was found in time, and a choice of infinite cost where there is none at all.

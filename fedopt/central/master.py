@@ -59,8 +59,11 @@ class Master:
         self.network = network
         self.profit = profit
         self.columns: list[Column] = []
+        self._path_rows: dict[tuple[int, int], int] = {}
         self._seen: set[tuple[int, bytes, bytes]] = set()
-        self._curved = [o for o, curve in enumerate(network.curves) if getattr(curve, "model", "") != "linear"]
+        self._curved = [
+            o for o, curve in enumerate(network.curves) if getattr(curve, "model", "") != "linear"
+        ]
         self._linear = np.zeros(len(network.names))
         for o, curve in enumerate(network.curves):
             if o not in set(self._curved):
@@ -101,7 +104,9 @@ class Master:
         self._tangents[o].add(z)
         slope = float(curve.marginal(z / slot)) / slot
         column = self._z(o)
-        self.highs.addRow(float(curve.variable(z / slot)) - slope * z, self._inf, 2, [column, column + 1], [-slope, 1.0])
+        self.highs.addRow(
+            float(curve.variable(z / slot)) - slope * z, self._inf, 2, [column, column + 1], [-slope, 1.0]
+        )
         return True
 
     def set_overflow_price(self, price: float) -> None:
@@ -119,6 +124,9 @@ class Master:
             self._seen.add(key)
             self.columns.append(column)
             rows, values, cost = self.entries(column)
+            if (column.kind, column.path) in self._path_rows:
+                rows.append(self._path_rows[column.kind, column.path])
+                values.append(1.0)
             self.highs.addCol(cost, 0.0, self._inf, len(rows), rows, values)
             added += 1
         return added
@@ -144,7 +152,9 @@ class Master:
             self.highs.run()
             status = self.highs.getModelStatus()
             if status != highspy.HighsModelStatus.kOptimal:
-                raise RuntimeError(f"the master linear program ended with {self.highs.modelStatusToString(status)}")
+                raise RuntimeError(
+                    f"the master linear program ended with {self.highs.modelStatusToString(status)}"
+                )
             values = np.array(self.highs.getSolution().col_value)
             if not self.refine(values):
                 break
@@ -163,7 +173,9 @@ class Master:
 
     def _solution(self, values: np.ndarray) -> Solution:
         overflow = values[: len(self.network.capacity)]
-        return Solution(float(self.highs.getInfo().objective_function_value), values[self.first_column :], overflow)
+        return Solution(
+            float(self.highs.getInfo().objective_function_value), values[self.first_column :], overflow
+        )
 
     def _duals(self) -> Duals:
         dual = np.array(self.highs.getSolution().row_dual)
@@ -216,7 +228,9 @@ class Master:
             cost += x[j] * (column.charge - (network.kinds[column.kind].payment if self.profit else 0.0))
             np.add.at(total, column.offers, x[j] * column.rates)
         return cost + sum(
-            float(curve.variable(z / network.slot)) for curve, z in zip(network.curves, total, strict=True) if z > 0.0
+            float(curve.variable(z / network.slot))
+            for curve, z in zip(network.curves, total, strict=True)
+            if z > 0.0
         )
 
     def adopt_tangents(self, other: Master) -> None:
@@ -250,7 +264,11 @@ class Master:
         used = np.zeros(len(self.network.capacity))
         for j in np.flatnonzero(x > 0.0):
             column = self.columns[j]
-            np.add.at(used, self.network.domain[column.offers], x[j] * column.rates * self.network.factor[column.offers])
+            np.add.at(
+                used,
+                self.network.domain[column.offers],
+                x[j] * column.rates * self.network.factor[column.offers],
+            )
         return used
 
     def overloaded(self, x: np.ndarray) -> bool:
@@ -261,3 +279,25 @@ class Master:
         """Shrink the capacities by a relative 1e-9: a solver's tolerance must not end in an overload."""
         for d, capacity in enumerate(self.network.capacity):
             self.highs.changeRowBounds(self._first_domain + d, -self._inf, float(capacity) * (1.0 - 1e-9))
+
+    def list_prices(self) -> np.ndarray:
+        """Marginal cost of each offer at rate 0, per work/slot, shape (offers,)."""
+        return np.array([float(curve.marginal(0.0)) for curve in self.network.curves]) / self.network.slot
+
+    def limit_paths(self, heads: dict[tuple[int, int], int]) -> None:
+        """Fix how many heads of a kind take a path, by a row each; columns added later obey."""
+        for key, count in heads.items():
+            self._path_rows[key] = self.highs.getNumRow()
+            self.highs.addRow(float(count), float(count), 0, [], [])
+
+    def has_path(self, key: tuple[int, int]) -> bool:
+        """Whether some column takes this path of this kind."""
+        return any((column.kind, column.path) == key for column in self.columns)
+
+    def worth(self, column: Column, duals: Duals) -> float:
+        """What the duals say a head on this column's path is worth."""
+        value = float(duals.head[column.kind])
+        row = self._path_rows.get((column.kind, column.path))
+        if row is not None:
+            value += float(self.highs.getSolution().row_dual[row])
+        return value + (self.network.kinds[column.kind].payment if self.profit else 0.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fedopt.calculus import minplus
+from fedopt.calculus import minplus, split
 from fedopt.calculus.risk import risk_shares
 from fedopt.central.master import Duals
 from fedopt.oracle import Column, Network
@@ -59,7 +59,9 @@ def _entry(network: Network, kind: Any, column: Column) -> dict[str, Any]:
     deadlines = proof.pop("deadlines", None)
     budgets = proof.pop("budgets", None)
     log_bound = proof.pop("log_bound", None)
-    if log_bound is None:
+    if proof["form"] == "split":
+        log_bound = float(split.log_bound(split.terms(path, proof["theta"]), column.rates)[0][0])
+    elif log_bound is None:
         stated = minplus.Evaluation(
             math.inf, proof["form"], proof["theta"], proof.get("block"), proof.get("parameters", {})
         )
@@ -90,5 +92,3 @@ def domain_plans(network: Network, entries: list[TenantPlan], duals: Duals | Non
         )
         for d, domain in enumerate(network.instance.domains)
     ]
-
-

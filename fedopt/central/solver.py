@@ -85,7 +85,9 @@ def _seed(network: Network, oracle: Oracle) -> list[Explanation] | tuple[list, f
             used = float((network.factor[answer.columns[0].offers] * answer.columns[0].rates).sum())
             dearest = max(dearest, answer.columns[0].cost(prices) / used)
         else:
-            names = ", ".join(tenant for tenant, _ in kind.tenants[:3]) + ("…" if len(kind.tenants) > 3 else "")
+            names = ", ".join(tenant for tenant, _ in kind.tenants[:3]) + (
+                "…" if len(kind.tenants) > 3 else ""
+            )
             empty = not len(network.paths(kind))
             reasons.append(
                 Explanation(
@@ -145,7 +147,9 @@ class _About:
 
     def limit(self, run: Run) -> Plan:
         bound = run.lower_bound if math.isfinite(run.lower_bound) else None
-        return Plan(**self.common, status="limit", lower_bound=bound, timing=self._timing(), history=run.history)
+        return Plan(
+            **self.common, status="limit", lower_bound=bound, timing=self._timing(), history=run.history
+        )
 
     def plan(self, choice: Choice, duals: Duals, run: Run, gap: float) -> Plan:
         entries = tenant_plans(self.network, choice.columns, choice.heads)

@@ -108,7 +108,9 @@ class Network:
         self.latency = np.array([offer.latency / slot for _, _, offer in entries])
         self.guardrail = np.array([offer.latency_kind == "rate" for _, _, offer in entries])
         self.factor = np.array([offer.work_factor for _, _, offer in entries])
-        most = np.array([math.inf if offer.max_rate is None else offer.max_rate * slot for _, _, offer in entries])
+        most = np.array(
+            [math.inf if offer.max_rate is None else offer.max_rate * slot for _, _, offer in entries]
+        )
         self.most = np.minimum(most, self.capacity[self.domain] / self.factor)
         self.curves: list[Any] = [offer.cost for _, _, offer in entries]
         self.fixed = np.array([float(offer.cost.fixed) for _, _, offer in entries])
@@ -135,7 +137,11 @@ class Network:
         rows: dict[str, int] = {}
 
         def row(document: Any) -> int:
-            key = document.model_dump_json() if hasattr(document, "model_dump_json") else f"object {id(document)}"
+            key = (
+                document.model_dump_json()
+                if hasattr(document, "model_dump_json")
+                else f"object {id(document)}"
+            )
             if key not in rows:
                 rows[key] = len(models)
                 models.append(build(document, slot))

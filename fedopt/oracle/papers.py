@@ -31,7 +31,9 @@ class _Paper:
         self.network = network
         self._kinds: dict[int, tuple[Floats, Floats]] = {}
 
-    def _least(self, kind: Kind, offers: np.ndarray, latency: Floats, deadline: Floats) -> tuple[Floats, Floats]:
+    def _least(
+        self, kind: Kind, offers: np.ndarray, latency: Floats, deadline: Floats
+    ) -> tuple[Floats, Floats]:
         """(least common rate, θ) of N chains of offers (N, L) with latencies (N, L) and deadlines (N,), slots."""
         net = self.network
         exponents = net.exponents(offers) if offers.shape[1] > 1 else np.ones(offers.shape)
@@ -94,7 +96,9 @@ class _Paper:
             self._kinds[kind.index] = rates, theta
         return self._kinds[kind.index]
 
-    def size(self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray) -> list[list[Column]]:
+    def size(
+        self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
+    ) -> list[list[Column]]:
         """The points of the paths asked that cost less than the ceilings."""
         rates, theta = self._rates(kind)
         every = self.network.paths(kind)

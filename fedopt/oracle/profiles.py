@@ -83,7 +83,13 @@ class MinplusSizing:
         unique, position = np.unique(pairs, axis=0, return_inverse=True)
         windows, row = np.unique(paths.window, return_inverse=True)
         floors = _floors(
-            net.models, kind.arrival, unique[:, 0].astype(np.int64), unique[:, 1], windows, kind.biased, kind.log_epsilon
+            net.models,
+            kind.arrival,
+            unique[:, 0].astype(np.int64),
+            unique[:, 1],
+            windows,
+            kind.biased,
+            kind.log_epsilon,
         )
         floor = floors[row[:, None], position.reshape(-1)[paths.offers]] * _FLOOR_SAFETY
         possible = (floor <= cap).all(axis=1) & (mask > 0)
@@ -105,7 +111,9 @@ class MinplusSizing:
         cost = np.einsum("pjl,pl->pj", points.rates(points.below), own)
         return np.where(np.isfinite(points.below), cost, math.inf)
 
-    def size(self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray) -> list[list[Column]]:
+    def size(
+        self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
+    ) -> list[list[Column]]:
         """The points of the paths asked that cost less than the ceilings."""
         points = self._of(kind)
         own = prices[points.paths.offers[paths]]
@@ -130,7 +138,13 @@ class MinplusSizing:
         return np.where(np.isfinite(below), np.einsum("pjl,pl->pj", rates, own), math.inf)
 
     def _solve(
-        self, kind: Kind, points: _Points, paths: np.ndarray, profile: np.ndarray, own: np.ndarray, ceilings: np.ndarray
+        self,
+        kind: Kind,
+        points: _Points,
+        paths: np.ndarray,
+        profile: np.ndarray,
+        own: np.ndarray,
+        ceilings: np.ndarray,
     ) -> None:
         """Size points (paths, profile), shape (N,); a scale whose cost exceeds the ceiling is only bounded."""
         net = self.network
@@ -156,7 +170,9 @@ class MinplusSizing:
             ceiling,
         )
         found = form >= 0
-        points.below[paths, profile] = np.where(found, scale, np.maximum(points.below[paths, profile], ceiling))
+        points.below[paths, profile] = np.where(
+            found, scale, np.maximum(points.below[paths, profile], ceiling)
+        )
         points.known[paths, profile] = found | np.isinf(points.below[paths, profile])
         for n in np.flatnonzero(found):
             points.proof[int(paths[n]), int(profile[n])] = (
@@ -193,5 +209,7 @@ class MinplusSizing:
         """Every point of every path of a kind, sized; for tests and small instances."""
         points = self._of(kind)
         everything = np.arange(len(points.paths))
-        for columns in self.size(kind, everything, np.ones(len(self.network.names)), np.full(len(everything), math.inf)):
+        for columns in self.size(
+            kind, everything, np.ones(len(self.network.names)), np.full(len(everything), math.inf)
+        ):
             yield from columns

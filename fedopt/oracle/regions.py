@@ -68,7 +68,9 @@ class SplitSizing:
             least = np.maximum(least, np.where(values == math.inf, math.inf, known))
         return least
 
-    def size(self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray) -> list[list[Column]]:
+    def size(
+        self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
+    ) -> list[list[Column]]:
         """The cheapest reservations of each path at the prices, where they cost less than the ceiling."""
         every = self.network.paths(kind)
         self.least(kind, prices)
@@ -81,7 +83,10 @@ class SplitSizing:
         for path, ceiling in zip(paths, ceilings, strict=True):
             offers = every.offers[path]
             found = split.size(
-                self.path(kind, int(path)), prices[offers], self.terms(kind, int(path)), highs=self.network.most[offers]
+                self.path(kind, int(path)),
+                prices[offers],
+                self.terms(kind, int(path)),
+                highs=self.network.most[offers],
             )
             memory[path] = found.lower_bound if math.isfinite(found.cost) else math.inf
             if not found.cost < ceiling:
@@ -94,7 +99,12 @@ class SplitSizing:
         every = self.network.paths(kind)
         thetas = self.terms(kind, path).theta
         piece = path * len(thetas) + int(np.argmin(np.abs(thetas - found.theta)))
-        proof = {"form": "split", "theta": found.theta, "deadlines": found.deadlines, "budgets": found.budgets}
+        proof = {
+            "form": "split",
+            "theta": found.theta,
+            "deadlines": found.deadlines,
+            "budgets": found.budgets,
+        }
         return Column(
             kind.index, path, piece, every.offers[path], found.rates, float(every.charge[path]), proof
         )

@@ -53,7 +53,9 @@ class Sizing(Protocol):
     def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
         """Lower bounds on the priced reservations of each path of a kind, shape (P,); +inf where none is enough."""
 
-    def size(self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray) -> list[list[Column]]:
+    def size(
+        self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
+    ) -> list[list[Column]]:
         """For each path asked, its columns cheaper than its ceiling (priced reservations), the cheapest among them.
 
         A catalogue of points returns all its points below the ceiling.
