@@ -160,6 +160,8 @@ def _out_of_range(type_: str, limits: Mapping[str, Any], given: object, remedy: 
 def _by_message(message: str) -> str:
     if "equally long" in message:
         return "give every column one value for each θ"
+    if any(word in message for word in ("point", "rates", "costs", "convex")):
+        return REMEDIES["points"]
     if "number" in message:
         return "give a number"
     if "name" in message:
