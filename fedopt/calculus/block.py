@@ -1,8 +1,9 @@
 """The block form: splits fall on blocks of g slots, each domain is charged its blocks rounded outward.
 
-Needs impairments that grow with the interval.  g = 1 is close to the fine form, a large g to the monotone one.
-Different rates: R_i = R_min + δ_i keeps e^{−δ_i g(y_i−1)} for the y_i ≥ 1 blocks of domain i, so the node becomes
-q_i = e^{g(k_i − (r_i − r_min))}.  A rate-latency T_i costs e^{r_iT_i} as in the fine form.  Scaled by θ as there.
+Needs impairments that grow with the interval.  g = 1 is close to the fine form, a large g to the monotone
+one. Different rates: R_i = R_min + δ_i keeps e^{−δ_i g(y_i−1)} for the y_i ≥ 1 blocks of domain i, so the
+node becomes q_i = e^{g(k_i − (r_i − r_min))}.  A rate-latency T_i costs e^{r_iT_i} as in the fine form.
+Scaled by θ as there.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def block(
     if not resolvent(node, slope * size, tail):
         return math.inf
     blocks = window // size
-    # The block that n+1 opens has `rest` slots left; whole blocks follow.  Both multiply the same matrix power.
+    # The block that n+1 opens has `rest` slots left; whole blocks follow.  Both multiply the same matrix
+    # power.
     rest = (blocks + 1) * size - window
     first = -math.expm1(slope * rest)
     whole = -math.expm1(slope * size)

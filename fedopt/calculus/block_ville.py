@@ -1,4 +1,5 @@
-"""The block-ville form: the first domain by Ville's inequality, the others by blocks counted back from the deadline.
+"""The block-ville form: the first domain by Ville's inequality, the others by blocks counted back from the
+deadline.
 
 Needs impairments that grow with the interval and independent increments.  Scaled by θ as in `fine`.
 """
@@ -19,8 +20,8 @@ __all__ = ["block_ville"]
 def block_ville(
     arrival: float, impair: np.ndarray, reserve: float, lag: float, window: int, size: int
 ) -> float:
-    """Log-bound without lb, for L ≥ 2 domains: gΣ_{d≥2}k_d + r·T
-    + log Σ_{j≥0} h_j(q_2..q_L) exp(k_1[n−jg]^+ + λ[jg−n]^+ − r max(n, jg)),  q_d = e^{g k_d}.
+    """Log-bound without lb, for L ≥ 2 domains: gΣ_{d≥2}k_d + r·T + log Σ_{j≥0} h_j(q_2..q_L)
+    exp(k_1[n−jg]^+ + λ[jg−n]^+ − r max(n, jg)),  q_d = e^{g k_d}.
 
     impair = θκ, shape (L,); reserve = θ min R, needed: r ≥ λ + k_1 and r > λ + max k; lag = θ min R·ΣT.
     """

@@ -1,7 +1,8 @@
-"""Hölder's inequality for domains whose impairments may be dependent: p_iθ in factor i, Σ 1/p_i = 1 in each group.
+"""Hölder's inequality for domains whose impairments may be dependent: p_iθ in factor i, Σ 1/p_i = 1 in each
+group.
 
-κ_i(θ) becomes κ_i(p_iθ).  In u = 1/p the charge uΛ(θ/u) is the perspective of a convex function, so the log-bound of a
-convex form is jointly convex in (θ, u): the exponents found by a local search are the best.
+κ_i(θ) becomes κ_i(p_iθ).  In u = 1/p the charge uΛ(θ/u) is the perspective of a convex function, so the
+log-bound of a convex form is jointly convex in (θ, u): the exponents found by a local search are the best.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ __all__ = ["best_exponents"]
 
 
 def best_exponents(packed: PackedPath, rates: np.ndarray, mask: int) -> np.ndarray:
-    """Exponents p, shape (L,), that make the least log-bound at the given reservations smallest (never worse than equal ones)."""
+    """Exponents p, shape (L,), that make the least log-bound at the given reservations smallest (never
+    worse than equal ones)."""
     equal = packed.exponent.copy()
     groups = [list(group) for group in packed.dependent]
     free = sum(len(group) - 1 for group in groups)

@@ -1,7 +1,7 @@
 """The fine form: a union over all splits of the window, with no assumption beyond independence.
 
-log-bound = lb + Σ r_iT_i + log Σ_{ℓ≥1} e^{λℓ} h_{ℓ+n}(p),  p_i = e^{−(r_i−k_i)},
-with everything scaled by θ: λ = θρ, k_i = θκ_i, r_i = θR_i, lb = θ(σ+Ση).  Jointly convex in (θ, r).
+log-bound = lb + Σ r_iT_i + log Σ_{ℓ≥1} e^{λℓ} h_{ℓ+n}(p),  p_i = e^{−(r_i−k_i)}, with everything scaled by
+θ: λ = θρ, k_i = θκ_i, r_i = θR_i, lb = θ(σ+Ση).  Jointly convex in (θ, r).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__ = ["fine", "fine_derivatives"]
 def fine(arrival: float, impair: np.ndarray, reserve: np.ndarray, lag: float, window: int) -> float:
     """Log-bound without its burst term lb.
 
-    arrival = θρ; impair, reserve = θκ, θR, shape (L,); lag = Σ θR_iT_i over rate-latency domains; window in slots.
-    +inf where a domain's effective rate does not exceed the arrivals.
+    arrival = θρ; impair, reserve = θκ, θR, shape (L,); lag = Σ θR_iT_i over rate-latency domains; window in
+    slots. +inf where a domain's effective rate does not exceed the arrivals.
     """
     return lag + log_geometric(impair - reserve, arrival, window, 0)
 
@@ -36,10 +36,12 @@ def fine_derivatives(
     gradient: np.ndarray,
     hessian: np.ndarray,
 ) -> float:
-    """The fine form with its gradient (L,) and Hessian (L, L) in the scaled reservations r = θR, written in place.
+    """The fine form with its gradient (L,) and Hessian (L, L) in the scaled reservations r = θR, written in
+    place.
 
-    −gradient_i + T_i is the mean time ⟨x_i⟩ that the critical window spends in domain i under the Gibbs weights of the
-    sum; the Hessian is the covariance of the x_i.  Repeated nodes of the divided difference give both.
+    −gradient_i + T_i is the mean time ⟨x_i⟩ that the critical window spends in domain i under the Gibbs
+    weights of the sum; the Hessian is the covariance of the x_i.  Repeated nodes of the divided difference
+    give both.
     """
     size = reserve.size
     node = impair - reserve

@@ -1,9 +1,9 @@
 """What one domain alone must reserve: a floor under every minplus form of every path that contains it.
 
-The worst path value from any slot to the deadline is at least the one that stays in a single domain for the whole window,
-so no form lies below the one-domain ville value (started at ℓ = 1) of any of its domains at the same θ.  The least rate
-R(θ) = max(ρ+κ, [log 1/ε + θ(σ+η) + θρ + θκ(n+1)] / [θ(n+1−T)]) is quasi-convex in θ, being a maximum of ratios of a
-convex and a linear function, so one search by golden section is exact.
+The worst path value from any slot to the deadline is at least the one that stays in a single domain for the
+whole window, so no form lies below the one-domain ville value (started at ℓ = 1) of any of its domains at
+the same θ.  The least rate R(θ) = max(ρ+κ, [log 1/ε + θ(σ+η) + θρ + θκ(n+1)] / [θ(n+1−T)]) is quasi-convex
+in θ, being a maximum of ratios of a convex and a linear function, so one search by golden section is exact.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def floor_at_theta(models, arrival, row, exponent, window, lag, biased, log_epsi
 
 @njit(cache=True, error_model="numpy")
 def ville_floor(models, arrival, row, exponent, window, lag, biased, log_epsilon, guess):
-    """(least rate in work/slot, θ) of one domain alone with the path's whole window of slots; +inf where none is enough.
+    """(least rate in work/slot, θ) of one domain alone with the path's whole window of slots; +inf where
+    none is enough.
 
     row: the impairment's row, −1 for none; exponent: its Hölder exponent; lag: its rate-latency in slots;
     guess: a θ to start from.

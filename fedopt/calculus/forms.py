@@ -1,4 +1,5 @@
-"""The six forms of the minplus guarantee under one roof: codes, names, assumptions and one compiled evaluation."""
+"""The six forms of the minplus guarantee under one roof: codes, names, assumptions and one compiled
+evaluation."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def allowed_forms(monotone: bool, independent: bool, iid: bool, dependent: bool)
     """Mask of the forms whose assumptions hold for all models of a path.
 
     monotone: every impairment grows with the interval; independent: arrivals and impairments have independent
-    increments; iid: they are i.i.d. per slot; dependent: some domains may be dependent on each other (then the
+    increments; iid: they are i.i.d. per slot; dependent: some domains may be dependent on each other (then
+    the
     supermartingale forms are out, for nothing is known about dependence between different slots).
     """
     mask = 1 << FINE
@@ -60,10 +62,13 @@ def allowed_forms(monotone: bool, independent: bool, iid: bool, dependent: bool)
 def at_theta(
     form, models, arrival, impair, exponent, lag, window, biased, rate, theta, parameter, cut, scratch
 ) -> float:
-    """Natural-log bound on P(W > deadline) of one path under one form at one θ; +inf where the form proves nothing.
+    """Natural-log bound on P(W > deadline) of one path under one form at one θ; +inf where the form proves
+    nothing.
 
-    models: ModelTable; arrival: row; impair, exponent, lag, rate: shape (L,), rows, Hölder exponents, rate-latency
-    latencies in slots, reservations in work/slot; window in slots; biased: whether the promise is about requests;
+    models: ModelTable; arrival: row; impair, exponent, lag, rate: shape (L,), rows, Hölder exponents,
+    rate-latency
+    latencies in slots, reservations in work/slot; window in slots; biased: whether the promise is about
+    requests;
     parameter: block size g, or the image's ratio α = a/θ; cut: groups of the image (see `image`);
     scratch: work space, shape (4, ≥ L).  Valid also with every reservation replaced by a smaller one.
     """
@@ -138,7 +143,8 @@ def at_theta(
 
 @njit(cache=True, error_model="numpy")
 def growth(form, models, arrival, impair, exponent, lag, rate, theta, parameter, cut, scratch) -> float:
-    """What must be ≤ 0 (image, ville) or < 0 (the others) for a form to prove anything: nats a slot, linear in the rates.
+    """What must be ≤ 0 (image, ville) or < 0 (the others) for a form to prove anything: nats a slot, linear
+    in the rates.
 
     +inf outside the domain of a model.  Arguments as in `at_theta`.
     """
@@ -169,7 +175,7 @@ def growth(form, models, arrival, impair, exponent, lag, rate, theta, parameter,
         worst = max(worst, kappa - theta * rate[i])
     if not total < math.inf:
         return math.inf
-    if form == VILLE or form == MONOTONE or hops == 1:
+    if form in (VILLE, MONOTONE) or hops == 1:
         return free + total - theta * least
     if form == BLOCK_VILLE:
         return free + max(first, top) - theta * least

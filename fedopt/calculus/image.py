@@ -1,11 +1,12 @@
 """The image form: i.i.d. work per slot, reflected at the walls between domains like charges in a mirror.
 
-F = φ^{−1} e^{θG_L}[e^{Σa_jD_j} + Σ_i B_i e^{−γ_iD_i + Σ_{j>i}a_jD_j}] dominates e^{θG_1} (G_i is the worst path value that
-starts in domain i, D_i = G_i − G_{i+1} ≥ 0), and e^{θA}F is a supermartingale backwards in time; Ville's inequality
-bounds its supremum.  One term of F, the main one, grows by Σℓ_i(λ_i) a slot, each wall's image by m_i ≤ −Λ_A.
+F = φ^{−1} e^{θG_L}[e^{Σa_jD_j} + Σ_i B_i e^{−γ_iD_i + Σ_{j>i}a_jD_j}] dominates e^{θG_1} (G_i is the worst
+path value that starts in domain i, D_i = G_i − G_{i+1} ≥ 0), and e^{θA}F is a supermartingale backwards in
+time; Ville's inequality bounds its supremum.  One term of F, the main one, grows by Σℓ_i(λ_i) a slot, each
+wall's image by m_i ≤ −Λ_A.
 
-ℓ_i(η) = Λ_i(η) − ηR_i for η of either sign;  λ = (a_1, a_2−a_1, …, θ−a_{L−1}),  a_1 ≥ … ≥ a_{L−1} ≥ a_L = θ;
-B_1 = a_1/γ_1,  B_i = (a_i+γ_{i−1})B_{i−1}/γ_i.
+ℓ_i(η) = Λ_i(η) − ηR_i for η of either sign;  λ = (a_1, a_2−a_1, …, θ−a_{L−1}),  a_1 ≥ … ≥ a_{L−1} ≥ a_L =
+θ; B_1 = a_1/γ_1,  B_i = (a_i+γ_{i−1})B_{i−1}/γ_i.
 
 Consecutive domains may be merged first (sum of Λ, smallest R): `cut` lists where each group starts.
 """
@@ -66,10 +67,11 @@ def _wall(models, impair, cut, rate, following, rest, i, gamma):
 
 @njit(cache=True, error_model="numpy")
 def wall_root(models, impair, cut, charge, rate, theta, i, limit, guess) -> float:
-    """The largest γ_i with m_i(γ) ≤ limit, rounded to the safe side; −1 where none is found.  guess > 0: a start.
+    """The largest γ_i with m_i(γ) ≤ limit, rounded to the safe side; −1 where none is found.  guess > 0: a
+    start.
 
-    m_i = ℓ_i(−γ) + ℓ_{i+1}(a_{i+1}+γ) + Σ_{j≥i+2} ℓ_j(a_j − a_{j−1}).  Newton's method from the right of the largest
-    root of a convex function descends on it without ever passing it.
+    m_i = ℓ_i(−γ) + ℓ_{i+1}(a_{i+1}+γ) + Σ_{j≥i+2} ℓ_j(a_j − a_{j−1}).  Newton's method from the right of
+    the largest root of a convex function descends on it without ever passing it.
     """
     groups = cut.size - 1
     following = charge[i + 1] if i + 1 < groups - 1 else theta
@@ -124,8 +126,8 @@ def image_prefactor(charge, gamma, theta, log_wall) -> float:
     """log φ from below, log B_i into log_wall, shapes (groups−1,).
 
     φ is a geometric program of degree of difficulty zero.  Its one candidate for dual weights follows from
-    S_j = (a_j − θ + γ_jS_{j+1})/(a_j + γ_j), w_j = S_j − S_{j+1}; it is feasible whenever a_1 ≥ … ≥ θ, so
-    Π (B_j/w_j)^{w_j} is a lower bound always, and φ itself when the minimum is interior.  φ ≥ 1 in any case.
+    S_j = (a_j − θ + γ_jS_{j+1})/(a_j + γ_j), w_j = S_j − S_{j+1}; it is feasible whenever a_1 ≥ … ≥ θ, so Π
+    (B_j/w_j)^{w_j} is a lower bound always, and φ itself when the minimum is interior.  φ ≥ 1 in any case.
     """
     walls = charge.size
     for i in range(walls):
@@ -151,7 +153,8 @@ def image(models, arrival, impair, cut, charge, rate, theta, window, start, gamm
     """Log-bound without the burst terms (lb and Σθ_iR_iT_i), at reservations `rate` of the groups, work/slot.
 
     models: ModelTable; arrival: row; impair: rows, shape (L,); cut: group starts and L, shape (groups+1,);
-    charge: a_1..a_{groups−1}; window in slots; start = 1 or 0 as in `ville`; gamma, log_wall: scratch, (groups−1,).
+    charge: a_1..a_{groups−1}; window in slots; start = 1 or 0 as in `ville`; gamma, log_wall: scratch,
+    (groups−1,).
     """
     groups = cut.size - 1
     free = log_rate(models, arrival, theta)

@@ -1,4 +1,5 @@
-"""The minplus guarantee of one path: the least of the six forms, and a check of one form's proof as stated."""
+"""The minplus guarantee of one path: the least of the six forms, and a check of one form's proof as
+stated."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class Evaluation:
 
     Attributes:
         log_bound: natural logarithm; +inf where nothing is proven.
-        form: image | ville | block-ville | fine | monotone | block, or the name of the guarantee; "" if nothing is proven.
+        form: image | ville | block-ville | fine | monotone | block, or the name of the guarantee; "" if
+        nothing is proven.
         theta: the tilt used, 1/work.
         block: block length in slots for block and block-ville, else None.
         parameters: what else the proof needs: `alpha` and `split` of the image form, Hölder `exponents`.
@@ -57,7 +59,8 @@ class PackedPath:
         )
 
     def arguments(self) -> tuple:
-        """(models, arrival, impair, exponent, lag, window, biased, log ε) as the compiled search takes them."""
+        """(models, arrival, impair, exponent, lag, window, biased, log ε) as the compiled search takes
+        them."""
         return (
             self.models,
             0,
@@ -71,9 +74,11 @@ class PackedPath:
 
 
 def evaluate(path: Path, rates: np.ndarray, forms: int = ALL) -> Evaluation:
-    """The least log-bound of a path over the allowed forms, θ, block lengths, image ratios and Hölder exponents.
+    """The least log-bound of a path over the allowed forms, θ, block lengths, image ratios and Hölder
+    exponents.
 
-    rates: reservations in work/slot, shape (L,); forms: mask of the forms to use (`forms.bit`).  Because delay only falls
+    rates: reservations in work/slot, shape (L,); forms: mask of the forms to use (`forms.bit`).  Because
+    delay only falls
     when a server gets faster, the bound at rates lowered to the smallest one is valid too, and counts.
     """
     packed = PackedPath(path)
@@ -102,7 +107,8 @@ def describe(found: tuple, packed: PackedPath) -> Evaluation:
 
 
 def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
-    """The log-bound that a stated proof (form, θ, block, parameters) gives; +inf where its assumptions do not hold.
+    """The log-bound that a stated proof (form, θ, block, parameters) gives; +inf where its assumptions do
+    not hold.
 
     Raises ValueError for an unknown form or Hölder exponents that do not sum to one in a group.
     """
@@ -126,6 +132,20 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
     hops = len(path)
     cut = np.arange(hops + 1) if split == 0 else np.array([0, split, hops])
     scratch = np.empty((4, hops + 1))
+    models, arrival, impair, exponent, lag, window, biased, _ = packed.arguments()
+    rate = np.asarray(rates, float)
     return at_theta(
-        form, *packed.arguments()[:-1], np.asarray(rates, float), stated.theta, parameter, cut, scratch
+        form,
+        models,
+        arrival,
+        impair,
+        exponent,
+        lag,
+        window,
+        biased,
+        rate,
+        stated.theta,
+        parameter,
+        cut,
+        scratch,
     )

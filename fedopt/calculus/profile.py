@@ -1,7 +1,7 @@
 """The least reservations of a path along a profile R_i(c) = min(c·s_i, cap_i) at a fixed θ.
 
-s = 1 asks for equal rates; other shapes reserve more where impairments are larger.  Every answer is proven by the
-(form, θ, parameter) at which it was computed.
+s = 1 asks for equal rates; other shapes reserve more where impairments are larger.  Every answer is proven
+by the (form, θ, parameter) at which it was computed.
 """
 
 from __future__ import annotations
@@ -51,11 +51,14 @@ def _edge(form, path, theta, parameter, cut, shape, cap, guess, work):
 
 @njit(cache=True, error_model="numpy")
 def scale_at_theta(form, path, theta, parameter, cut, shape, cap, guess, slope, ceiling, exact, work):
-    """(c, dB/dc): the least scale c ≤ ceiling that a form proves at a fixed θ and parameter; c = +inf where there is none.
+    """(c, dB/dc): the least scale c ≤ ceiling that a form proves at a fixed θ and parameter; c = +inf where
+    there is none.
 
-    path: (models, arrival, impair, exponent, lag, window, biased, log_epsilon); guess: a scale to start from; slope:
+    path: (models, arrival, impair, exponent, lag, window, biased, log_epsilon); guess: a scale to start
+    from; slope:
     of the log-bound in c from an earlier call, or 0; work: (scratch (4, ≥ L), rate (L,)).
-    exact: the answer itself is proven and within 1e-12 of the least; otherwise a search to about 1e-6, unproven.
+    exact: the answer itself is proven and within 1e-12 of the least; otherwise a search to about 1e-6,
+    unproven.
     """
     models, arrival, impair, exponent, lag, window, biased, log_epsilon = path
     scratch, rate = work

@@ -1,7 +1,8 @@
 """Who causes the tail: the share of each domain in a path's critical window.
 
-The Gibbs weights of the fine form's sum say how long the critical window spends in each domain; these mean times are also
-the derivatives of the log-bound in the reservations, so a share is the domain's part in the marginal tail risk.
+The Gibbs weights of the fine form's sum say how long the critical window spends in each domain; these mean
+times are also the derivatives of the log-bound in the reservations, so a share is the domain's part in the
+marginal tail risk.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ __all__ = ["mean_times", "risk_shares"]
 
 
 def mean_times(path: Path, rates: np.ndarray, theta: float) -> np.ndarray:
-    """Mean slots ⟨x_i⟩ that the critical window spends in each domain at θ, shape (L,); nan where fine proves nothing."""
+    """Mean slots ⟨x_i⟩ that the critical window spends in each domain at θ, shape (L,); nan where fine
+    proves nothing."""
     packed = PackedPath(path)
     models, _, impair, exponent, lag, window, _, _ = packed.arguments()
     hops = len(path)

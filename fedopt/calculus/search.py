@@ -1,12 +1,13 @@
 """The best θ, block length and image ratio of a form, for two goals; compiled.
 
-BOUND: the least log-bound at given reservations.  SCALE: the least scale c of a profile R_i = min(c·s_i, cap_i) that meets ε.
-For the convex forms the log-bound is convex in θ and the scale quasi-convex, both unimodal in log θ, so Brent's method
-finds the global minimum.  The image's (θ, α) and the block length are searched, which can only make an answer larger
-than need be, never wrong.
+BOUND: the least log-bound at given reservations.  SCALE: the least scale c of a profile R_i = min(c·s_i,
+cap_i) that meets ε. For the convex forms the log-bound is convex in θ and the scale quasi-convex, both
+unimodal in log θ, so Brent's method finds the global minimum.  The image's (θ, α) and the block length are
+searched, which can only make an answer larger than need be, never wrong.
 
-Arguments shared by all functions: path = (models, arrival, impair, exponent, lag, window, biased, log_epsilon) as in
-`forms.at_theta`; target = (shape, cap), the profile, or for BOUND the reservations and anything; work = (scratch, rate, memo).
+Arguments shared by all functions: path = (models, arrival, impair, exponent, lag, window, biased,
+log_epsilon) as in `forms.at_theta`; target = (shape, cap), the profile, or for BOUND the reservations and
+anything; work = (scratch, rate, memo).
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _GOLDEN = 0.3819660112501051
 
 @njit(cache=True, error_model="numpy")
 def block_sizes(window: int, hops: int) -> np.ndarray:
-    """Block lengths worth trying: those that cut the window into 1, 2, … blocks without waste, and the smallest."""
+    """Block lengths worth trying: those that cut the window into 1, 2, … blocks without waste, and the
+    smallest."""
     found = np.zeros(36, dtype=np.int64)
     count = 0
     for m in range(1, 13):
@@ -56,7 +58,8 @@ def block_sizes(window: int, hops: int) -> np.ndarray:
 
 @njit(cache=True, error_model="numpy")
 def workspace(hops):
-    """Work space for one path of L domains; memo: the scale found last, the ceiling of scales, the last slope."""
+    """Work space for one path of L domains; memo: the scale found last, the ceiling of scales, the last
+    slope."""
     return np.empty((4, hops + 1)), np.empty(hops), np.array([1.0, math.inf, 0.0])
 
 
@@ -90,8 +93,10 @@ def _objective(goal, form, path, target, theta, parameter, cut, work):
     return scale
 
 
-# The searches below are written as one loop around one evaluation, with a phase that says what the value is for: every call
-# of a compiled function is compiled into its caller, so one call keeps both the code and its compilation short.
+# The searches below are written as one loop around one evaluation, with a phase that says what the value is
+# for: every call
+# of a compiled function is compiled into its caller, so one call keeps both the code and its compilation
+# short.
 
 START, LEFT, RIGHT, BRENT = 0, 1, 2, 3
 
@@ -106,8 +111,8 @@ def _start(tries: int, goal: int) -> float:
 
 @njit(cache=True, error_model="numpy")
 def _over_theta(goal, form, path, target, guess, parameter, cut, work):
-    """(value, θ) least over θ from a starting θ, by bracketing and Brent's method in log θ; (+inf, guess) where no θ proves
-    anything."""
+    """(value, θ) least over θ from a starting θ, by bracketing and Brent's method in log θ; (+inf, guess)
+    where no θ proves anything."""
     tolerance = 2e-5
     phase, tries, step = START, 0, 0.25
     x, value = math.log(guess), math.inf
@@ -168,7 +173,7 @@ def _over_theta(goal, form, path, target, guess, parameter, cut, work):
                 high = trial
             if at_trial <= at_second or second == x:
                 third, at_third, second, at_second = second, at_second, trial, at_trial
-            elif at_trial <= at_third or third == x or third == second:
+            elif at_trial <= at_third or third in (x, second):
                 third, at_third = trial, at_trial
         middle = 0.5 * (low + high)
         if abs(x - middle) <= 2.0 * tolerance - 0.5 * (high - low):
@@ -278,7 +283,8 @@ def _over_image(goal, path, target, guess, alpha, cut, work, spread):
 
 @njit(cache=True, error_model="numpy")
 def cut_at(hops, split):
-    """The image's groups: single domains (split = 0), or two groups of which the second begins at domain `split`."""
+    """The image's groups: single domains (split = 0), or two groups of which the second begins at domain
+    `split`."""
     return np.arange(hops + 1) if split == 0 else np.array([0, split, hops])
 
 
@@ -286,8 +292,8 @@ def cut_at(hops, split):
 def best_of_form(goal, form, path, target, guess, parameter, split, work):
     """(value, θ, parameter, split) least of one form, from a starting θ.
 
-    A parameter > 0 (block length, or image ratio with its `split`) is kept, or for the image searched nearby; otherwise
-    it is searched from scratch.
+    A parameter > 0 (block length, or image ratio with its `split`) is kept, or for the image searched
+    nearby; otherwise it is searched from scratch.
     """
     hops = path[2].size
     if form == IMAGE and hops > 1:
@@ -300,7 +306,7 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
             if value < best:
                 best, theta, alpha, split = value, at, ratio, s
         return best, theta, alpha, split
-    if (form == BLOCK or form == BLOCK_VILLE) and hops > 1:
+    if (form in (BLOCK, BLOCK_VILLE)) and hops > 1:
         given = parameter >= 1.0
         sizes = block_sizes(path[5], hops)
         best, theta, chosen = math.inf, guess, parameter if given else 0.0
@@ -325,7 +331,7 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
                 break
             size = better
         return best, theta, max(chosen, 1.0), 0
-    plain = VILLE if form == IMAGE or form == BLOCK_VILLE else form
+    plain = VILLE if form in (IMAGE, BLOCK_VILLE) else form
     value, theta = _over_theta(goal, plain, path, target, guess, 1.0, cut_at(hops, 0), work)
     return value, theta, 1.0, 0
 
@@ -334,7 +340,8 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
 def _tried(form, mask, hops):
     """Whether a form is worth trying: allowed, and not known to be no better than another allowed one.
 
-    Monotone is never below ville at the same θ (log(e^Δ − 1) < Δ); of one domain image, ville and block-ville are one.
+    Monotone is never below ville at the same θ (log(e^Δ − 1) < Δ); of one domain image, ville and
+    block-ville are one.
     """
     if not mask >> form & 1:
         return False
@@ -350,7 +357,8 @@ def _tried(form, mask, hops):
 
 @njit(cache=True, error_model="numpy")
 def best_bound(mask, path, rate):
-    """(log-bound, form, θ, parameter, split): the least over all forms of the mask at the given reservations, (L,).
+    """(log-bound, form, θ, parameter, split): the least over all forms of the mask at the given
+    reservations, (L,).
 
     (+inf, −1, nan, 0, 0) where none proves anything.
     """
@@ -371,13 +379,15 @@ def best_bound(mask, path, rate):
 
 @njit(cache=True, error_model="numpy")
 def least_scale(mask, path, guess, shape, cap, ceiling):
-    """(c, form, θ, parameter, split): the least c at which R_i = min(c·s_i, cap_i) is proven; (+inf, −1, …) above `ceiling`.
+    """(c, form, θ, parameter, split): the least c at which R_i = min(c·s_i, cap_i) is proven; (+inf, −1, …)
+    above `ceiling`.
 
     mask: allowed forms; guess: a θ; shape, cap: s_i > 0 and cap_i in work/slot, shape (L,).
     """
     models, arrival, impair, exponent, lag, window, biased, log_epsilon = path
     hops = impair.size
-    # No form proves less than the floor of the path's worst domain: start there, and stop early if it is too much.
+    # No form proves less than the floor of the path's worst domain: start there, and stop early if it is too
+    # much.
     start, theta, limit = 0.0, guess, 0.0
     for i in range(hops):
         floor, at = ville_floor(
@@ -410,7 +420,7 @@ def least_scale(mask, path, guess, shape, cap, ceiling):
         value, at, found, where = best_of_form(SCALE, form, path, target, at, found, where, work)
         if value < best:
             cut = cut_at(hops, where)
-            plain = VILLE if hops == 1 and (form == IMAGE or form == BLOCK_VILLE) else form
+            plain = VILLE if hops == 1 and (form in (IMAGE, BLOCK_VILLE)) else form
             value, _ = scale_at_theta(
                 plain, path, at, found, cut, shape, cap, value, 0.0, ceiling, True, (scratch, rate)
             )
@@ -438,7 +448,8 @@ def least_scales(
 ):
     """`least_scale` for many paths at once, arrays padded to the longest path.
 
-    mask, arrival, hops, window: (N,) integers; impair: (N, L) rows; exponent, lag, shape, cap: (N, L); biased: (N,)
+    mask, arrival, hops, window: (N,) integers; impair: (N, L) rows; exponent, lag, shape, cap: (N, L);
+    biased: (N,)
     booleans; log_epsilon, guess, ceiling: (N,).  Returns scale, form, θ, parameter, split, each (N,).
     """
     count = arrival.size

@@ -1,10 +1,10 @@
 """Complete homogeneous symmetric polynomials and their geometric series, without cancellation.
 
 With v_i(X) = h_X(p_1, …, p_i) the recursion h_X(p_1..p_i) = p_i h_{X−1}(p_1..p_i) + h_X(p_1..p_{i−1}) reads
-v(X+1) = A v(X), A_ij = p_j for j ≤ i, v(0) = 1.  So h_X = (A^X 1)_L, and Σ_ℓ r^ℓ h_{n+ℓ} needs only powers of A and
-one triangular solve.  This is Opitz' theorem for divided differences written in a basis in which every entry is
-non-negative: nothing is ever subtracted, equal or nearly equal nodes included.  Everything is scaled by the
-largest node and returned as a logarithm.
+v(X+1) = A v(X), A_ij = p_j for j ≤ i, v(0) = 1.  So h_X = (A^X 1)_L, and Σ_ℓ r^ℓ h_{n+ℓ} needs only powers
+of A and one triangular solve.  This is Opitz' theorem for divided differences written in a basis in which
+every entry is non-negative: nothing is ever subtracted, equal or nearly equal nodes included.  Everything
+is scaled by the largest node and returned as a logarithm.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def apply_power(node: np.ndarray, power: int, vector: np.ndarray) -> None:
 
 @njit(cache=True, error_model="numpy")
 def resolvent(log_node: np.ndarray, log_ratio: float, solution: np.ndarray) -> bool:
-    """solution ← (I − rA)^{−1} 1 with r = e^log_ratio, A of the given nodes; False where r·max(p) ≥ 1 (divergent)."""
+    """solution ← (I − rA)^{−1} 1 with r = e^log_ratio, A of the given nodes; False where r·max(p) ≥ 1
+    (divergent)."""
     total = 1.0
     for i in range(log_node.size):
         exponent = log_ratio + log_node[i]
@@ -85,10 +86,11 @@ def log_polynomial(log_node: np.ndarray, degree: int) -> float:
 
 @njit(cache=True, error_model="numpy")
 def log_geometric(log_node: np.ndarray, log_ratio: float, offset: int, drop: int) -> float:
-    """log Σ_{ℓ≥1} r^ℓ h_{ℓ+offset−drop}(p_1..p_L), p = e^log_node, r = e^log_ratio; +inf where the sum diverges.
+    """log Σ_{ℓ≥1} r^ℓ h_{ℓ+offset−drop}(p_1..p_L), p = e^log_node, r = e^log_ratio; +inf where the sum
+    diverges.
 
-    drop = 0 is the bound itself; 1 and 2 give its first and second derivatives, with the nodes concerned repeated
-    (h of a negative degree is 0).
+    drop = 0 is the bound itself; 1 and 2 give its first and second derivatives, with the nodes concerned
+    repeated (h of a negative degree is 0).
     """
     size = log_node.size
     vector = np.empty(size)

@@ -1,4 +1,5 @@
-"""Column generation: the master's prices ask the oracle for cheaper columns until its Lagrangian bound meets the master."""
+"""Column generation: the master's prices ask the oracle for cheaper columns until its Lagrangian bound
+meets the master."""
 
 from __future__ import annotations
 
@@ -61,10 +62,11 @@ class Relaxation:
 
 
 def generate(master: Master, oracle: Oracle, run: Run, gap: float) -> Relaxation:
-    """Add columns until the Lagrangian bound is within a relative gap of the master's value, or nothing is cheaper.
+    """Add columns until the Lagrangian bound is within a relative gap of the master's value, or nothing is
+    cheaper.
 
-    Kinds whose oracle finds nothing cheaper than their dual keep that dual as their least cost, so the bound is valid in
-    every round.
+    Kinds whose oracle finds nothing cheaper than their dual keep that dual as their least cost, so the
+    bound is valid in every round.
     """
     kinds = oracle.network.kinds
     best: Relaxation | None = None

@@ -1,8 +1,8 @@
 """From the relaxation to a plan: whole heads, proven optimal to the gap over the entire catalogue.
 
-A column whose reduced cost exceeds the distance between the Lagrangian bound and the plan at hand cannot be part of a better
-plan.  The others are enumerated by the oracle and handed to HiGHS as one mixed-integer program: its bound, and the cut-off
-used for the enumeration, bound every plan of the catalogue.
+A column whose reduced cost exceeds the distance between the Lagrangian bound and the plan at hand cannot be
+part of a better plan.  The others are enumerated by the oracle and handed to HiGHS as one mixed-integer
+program: its bound, and the cut-off used for the enumeration, bound every plan of the catalogue.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ class Choice:
 def choose(
     template: Master, columns: list[Column], gap: float, seconds: float, start: Choice | None = None
 ) -> Choice | None:
-    """The cheapest whole multiplicities of given columns, to a relative gap; None if there are none (or none in time).
+    """The cheapest whole multiplicities of given columns, to a relative gap; None if there are none (or
+    none in time).
 
-    Curved costs are kept below by tangents and refined until the plan's true cost is met, so the bound is valid.
+    Curved costs are kept below by tangents and refined until the plan's true cost is met, so the bound is
+    valid.
     """
     program = Master(template.network, template.profit, 0.0)
     program.adopt_tangents(template)
@@ -78,7 +80,8 @@ def choose(
 def proven_plan(
     master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, gap: float
 ) -> Choice | None:
-    """A plan and its bound over the whole catalogue: first from the master's columns, then by reduced-cost enumeration.
+    """A plan and its bound over the whole catalogue: first from the master's columns, then by reduced-cost
+    enumeration.
 
     Returns None where no plan was found in time, and a choice of infinite cost where there is none at all.
     """
@@ -118,7 +121,8 @@ def proven_plan(
 def _candidates(
     master: Master, oracle: Oracle, relaxation: Relaxation, room: float
 ) -> tuple[list[Column], bool]:
-    """All columns whose reduced cost at the relaxation's duals is below `room`, and whether these are all there are."""
+    """All columns whose reduced cost at the relaxation's duals is below `room`, and whether these are all
+    there are."""
     prices = relaxation.duals.prices(oracle.network)
     columns: list[Column] = []
     complete = True

@@ -4,8 +4,8 @@ minimise  Σ_j charge_j x_j + Σ_o v_o(z_o) + overflow price · overflow
 subject to  Σ_{j of kind k} x_j = count_k  (profit: ≤, each head earning its payment),
             Σ_o w_o Σ_j R_{j,o} x_j ≤ capacity_d + overflow_d,   z_o = Σ_j R_{j,o} x_j.
 
-Linear cost curves sit in the columns' own cost; other curves are kept below by tangents that are added where the
-solution passes them.  Everything in slots.
+Linear cost curves sit in the columns' own cost; other curves are kept below by tangents that are added
+where the solution passes them.  Everything in slots.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Duals:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """A master's optimum: its value, the columns' multiplicities (columns,) and the overflow of each domain."""
+    """A master's optimum: its value, the columns' multiplicities (columns,) and the overflow of each
+    domain."""
 
     value: float
     x: np.ndarray
@@ -161,7 +162,8 @@ class Master:
         return self._solution(values), self._duals()
 
     def refine(self, values: np.ndarray) -> bool:
-        """Add tangents where a solution (all columns' values) is above the curves' outline; False if none was needed."""
+        """Add tangents where a solution (all columns' values) is above the curves' outline; False if none
+        was needed."""
         added = False
         for o in self._curved:
             column = self._z(o)
@@ -186,7 +188,8 @@ class Master:
         return Duals(dual[: self._first_domain], capacity, marginal)
 
     def lagrangian(self, duals: Duals, least: np.ndarray) -> float:
-        """The Lagrangian lower bound at any duals, given each kind's least cost a head (kinds,), safely rounded down.
+        """The Lagrangian lower bound at any duals, given each kind's least cost a head (kinds,), safely
+        rounded down.
 
         Σ_k count_k·least_k − Σ_d λ_dC_d + Σ_{curved o} min_z [v_o(z) − ν_o z].
         """

@@ -1,8 +1,9 @@
 """Whole heads where each path offers a convex region of reservations instead of points (the split guarantee).
 
-Two mixed-integer programs meet.  From below: every path of a kind with its number of heads n and their total rates Z, held
-only by supporting cuts Σ p_i Z_i ≥ h(p)·n, where h(p) is the least priced cost of the path at prices p.  From above: the
-paths chosen there, priced by column generation over them alone, one region a head.  New prices give new cuts.
+Two mixed-integer programs meet.  From below: every path of a kind with its number of heads n and their
+total rates Z, held only by supporting cuts Σ p_i Z_i ≥ h(p)·n, where h(p) is the least priced cost of the
+path at prices p. From above: the paths chosen there, priced by column generation over them alone, one
+region a head.  New prices give new cuts.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class _Path:
 def proven_region_plan(
     master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, gap: float
 ) -> Choice | None:
-    """A plan with a bound over all paths and regions; None if none was found in time, infinite cost if there is none."""
+    """A plan with a bound over all paths and regions; None if none was found in time, infinite cost if
+    there is none."""
     sizing = oracle.sizing
     if not isinstance(sizing, SplitSizing):
         raise TypeError("regions need a sizing that has regions")
@@ -82,7 +84,8 @@ def proven_region_plan(
 
 
 def _candidates(master: Master, oracle: Oracle, relaxation: Relaxation, room: float) -> list[_Path]:
-    """Paths whose least reduced cost at the relaxation's duals is below `room`, each with its cut at those prices."""
+    """Paths whose least reduced cost at the relaxation's duals is below `room`, each with its cut at those
+    prices."""
     prices = relaxation.duals.prices(oracle.network)
     found = []
     for kind in oracle.network.kinds:
@@ -99,7 +102,8 @@ def _candidates(master: Master, oracle: Oracle, relaxation: Relaxation, room: fl
 def _outer(
     master: Master, paths: list[_Path], gap: float, seconds: float
 ) -> tuple[list[tuple[int, int]], float] | None:
-    """[(position among the paths, heads)] and the bound of the outer program; None without an answer in time."""
+    """[(position among the paths, heads)] and the bound of the outer program; None without an answer in
+    time."""
     network = master.network
     program = Master(network, master.profit, 0.0)
     program.adopt_tangents(master)
@@ -145,8 +149,8 @@ def _outer(
     info = lp.getInfo()
     if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
         return None
-    values = np.array(lp.getSolution().col_value)
-    chosen = [(k, round(values[first])) for k, first in enumerate(heads) if values[first] > 0.5]
+    solved = np.array(lp.getSolution().col_value)
+    chosen = [(k, round(solved[first])) for k, first in enumerate(heads) if solved[first] > 0.5]
     return chosen, float(info.mip_dual_bound)
 
 
@@ -159,7 +163,8 @@ def _inner(
     gap: float,
     run: Run,
 ) -> Choice | None:
-    """The best reservations on chosen paths, by column generation over them; their prices become cuts of all paths."""
+    """The best reservations on chosen paths, by column generation over them; their prices become cuts of
+    all paths."""
     network = oracle.network
     program = Master(network, master.profit, _overflow_price(master))
     program.adopt_tangents(master)
@@ -196,7 +201,7 @@ def _inner(
                 break
     if (solution.overflow > 1e-9 * network.capacity).any():
         return None
-    used = [column for column in program.columns]
+    used = list(program.columns)
     return _whole(master, used, sizing, gap, run.left())
 
 
@@ -207,7 +212,8 @@ def _overflow_price(master: Master) -> float:
 def _whole(
     master: Master, columns: list[Column], sizing: SplitSizing, gap: float, seconds: float
 ) -> Choice | None:
-    """The cheapest plan over given columns in which each head keeps to one region; mixtures become one reservation."""
+    """The cheapest plan over given columns in which each head keeps to one region; mixtures become one
+    reservation."""
     network = master.network
     program = Master(network, master.profit, 0.0)
     program.adopt_tangents(master)

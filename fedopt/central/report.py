@@ -23,10 +23,11 @@ def instance_reference(network: Network) -> InstanceReference:
 
 
 def tenant_plans(network: Network, columns: list[Column], heads: np.ndarray) -> list[TenantPlan]:
-    """Entries of all tenants, in the instance's order: the heads of a kind are dealt to its tenants in turn."""
+    """Entries of all tenants, in the instance's order: the heads of a kind are dealt to its tenants in
+    turn."""
     by_kind: dict[int, list[list[Any]]] = {}
     for column, count in zip(columns, heads, strict=True):
-        by_kind.setdefault(column.kind, []).append([column, int(round(count))])
+        by_kind.setdefault(column.kind, []).append([column, round(count)])
     entries: dict[str, list[TenantPlan]] = {}
     for kind in network.kinds:
         waiting = by_kind.get(kind.index, [])

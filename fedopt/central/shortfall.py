@@ -1,4 +1,5 @@
-"""How much capacity an instance lacks: the least extra capacity, relative to each domain's own, that makes it feasible."""
+"""How much capacity an instance lacks: the least extra capacity, relative to each domain's own, that makes
+it feasible."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ __all__ = ["shortfall"]
 
 
 def shortfall(instance: Instance, guarantee: str = "minplus") -> dict[str, float]:
-    """Extra capacity (work per unit of time) by domain id, such that tenants fit when split over paths; {} if they fit.
+    """Extra capacity (work per unit of time) by domain id, such that tenants fit when split over paths; {}
+    if they fit.
 
     Minimises Σ extra_d / capacity_d over all plans.  A lower bound on what whole tenants need.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from fedopt.central.integer import Choice, proven_plan
 from fedopt.central.master import Duals, Master
 from fedopt.central.report import domain_plans, instance_reference, tenant_plans
 from fedopt.oracle import Network, Oracle, sizing_for
-from fedopt.plan import Explanation, Plan
+from fedopt.plan import Explanation, Plan, TenantPlans
 from fedopt.plan.progress import Progress
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def solve(
 ) -> Plan:
     """Plan an instance centrally: an optimum over paths and reservations with a certified relative gap.
 
-    Status "optimal" where the gap is met, "feasible" where a limit came first, "limit" where it came before any plan,
-    "infeasible" where the relaxation or the enumerated program proves that there is none.  The lower bound holds for
-    every plan of the guarantee's catalogue (see `fedopt.oracle.sizing`).
+    Status "optimal" where the gap is met, "feasible" where a limit came first, "limit" where it came before
+    any plan, "infeasible" where the relaxation or the enumerated program proves that there is none.  The
+    lower bound holds for every plan of the guarantee's catalogue (see `fedopt.oracle.sizing`).
     """
     started = time.perf_counter()
     network = Network(instance)
@@ -75,7 +75,8 @@ def solve(
 
 
 def _seed(network: Network, oracle: Oracle) -> list[Explanation] | tuple[list, float]:
-    """The cheapest column of every kind at list prices and a first overflow price; or why some kind has none."""
+    """The cheapest column of every kind at list prices and a first overflow price; or why some kind has
+    none."""
     prices = np.array([float(curve.marginal(0.0)) for curve in network.curves]) / network.slot
     columns, reasons, dearest = [], [], 0.0
     for kind in network.kinds:
@@ -118,12 +119,8 @@ def _short(network: Network, relaxation: Relaxation) -> list[Explanation]:
 
 
 def _indivisible() -> list[Explanation]:
-    return [
-        Explanation(
-            constraint="capacity",
-            message="the capacities suffice only if tenants could be split over several paths; whole ones do not fit",
-        )
-    ]
+    message = "the capacities suffice only if a tenant could be split over paths; whole ones do not fit"
+    return [Explanation(constraint="capacity", message=message)]
 
 
 class _About:
@@ -132,7 +129,7 @@ class _About:
     def __init__(self, network: Network, guarantee: str, objective: str, started: float) -> None:
         self.network = network
         self.started = started
-        self.common = {
+        self.common: dict[str, Any] = {
             "instance": instance_reference(network),
             "method": "central",
             "guarantee": guarantee,
@@ -163,7 +160,7 @@ class _About:
             status="optimal" if cost - bound <= gap * abs(cost) else "feasible",
             cost=cost,
             lower_bound=bound,
-            tenants=entries,
+            tenants=TenantPlans(entries),
             domains=domain_plans(self.network, entries, duals),
             timing=self._timing(),
             history=run.history,

@@ -33,8 +33,10 @@ NONE, POISSON, POISSON_EXPONENTIAL, GAMMA, ON_OFF, TOKEN_BUCKET, TABLE = range(7
 class ModelTable(NamedTuple):
     """M models in slots, as two arrays: few arguments keep compiled calls and their compilation short.
 
-    rows: float64[M, 12]: the family's code, six parameters, where its table starts and stops, and the flags below.
-    curves: float64[4, G]: θ grids (1/work, ascending, without 0), log-rates (nats per slot), log-bursts and request biases
+    rows: float64[M, 12]: the family's code, six parameters, where its table starts and stops, and the flags
+    below.
+    curves: float64[4, G]: θ grids (1/work, ascending, without 0), log-rates (nats per slot), log-bursts and
+    request biases
     (nats) of all tabulated models, one after the other.
     """
 

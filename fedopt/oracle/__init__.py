@@ -1,4 +1,5 @@
-"""The pricing oracle: the cheapest path and rates of a tenant at given prices, with a proof that nothing is cheaper."""
+"""The pricing oracle: the cheapest path and rates of a tenant at given prices, with a proof that nothing is
+cheaper."""
 
 from fedopt.oracle.network import Kind, Network
 from fedopt.oracle.pricing import Oracle, Priced

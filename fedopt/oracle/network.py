@@ -1,6 +1,8 @@
-"""An instance as arrays in slots: offers, domains, links and the kinds of tenants; the one place of this conversion.
+"""An instance as arrays in slots: offers, domains, links and the kinds of tenants; the one place of this
+conversion.
 
-Tenants that differ in nothing but their names are one kind: what is computed for a path is computed once a kind.
+Tenants that differ in nothing but their names are one kind: what is computed for a path is computed once a
+kind.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Reservations under the paper's own guarantees: one price-free point a path, sized for all paths at once.
 
-paper-path needs one common rate, R = ρ + Σκ + x/θ with the least x of constant + φ(x) ≤ x(τ − ΣT); paper-local the same in every
-domain alone, with the whole deadline in each (problem (20)).  Both take each path's own best θ: a geometric grid, then a
-golden section between the neighbours of its best point, vectorised over paths.
+paper-path needs one common rate, R = ρ + Σκ + x/θ with the least x of constant + φ(x) ≤ x(τ − ΣT);
+paper-local the same in every domain alone, with the whole deadline in each (problem (20)).  Both take each
+path's own best θ: a geometric grid, then a golden section between the neighbours of its best point,
+vectorised over paths.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class _Paper:
     def _least(
         self, kind: Kind, offers: np.ndarray, latency: Floats, deadline: Floats
     ) -> tuple[Floats, Floats]:
-        """(least common rate, θ) of N chains of offers (N, L) with latencies (N, L) and deadlines (N,), slots."""
+        """(least common rate, θ) of N chains of offers (N, L) with latencies (N, L) and deadlines (N,),
+        slots."""
         net = self.network
         exponents = net.exponents(offers) if offers.shape[1] > 1 else np.ones(offers.shape)
         rows = net.row[offers]
@@ -138,7 +140,8 @@ class PaperPathSizing(_Paper):
 
 
 class PaperLocalSizing(_Paper):
-    """The local bound (10) with the whole deadline in every domain, as problem (20) has it: no end-to-end promise."""
+    """The local bound (10) with the whole deadline in every domain, as problem (20) has it: no end-to-end
+    promise."""
 
     def _of(self, kind: Kind) -> tuple[Floats, Floats]:
         net, paths = self.network, self.network.paths(kind)

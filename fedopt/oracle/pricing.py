@@ -20,7 +20,8 @@ class Priced:
     """The answer of the oracle for one kind.
 
     Attributes:
-        bound: no admissible way to serve a head costs less (charge and priced reservations); +inf if there is none.
+        bound: no admissible way to serve a head costs less (charge and priced reservations); +inf if there
+        is none.
         columns: the columns met on the way, cheapest first; empty where nothing is cheaper than `known`.
     """
 
@@ -77,5 +78,6 @@ class Oracle:
         return [column for columns in answers for column in columns]
 
     def catalogued(self, kind: Kind) -> int:
-        """How many points a kind's catalogue has (for `points` sizings): all of them sized, those admissible counted."""
+        """How many points a kind's catalogue has (for `points` sizings): all of them sized, those
+        admissible counted."""
         return len(self.within(kind, np.zeros(len(self.network.names)), math.inf))

@@ -1,7 +1,8 @@
 """Minplus reservations along profiles: price-free points, computed once for each path that can still win.
 
-Two profiles R_i = min(c·s_i, cap_i): equal rates (s = 1), and rates in proportion to each domain's own floor, which reserve
-more where impairments are larger.  The least scale c does not depend on prices, so a point is sized at most once.
+Two profiles R_i = min(c·s_i, cap_i): equal rates (s = 1), and rates in proportion to each domain's own
+floor, which reserve more where impairments are larger.  The least scale c does not depend on prices, so a
+point is sized at most once.
 """
 
 from __future__ import annotations
@@ -146,7 +147,8 @@ class MinplusSizing:
         own: np.ndarray,
         ceilings: np.ndarray,
     ) -> None:
-        """Size points (paths, profile), shape (N,); a scale whose cost exceeds the ceiling is only bounded."""
+        """Size points (paths, profile), shape (N,); a scale whose cost exceeds the ceiling is only
+        bounded."""
         net = self.network
         shape, cap = points.shape[paths, profile], points.cap[paths]
         with np.errstate(divide="ignore", over="ignore"):

@@ -1,7 +1,7 @@
 """Reservations under the split guarantee: a convex region for each path and θ, sized at the prices asked.
 
-Nothing is price-free here, so answers are remembered to bound later ones: the least priced cost h(p) of a path is concave and
-grows with every price, hence h(p) ≥ min_i(p_i/q_i)·h(q) for any earlier prices q.
+Nothing is price-free here, so answers are remembered to bound later ones: the least priced cost h(p) of a
+path is concave and grows with every price, hence h(p) ≥ min_i(p_i/q_i)·h(q) for any earlier prices q.
 """
 
 from __future__ import annotations

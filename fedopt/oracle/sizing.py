@@ -1,12 +1,14 @@
 """How much to reserve along a path: one interface for every guarantee.
 
-A sizing knows, for a kind of tenant, a catalogue of admissible reservations of each of its paths.  `least` bounds the priced
-cost of every path from below without solving anything; `size` finds it exactly.  The certificate of a plan refers to
-the catalogue: minplus offers two points a path (`profiles`), paper-path and paper-local one, split a convex region.
+A sizing knows, for a kind of tenant, a catalogue of admissible reservations of each of its paths.  `least`
+bounds the priced cost of every path from below without solving anything; `size` finds it exactly.  The
+certificate of a plan refers to the catalogue: minplus offers two points a path (`profiles`), paper-path and
+paper-local one, split a convex region.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -51,12 +53,14 @@ class Sizing(Protocol):
     """Whether the catalogue of a path is finite: columns are then chosen whole, never mixed."""
 
     def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
-        """Lower bounds on the priced reservations of each path of a kind, shape (P,); +inf where none is enough."""
+        """Lower bounds on the priced reservations of each path of a kind, shape (P,); +inf where none is
+        enough."""
 
     def size(
         self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
     ) -> list[list[Column]]:
-        """For each path asked, its columns cheaper than its ceiling (priced reservations), the cheapest among them.
+        """For each path asked, its columns cheaper than its ceiling (priced reservations), the cheapest
+        among them.
 
         A catalogue of points returns all its points below the ceiling.
         """
@@ -71,7 +75,11 @@ def sizing_for(guarantee: str, network: Network) -> Sizing:
     family, _, form = guarantee.partition(":")
     if family == "minplus":
         return MinplusSizing(network, form or None)
-    makers = {"split": SplitSizing, "paper-path": PaperPathSizing, "paper-local": PaperLocalSizing}
+    makers: dict[str, Callable[[Network], Sizing]] = {
+        "split": SplitSizing,
+        "paper-path": PaperPathSizing,
+        "paper-local": PaperLocalSizing,
+    }
     if family not in makers:
         raise ValueError(f"there is no sizing for the guarantee {guarantee!r}")
     return makers[family](network)
