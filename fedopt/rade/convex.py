@@ -13,10 +13,12 @@ no choice of c can follow it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from fedopt.rade.feedback import Array, Feedback, Scale
@@ -26,9 +28,7 @@ from fedopt.rade.newton import CONVEX, FLOOR, minimise
 POWERS = (0, 1, 2, 4, 8)
 TILTS = (0.0, 1.0, 3.0)
 SHIFT = 0.15
-_P = np.repeat(POWERS, len(TILTS)).astype(float)
-_A = np.tile(TILTS, len(POWERS))
-BASIS = _P.size
+BASIS = len(POWERS) * len(TILTS)
 _SIGNED: NDArray[np.bool_] = np.zeros(BASIS, dtype=np.bool_)
 
 
@@ -151,8 +151,25 @@ class ConvexRisk(RiskModel):
 def basis(scale: Scale, delay: Array, throughput: Array) -> Array:
     """b_k of requests, shape (models, K, basis)."""
     u, v = scale.relative(np.asarray(delay, float), np.asarray(throughput, float))
-    w = (1.0 + SHIFT) / (np.maximum(u, 0.0) + SHIFT)
-    return np.ascontiguousarray(w[..., None] ** _P * np.exp(v[..., None] * _A))
+    return _basis(np.ascontiguousarray(u), np.ascontiguousarray(np.broadcast_to(v, u.shape)))
+
+
+@njit(cache=True)
+def _basis(u: Array, v: Array) -> Array:
+    models, rows = u.shape
+    out = np.empty((models, rows, BASIS))
+    for m in range(models):
+        for i in range(rows):
+            w = (1.0 + SHIFT) / (max(u[m, i], 0.0) + SHIFT)
+            w2 = w * w
+            w4 = w2 * w2
+            powers = (1.0, w, w2, w4, w4 * w4)
+            tilt = math.exp(v[m, i])
+            tilts = (1.0, tilt, tilt * tilt * tilt)
+            for j in range(5):
+                for k in range(3):
+                    out[m, i, 3 * j + k] = powers[j] * tilts[k]
+    return out
 
 
 def certified_fit(model: ConvexRisk, feedback: Feedback) -> tuple[ConvexRisk, Array]:
@@ -168,8 +185,10 @@ def certified_fit(model: ConvexRisk, feedback: Feedback) -> tuple[ConvexRisk, Ar
     coefficients, values = [], []
     for row in range(feedback.count):
         w, y = feedback.weight[row], feedback.accepted[row]
-        c = cp.Variable(BASIS, nonneg=True)
-        phi = FLOOR + x[row] @ c
+        unit = 1.0 / np.abs(x[row]).max(axis=0)
+        scaled = cp.Variable(BASIS, nonneg=True)
+        c = cp.multiply(unit, scaled)
+        phi = FLOOR + (x[row] * unit) @ scaled
         terms = [0.5 * model.penalty * cp.sum_squares(c - model.prior), (w * y) @ phi]
         refused = np.flatnonzero(w * (1 - y) > 0)
         if refused.size:

@@ -124,7 +124,8 @@ class NetworkRisk(RiskModel):
         chosen = np.resize(index, padded)
         inputs = _grow(_inputs(self.scale, delay, np.broadcast_to(throughput, delay.shape)), padded)
         parameters = {key: value[chosen] for key, value in self.parameters.items()}
-        return getattr(_compiled(), name)(parameters, self.statistics[chosen], inputs)[: index.size]
+        values = getattr(_compiled(), name)(parameters, self.statistics[chosen], inputs)
+        return np.asarray(values)[: index.size]
 
     def state(self) -> dict[str, Any]:
         settings = ("models", "seed", "epochs", "fit_rate", "decay", "rate", "runs")

@@ -38,16 +38,16 @@ def _point(link: int, t: float, y: float) -> tuple[float, float, float]:
 
 
 @njit(cache=True)
-def _objective(link, x, y, w, penalty, prior, c):
+def _objective(link, x, y, w, penalty, prior, linear, rest, c):
+    """Penalised loss of one model: a linear term for some answers, the answers `rest` one by one."""
     total = 0.0
-    for i in range(x.shape[0]):
-        if w[i] > 0.0:
-            t = 0.0
-            for k in range(x.shape[1]):
-                t += x[i, k] * c[k]
-            total += w[i] * _point(link, t, y[i])[0]
+    for i in rest:
+        t = 0.0
+        for k in range(c.size):
+            t += x[i, k] * c[k]
+        total += w[i] * _point(link, t, y[i])[0]
     for k in range(c.size):
-        total += 0.5 * penalty[k] * (c[k] - prior[k]) ** 2
+        total += linear[k] * c[k] + 0.5 * penalty[k] * (c[k] - prior[k]) ** 2
     return total
 
 
@@ -63,24 +63,30 @@ def minimise(link, x, y, w, penalty, prior, signed, c, steps, tolerance):
     residual = np.zeros(models)
     slope, curve = np.empty(rows), np.empty(rows)
     free = np.zeros(size, dtype=np.int64)
+    kept = np.zeros(rows, dtype=np.int64)
     for m in range(models):
         cm, xm = out[m], x[m]
-        value = 0.0
-        for k in range(size):
-            value += 0.5 * penalty[k] * (cm[k] - prior[k]) ** 2
+        linear = np.zeros(size)
+        count = 0
+        for i in range(rows):
+            if w[m, i] <= 0.0:
+                continue
+            if link == 0 and y[m, i] == 1.0:  # φ itself: linear, so that all such answers are one term
+                for k in range(size):
+                    linear[k] += w[m, i] * xm[i, k]
+            else:
+                kept[count] = i
+                count += 1
+        rest = kept[:count]
+        value = _objective(link, xm, y[m], w[m], penalty, prior, linear, rest, cm)
         for iteration in range(steps + 1):
-            g = penalty * (cm - prior)
-            for i in range(rows):
-                curve[i] = 0.0
+            g = linear + penalty * (cm - prior)
+            for i in rest:
                 weight = w[m, i]
-                if weight <= 0.0:
-                    continue
                 t = 0.0
                 for k in range(size):
                     t += xm[i, k] * cm[k]
-                loss, first, second = _point(link, t, y[m, i])
-                if iteration == 0:
-                    value += weight * loss
+                _, first, second = _point(link, t, y[m, i])
                 curve[i] = weight * second
                 slope[i] = weight * first
                 for k in range(size):
@@ -97,7 +103,7 @@ def minimise(link, x, y, w, penalty, prior, signed, c, steps, tolerance):
                 break
             a = np.zeros((count, count))
             b = np.empty(count)
-            for i in range(rows):
+            for i in rest:
                 if curve[i] > 0.0:
                     for p in range(count):
                         scaled = curve[i] * xm[i, free[p]]
@@ -120,7 +126,7 @@ def minimise(link, x, y, w, penalty, prior, signed, c, steps, tolerance):
                     if not signed[k] and trial[k] < 0.0:
                         trial[k] = 0.0
                     gain += g[k] * (trial[k] - cm[k])
-                new = _objective(link, xm, y[m], w[m], penalty, prior, trial)
+                new = _objective(link, xm, y[m], w[m], penalty, prior, linear, rest, trial)
                 if gain < 0.0 and new <= value + 1e-4 * gain:
                     improved = True
                     break
@@ -136,4 +142,5 @@ def objective(
     link: int, x: Array, y: Array, w: Array, penalty: Array, prior: Array, coefficients: Array
 ) -> float:
     """The penalised negative log-likelihood of one model."""
-    return float(_objective(link, x, y, w, penalty, prior, coefficients))
+    rows = np.flatnonzero(w > 0)
+    return float(_objective(link, x, y, w, penalty, prior, np.zeros(coefficients.size), rows, coefficients))

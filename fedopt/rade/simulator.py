@@ -13,7 +13,7 @@ read as λ_t = ½ (sin(2πt/T) + 1)(2r − 0.2) + 0.1, whose mean over a period 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,11 +192,11 @@ class Scenario:
         pieces: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(steps)]
         for b in range(runs):
             rng = np.random.default_rng(np.random.SeedSequence([seed, int(seeds[b])]))
-            chance = rng.random(steps)
+            chance = rng.random((steps,))
             most = 24
             noise = rng.random((steps, most, 2 + 2 * domains))
             simplex = rng.exponential(size=(steps, most, domains))
-            counts = _poisson(chance, np.asarray(rates[b]), most)
+            counts = _poisson(chance, rates[b], most)
             for t in np.flatnonzero(counts):
                 k = counts[t]
                 cut = noise[t, :k]
@@ -230,7 +230,7 @@ class Scenario:
         )
 
 
-def _poisson(chance: Array, rate: Any, most: int) -> NDArray[np.intp]:
+def _poisson(chance: Array, rate: Array, most: int) -> NDArray[np.intp]:
     """Poisson numbers by inversion, so that runs with a higher rate get the same requests and more."""
     counts = np.zeros(chance.size, dtype=np.intp)
     term = np.exp(-rate)

@@ -1,0 +1,39 @@
+"""The convex model's fit is the optimum that an independent solver finds, and it is convex."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedopt.rade.convex import BASIS, ConvexRisk, basis, certified_fit
+from fedopt.rade.newton import CONVEX, objective
+from tests.rade.conftest import random_history
+
+
+def test_fit_agrees_with_clarabel():
+    _, history = random_history(2, 60, 5)
+    soft = history.with_accepted(np.where(np.arange(60) % 7 == 0, 0.6, history.accepted))
+    blank = ConvexRisk(models=6)
+    for feedback in (history, soft):
+        fast = blank.fit(feedback)
+        certified, values = certified_fit(blank, feedback)
+        x = basis(fast.scale, feedback.delay, feedback.throughput)
+        penalty, prior = np.full(BASIS, blank.penalty), np.full(BASIS, blank.prior)
+        for row in range(6):
+            reached = objective(
+                CONVEX, x[row], feedback.accepted[row], feedback.weight[row], penalty, prior, fast.c[row]
+            )
+            assert reached <= values[row] + 1e-6 * (1 + abs(values[row]))
+        delay, throughput = np.full((6, 1), 30.0), np.full((6, 1), 0.5)
+        np.testing.assert_allclose(
+            fast.log_probability(delay, throughput), certified.log_probability(delay, throughput), atol=1e-3
+        )
+
+
+def test_risk_is_jointly_convex(fitted):
+    model = fitted["convex"]
+    rng = np.random.default_rng(2)
+    a, b = (np.stack([rng.uniform(1, 150, (6, 300)), rng.uniform(0.2, 1.0, (6, 300))]) for _ in range(2))
+    middle = model.log_probability(*((a + b) / 2))
+    ends = (model.log_probability(*a) + model.log_probability(*b)) / 2
+    assert (middle >= ends - 1e-9 * (1 + np.abs(ends))).all()
+    assert model.concave
