@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from fedopt.audit.drift import find_drift
+from fedopt.audit.rounding import find_grid
+from fedopt.audit.tails import Sample
+from tests.audit.processes import tandem
+
+
+def drift(values, level=0.05):
+    return find_drift(Sample(values, np.arange(values.size), values.size, find_grid(values)), level)
+
+
+@pytest.mark.parametrize("load", [0.0, 0.55, 0.85])
+def test_false_alarms_stay_at_their_rate(load):
+    def series(seed):
+        return np.random.default_rng(seed).exponential(size=50_000) if load == 0 else tandem(50_000, load, seed)
+
+    alarms = sum(drift(series(seed)).kind in ("transient", "systematic") for seed in range(60))
+    assert alarms <= 8  # 5 % of 60 is 3; more than 8 has probability 0.4 %
+
+
+def test_a_lasting_change_is_systematic_and_placed():
+    for seed in range(8):
+        values = np.concatenate([tandem(50_000, 0.55, seed), tandem(50_000, 0.75, 100 + seed)])
+        found = drift(values)
+        assert found.kind == "systematic"
+        assert found.direction == 1
+        assert abs(found.start - 50_000) < 8000 or abs(found.end - 50_000) < 8000
+
+
+def test_a_passing_change_is_transient():
+    kinds = []
+    for seed in range(10):
+        parts = [tandem(50_000, 0.55, seed), tandem(10_000, 0.8, 100 + seed), tandem(40_000, 0.55, 200 + seed)]
+        kinds.append(drift(np.concatenate(parts)).kind)
+    assert kinds.count("transient") >= 8
+    assert "systematic" not in kinds
+
+
+def test_an_improvement_has_the_other_direction():
+    values = np.concatenate([tandem(50_000, 0.75, 5), tandem(50_000, 0.55, 6)])
+    found = drift(values)
+    assert found.kind == "systematic"
+    assert found.load_ratio is not None
+
+
+def test_too_short_a_series_is_unknown():
+    assert drift(tandem(2000, 0.9, 1)).kind == "unknown"

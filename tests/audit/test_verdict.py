@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from fedopt.audit import Promise, audit
+from tests.audit.processes import tandem, tandem_quantile
+
+
+@pytest.fixture(scope="module")
+def values():
+    return tandem(100_000, 0.55, 7)
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.6, "kept"), (0.6, "broken"), (1.01, "undecided")])
+def test_verdict_by_distance_of_the_deadline(values, factor, verdict):
+    result = audit(values, Promise(deadline=factor * tandem_quantile(0.55), epsilon=0.001))
+    assert result.verdict == verdict
+    assert (result.samples_to_decide is None) == (verdict != "undecided" or result.samples_to_decide is None)
+    assert result.violation.interval[0] <= result.violation.estimate <= result.violation.interval[1]
+
+
+def test_a_deadline_below_the_threshold_is_judged_by_counts(values):
+    result = audit(values, Promise(deadline=float(np.median(values)), epsilon=0.4))
+    assert result.verdict == "broken"
+    assert result.violation.estimate == result.violation.empirical
+
+
+def test_more_samples_are_asked_for_nearer_to_the_edge(values):
+    truth = tandem_quantile(0.55)
+    near = audit(values, Promise(deadline=1.10 * truth, epsilon=0.001)).samples_to_decide
+    far = audit(values, Promise(deadline=1.18 * truth, epsilon=0.001)).samples_to_decide
+    assert near is not None
+    assert near > 100_000
+    assert far is None or far < near
+
+
+def test_wrong_verdicts_are_rare():
+    truth = tandem_quantile(0.55)
+    wrong = sum(
+        audit(tandem(30_000, 0.55, 50 + seed), Promise(deadline=0.98 * truth, epsilon=0.001)).verdict == "kept"
+        for seed in range(40)
+    )
+    assert wrong <= 5  # at most 2.5 % each
