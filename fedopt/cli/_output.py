@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console, RenderableType
@@ -84,7 +84,10 @@ def say(message: str) -> None:
 def stdout_kept_clean() -> Iterator[None]:
     """While inside, whatever writes to stdout (compiled solvers included) lands on stderr."""
     sys.stdout.flush()
-    with contextlib.redirect_stdout(sys.stderr):
+    # Where sys.stdout is the process's own, moving the descriptor is enough. One stream under both names would
+    # be a trap for solvers that capture output themselves: they would wait for what they hold back.
+    own = _descriptor(sys.stdout) == 1
+    with contextlib.nullcontext() if own else contextlib.redirect_stdout(sys.stderr):
         try:
             saved = os.dup(1)
         except OSError:  # no stdout at all
@@ -94,8 +97,16 @@ def stdout_kept_clean() -> Iterator[None]:
             os.dup2(2, 1)
             yield
         finally:
+            sys.stdout.flush()
             os.dup2(saved, 1)
             os.close(saved)
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None
 
 
 def _finite(value: Any) -> Any:

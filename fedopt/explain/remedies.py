@@ -94,30 +94,45 @@ def capacity_remedies(instance: Instance, domains: list[str], feasible: Feasibil
 def joint_capacity_remedy(
     instance: Instance, extra: dict[str, float], feasible: Feasibility
 ) -> Remedy | None:
-    """Capacities of several domains together: `extra` is what they lack at least when tenants may be split;
-    it is raised by one common factor until whole tenants fit."""
+    """Capacities of several domains together, none of which can be smaller while the others stay.
+
+    `extra` is what they lack together when tenants may be split. It is raised by one common factor until
+    whole tenants fit; then each domain in turn gives back what the others make up for.
+    """
+    now = {f"domains.{name}.capacity": instance.domain(name).capacity for name in extra}
 
     def enlarged(factor: float) -> dict[str, float]:
         return {
-            f"domains.{name}.capacity": instance.domain(name).capacity + factor * missing
-            for name, missing in extra.items()
+            place: capacity + factor * missing
+            for (place, capacity), missing in zip(now.items(), extra.values(), strict=True)
         }
 
-    factor = 1.0
-    if not feasible(instance.with_(enlarged(1.0 + 1e-6))):
-        found = least(
-            lambda value: feasible(instance.with_(enlarged(value))), 1.0, CAPACITY_FACTOR, precision=1e-2
-        )
-        if found is None:
+    def serves(capacities: dict[str, float]) -> bool:
+        return feasible(instance.with_(capacities))
+
+    needed = enlarged(1.0 + 1e-6)
+    if not serves(needed):
+        factor = least(lambda value: serves(enlarged(value)), 1.0, CAPACITY_FACTOR, precision=1e-2)
+        if factor is None:
             return None
-        factor = found
-    needed = {place: float(f"{value * (1 + 1e-4):.5g}") for place, value in enlarged(factor).items()}
-    if not feasible(instance.with_(needed)):
-        return None
+        needed = enlarged(factor)
+    for place, capacity in now.items():
+
+        def with_one(value: float, place: str = place) -> bool:
+            return serves({**needed, place: value})
+
+        if with_one(capacity):
+            del needed[place]
+        else:
+            needed[place] = least(with_one, capacity, needed[place]) or needed[place]
     words = " and ".join(
-        f"{value:.5g} in {name} instead of {instance.domain(name).capacity:g}"
-        for name, value in zip(extra, needed.values(), strict=True)
+        f"{value:.5g} in {place.split('.', 1)[1].removesuffix('.capacity')} instead of {now[place]:g}"
+        for place, value in needed.items()
     )
+    if len(needed) == 1:
+        place, value = next(iter(needed.items()))
+        message = f"a capacity of {words}"
+        return Remedy(change="capacity", place=place, current=now[place], needed=value, message=message)
     return Remedy(change="capacity", current=None, needed=needed, message=f"together capacities of {words}")
 
 

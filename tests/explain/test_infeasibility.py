@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+import fedopt
 from fedopt.explain import infeasibility
 from fedopt.explain.oracle import alone
 
@@ -140,3 +141,27 @@ def test_many_hopeless_tenants_are_counted(pair, brute_force):
 def test_no_time_no_reasons(pair, brute_force):
     instance = pair.with_({"tenants.chat.slo.deadline": 12})
     assert infeasibility(instance, GUARANTEE, seconds=0.0, solver=brute_force) == []
+
+
+def test_the_central_method_says_what_domains_lack_together(pair):
+    instance = pair.with_(
+        {"domains.near.capacity": 1.4, "domains.edge.capacity": 0.7, "domains.cloud.capacity": 0.35}
+    )
+    (reason,) = infeasibility(instance, GUARANTEE, seconds=math.inf)
+    assert reason.constraint == "capacity"
+    joint = reason.remedies[0]
+    assert joint.message.startswith("together capacities of ")
+    assert fedopt.solve(instance.with_(joint.needed), guarantee=GUARANTEE).has_plan
+    for place, value in joint.needed.items():
+        name = place.split(".")[1]
+        now = instance.domain(name).capacity
+        almost = {**joint.needed, place: now + 0.95 * (value - now)}
+        assert not fedopt.solve(instance.with_(almost), guarantee=GUARANTEE, explain=False).has_plan
+
+
+def test_the_central_method_names_the_one_domain_that_lacks(pair):
+    instance = pair.with_({"domains.near.capacity": 1.4})
+    (reason,) = infeasibility(instance, GUARANTEE, seconds=math.inf)
+    assert reason.domain == "near"
+    (capacity,) = [remedy for remedy in reason.remedies if remedy.change == "capacity"]
+    assert fedopt.solve(instance.with_({capacity.place: capacity.needed}), guarantee=GUARANTEE).has_plan
