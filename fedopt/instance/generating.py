@@ -31,8 +31,8 @@ NEAREST = 24
 CURVED = 0.2
 """Share of the domains whose costs are quadratic."""
 
-TIGHTER = 0.75
-"""What the planner's best form reserves, about, per unit of the closed form that places the tenants here."""
+TIGHTER = 0.5
+"""What the planner reserves in a stage, about, per unit of the first placement by the closed form."""
 
 ARRIVALS = (
     Poisson(rate=0.5, size=1.0),
