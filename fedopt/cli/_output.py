@@ -84,8 +84,8 @@ def say(message: str) -> None:
 def stdout_kept_clean() -> Iterator[None]:
     """While inside, whatever writes to stdout (compiled solvers included) lands on stderr."""
     sys.stdout.flush()
-    # Where sys.stdout is the process's own, moving the descriptor is enough. One stream under both names would
-    # be a trap for solvers that capture output themselves: they would wait for what they hold back.
+    # Where sys.stdout is the process's own, moving the descriptor is enough. One stream under both names is a
+    # trap for solvers that capture output themselves: they would wait for what they hold back.
     own = _descriptor(sys.stdout) == 1
     with contextlib.nullcontext() if own else contextlib.redirect_stdout(sys.stderr):
         try:
