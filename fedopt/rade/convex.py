@@ -29,6 +29,9 @@ POWERS = (0, 1, 2, 4, 8)
 TILTS = (0.0, 1.0, 3.0)
 SHIFT = 0.15
 BASIS = len(POWERS) * len(TILTS)
+PRIOR_ANSWERS = ((0.0, 0.0, 1.0), (0.1, 0.5, 0.5))
+"""Relative delay, label and weight: no delay at all is refused, a tenth of the usual one is a toss-up."""
+_START = 0.01
 _SIGNED: NDArray[np.bool_] = np.zeros(BASIS, dtype=np.bool_)
 
 
@@ -38,17 +41,17 @@ class ConvexRisk(RiskModel):
 
     Attributes:
         models: number of models.
-        penalty: weight of ½ Σ (c_k − prior)², in answers; it decides where the data are silent.
-        prior: the coefficients' prior mean; small but positive, so that what was never tried is risky
-            when strict and safe when lax.
+        penalty: weight of ½ Σ c_k², in answers; it makes the fit unique.
+        prior_weight: weight of the prior, which is two answers that nobody gave (`PRIOR_ANSWERS`): a domain
+            that has accepted all so far is not thought to do without any delay.
         steps: Newton steps of one `update`.
         scale: input scale; taken from the history by `fit`.
         coefficients: shape (models, basis).
     """
 
     models: int = 1
-    penalty: float = 0.3
-    prior: float = 0.01
+    penalty: float = 0.03
+    prior_weight: float = 1.0
     steps: int = 4
     scale: Scale = field(default=Scale(1.0, 0.0, 1.0))
     coefficients: Array | None = field(default=None, repr=False)
@@ -57,7 +60,7 @@ class ConvexRisk(RiskModel):
 
     def __post_init__(self) -> None:
         if self.coefficients is None:
-            object.__setattr__(self, "coefficients", np.full((self.models, BASIS), self.prior))
+            object.__setattr__(self, "coefficients", np.full((self.models, BASIS), _START))
 
     @property
     def count(self) -> int:
@@ -71,7 +74,7 @@ class ConvexRisk(RiskModel):
 
     def fit(self, feedback: Feedback) -> Self:
         scale = Scale.of(feedback)
-        start = replace(self, scale=scale, coefficients=np.full((self.models, BASIS), max(self.prior, 1e-3)))
+        start = replace(self, scale=scale, coefficients=np.full((self.models, BASIS), _START))
         return start._descend(feedback, None, steps=60)
 
     def update(self, feedback: Feedback, rows: Rows | None = None) -> Self:
@@ -79,8 +82,9 @@ class ConvexRisk(RiskModel):
 
     def _descend(self, feedback: Feedback, rows: Rows | None, steps: int) -> Self:
         index = np.arange(self.models) if rows is None else np.asarray(rows)
+        feedback = with_prior(feedback, self.scale, self.prior_weight)
         x = basis(self.scale, feedback.delay, feedback.throughput)
-        penalty, prior = np.full(BASIS, self.penalty), np.full(BASIS, self.prior)
+        penalty, prior = np.full(BASIS, self.penalty), np.zeros(BASIS)
         found, _ = minimise(
             CONVEX,
             x,
@@ -130,7 +134,7 @@ class ConvexRisk(RiskModel):
         return {
             "models": self.models,
             "penalty": self.penalty,
-            "prior": self.prior,
+            "prior_weight": self.prior_weight,
             "steps": self.steps,
             "scale": [self.scale.delay, self.scale.middle, self.scale.spread],
             "coefficients": self.c,
@@ -141,7 +145,7 @@ class ConvexRisk(RiskModel):
         return cls(
             models=int(state["models"]),
             penalty=float(state["penalty"]),
-            prior=float(state["prior"]),
+            prior_weight=float(state["prior_weight"]),
             steps=int(state["steps"]),
             scale=Scale(*(float(value) for value in state["scale"])),
             coefficients=np.asarray(state["coefficients"], float),
@@ -172,6 +176,13 @@ def _basis(u: Array, v: Array) -> Array:
     return out
 
 
+def with_prior(feedback: Feedback, scale: Scale, weight: float) -> Feedback:
+    """The feedback and the prior's answers, at the middle throughput."""
+    delay, label, share = (np.tile(part, (feedback.count, 1)) for part in np.array(PRIOR_ANSWERS).T)
+    prior = Feedback(delay * scale.delay, np.full_like(delay, scale.middle), label, weight * share)
+    return feedback.beside(prior)
+
+
 def certified_fit(model: ConvexRisk, feedback: Feedback) -> tuple[ConvexRisk, Array]:
     """The fit of `ConvexRisk.fit` as a disciplined convex program, solved by Clarabel.
 
@@ -181,15 +192,14 @@ def certified_fit(model: ConvexRisk, feedback: Feedback) -> tuple[ConvexRisk, Ar
     import cvxpy as cp
 
     scale = Scale.of(feedback)
+    feedback = with_prior(feedback, scale, model.prior_weight)
     x = basis(scale, feedback.delay, feedback.throughput)
     coefficients, values = [], []
     for row in range(feedback.count):
         w, y = feedback.weight[row], feedback.accepted[row]
-        unit = 1.0 / np.abs(x[row]).max(axis=0)
-        scaled = cp.Variable(BASIS, nonneg=True)
-        c = cp.multiply(unit, scaled)
-        phi = FLOOR + (x[row] * unit) @ scaled
-        terms = [0.5 * model.penalty * cp.sum_squares(c - model.prior), (w * y) @ phi]
+        c = cp.Variable(BASIS, nonneg=True)
+        phi = FLOOR + x[row] @ c
+        terms = [0.5 * model.penalty * cp.sum_squares(c), (w * y) @ phi]
         refused = np.flatnonzero(w * (1 - y) > 0)
         if refused.size:
             terms.append(-(w * (1 - y))[refused] @ cp.log(1 - cp.exp(-phi[refused])))

@@ -167,7 +167,7 @@ def _arrays(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _bucket(size: int) -> int:
     """A batch size that is compiled for once and reused."""
-    return next((fixed for fixed in (4, 16, 64, 128) if size <= fixed), -(-size // 256) * 256)
+    return next((fixed for fixed in (8, 64, 256) if size <= fixed), -(-size // 256) * 256)
 
 
 def _grow(values: Any, rows: int) -> Any:

@@ -115,22 +115,29 @@ def minimise(link, x, y, w, penalty, prior, signed, c, steps, tolerance):
                     a[q, p] = a[p, q]
                 a[p, p] += penalty[free[p]] + 1e-10 * (1.0 + a[p, p])
             d = np.linalg.solve(a, b)
-            step = 1.0
             improved = False
-            for _half in range(40):
-                trial = cm.copy()
-                gain = 0.0
-                for p in range(count):
-                    k = free[p]
-                    trial[k] = cm[k] + step * d[p]
-                    if not signed[k] and trial[k] < 0.0:
-                        trial[k] = 0.0
-                    gain += g[k] * (trial[k] - cm[k])
-                new = _objective(link, xm, y[m], w[m], penalty, prior, linear, rest, trial)
-                if gain < 0.0 and new <= value + 1e-4 * gain:
-                    improved = True
+            for attempt in range(2):
+                if attempt == 1:  # clipping at 0 may spoil Newton, never the scaled gradient
+                    for p in range(count):
+                        d[p] = b[p] / a[p, p]
+                step = 1.0
+                for _half in range(30):
+                    trial = cm.copy()
+                    gain = 0.0
+                    for p in range(count):
+                        k = free[p]
+                        trial[k] = cm[k] + step * d[p]
+                        if not signed[k] and trial[k] < 0.0:
+                            trial[k] = 0.0
+                        gain += g[k] * (trial[k] - cm[k])
+                    if gain < 0.0:
+                        new = _objective(link, xm, y[m], w[m], penalty, prior, linear, rest, trial)
+                        if new <= value + 1e-4 * gain:
+                            improved = True
+                            break
+                    step *= 0.5
+                if improved:
                     break
-                step *= 0.5
             if not improved:
                 break
             cm[:] = trial

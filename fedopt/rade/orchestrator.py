@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -222,7 +223,7 @@ class Orchestrator:
                 Feedback(**anchor) if anchor else None,
                 float(entries["flip"]),
             )
-        except (KeyError, ValueError, EOFError, OSError) as error:
+        except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
             if isinstance(error, StateError | FileNotFoundError):
                 raise
             raise StateError(f"{path}: not a saved state of fedopt decompose ({error})") from error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from fedopt.rade.convex import BASIS, ConvexRisk, basis, certified_fit
+from fedopt.rade.convex import BASIS, ConvexRisk, basis, certified_fit, with_prior
 from fedopt.rade.newton import CONVEX, objective
 from tests.rade.conftest import random_history
 
@@ -16,13 +17,12 @@ def test_fit_agrees_with_clarabel():
     for feedback in (history, soft):
         fast = blank.fit(feedback)
         certified, values = certified_fit(blank, feedback)
-        x = basis(fast.scale, feedback.delay, feedback.throughput)
-        penalty, prior = np.full(BASIS, blank.penalty), np.full(BASIS, blank.prior)
+        full = with_prior(feedback, fast.scale, blank.prior_weight)
+        x = basis(fast.scale, full.delay, full.throughput)
+        penalty = np.full(BASIS, blank.penalty)
         for row in range(6):
-            reached = objective(
-                CONVEX, x[row], feedback.accepted[row], feedback.weight[row], penalty, prior, fast.c[row]
-            )
-            assert reached <= values[row] + 1e-6 * (1 + abs(values[row]))
+            data = (x[row], full.accepted[row], full.weight[row], penalty, np.zeros(BASIS))
+            assert objective(CONVEX, *data, fast.c[row]) == pytest.approx(values[row], rel=1e-6, abs=1e-6)
         delay, throughput = np.full((6, 1), 30.0), np.full((6, 1), 0.5)
         np.testing.assert_allclose(
             fast.log_probability(delay, throughput), certified.log_probability(delay, throughput), atol=1e-3
@@ -37,3 +37,12 @@ def test_risk_is_jointly_convex(fitted):
     ends = (model.log_probability(*a) + model.log_probability(*b)) / 2
     assert (middle >= ends - 1e-9 * (1 + np.abs(ends))).all()
     assert model.concave
+
+
+def test_a_domain_without_rejections_is_not_thought_riskless():
+    _, history = random_history(1, 40, 6)
+    model = ConvexRisk(models=3).fit(history.with_accepted(np.ones_like(history.accepted)))
+    log_p = model.log_probability(np.array([[0.0, 3.0, 30.0]] * 3), np.full((3, 1), 0.5))
+    assert (np.diff(log_p, axis=1) > 0).all()
+    assert (np.exp(log_p[:, 0]) < 0.5).all()
+    assert (np.exp(log_p[:, 2]) > 0.95).all()

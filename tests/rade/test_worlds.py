@@ -28,9 +28,11 @@ def test_two_regimes_have_a_plateau():
     truth = world.acceptance(0)
     delay = np.tile(np.linspace(5, 95, 200), (3, 1))
     value = truth.log_probability(delay, np.full((3, 1), 0.5))
+    value = np.maximum(value, -1e9)
     assert (np.diff(value, axis=1) >= -1e-12).all()
     middle = value[:, 1:-1] - (value[:, 2:] + value[:, :-2]) / 2
-    assert middle[np.isfinite(middle)].min() < -1e-4  # not concave
+    possible = value[:, :-2] > -1e8
+    assert middle[possible].min() < -1e-4  # not concave
     assert not truth.concave
     check_gradient(truth, 3)
 
