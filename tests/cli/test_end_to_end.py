@@ -52,7 +52,7 @@ def test_a_plan_passes_the_check(name, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "guarantee", ["minplus:image", "minplus:fine", "minplus:monotone", "paper-path", "paper-local"]
+    "guarantee", ["minplus:image", "minplus:fine", "minplus:monotone", "split", "paper-path", "paper-local"]
 )
 def test_other_guarantees_pass_the_check_too(guarantee, tmp_path, capsys):
     instance, plan = str(INSTANCES / "tight.yaml"), str(tmp_path / "plan.json")
