@@ -75,11 +75,13 @@ def find_drift(sample: Sample, level: float = 0.01, share: float = 0.1) -> Drift
     statistic, first, last = max(contrasts, key=lambda item: abs(item[0]))
     if abs(statistic) <= critical:
         return Drift("none", 0, None, None, None, abs(statistic), critical, cells, level)
+    if first == 0:  # told from the change on: what differs is the rest of the series
+        statistic, first, last = -statistic, last, cells
     edges = (np.arange(cells + 1) * sample.samples) // cells
     inside = np.zeros(cells, dtype=bool)
     inside[first:last] = True
     within, outside = float(load[inside].mean()), float(load[~inside].mean())
-    lasting = last == cells or first == 0
+    lasting = last == cells
     return Drift(
         "systematic" if lasting else "transient",
         1 if statistic > 0 else -1,

@@ -21,8 +21,8 @@ __all__ = ["Excesses", "Fit", "excesses", "fit", "scores"]
 SMALLEST_SHAPE = -0.99
 """Below −1 the likelihood is unbounded at the largest observation; the fit stops just above."""
 
-EXACT_POINTS = 300
-BINNED_POINTS = 700
+EXACT_POINTS = 200
+BINNED_POINTS = 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +88,9 @@ def excesses(values: np.ndarray, width: float = 0.0) -> Excesses:
     """Weighted excesses from raw ones (shape (k,), all > 0, or ≥ 0 when they are cells).
 
     width > 0: the values are the lower edges of rounding cells of that width; equal ones are joined. width =
-    0: exact values; the largest 300 stay as they are, the rest is joined into 700 groups of equal count,
-    each at its mean. The log-likelihood is smooth in y, so that this changes a fit by less than 1e-5 of its
-    standard error and makes the cost independent of the number of samples.
+    0: exact values; the largest 200 stay as they are, the rest is joined into 400 groups of equal count,
+    each at its mean. The log-likelihood is smooth in y, so that this changes a fit by less than a hundredth
+    of its standard error and makes the cost independent of the number of samples.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
     if width > 0:
@@ -144,32 +144,29 @@ def moments(left: np.ndarray, right: np.ndarray, weight: np.ndarray, psi: float,
 
 
 @njit(cache=True)
-def rate_terms(weight: np.ndarray, v: np.ndarray, exact: float, rate: float) -> tuple[float, float, float]:
-    """Negative log-likelihood in the rate r = 1/β at fixed ψ (without ψΣv), with its first two derivatives
-    in r.
+def rate_terms(
+    weight: np.ndarray, v: np.ndarray, exact: float, total: float, rate: float
+) -> tuple[float, float, float]:
+    """Negative log-likelihood in the rate r = 1/β at fixed ψ (without ψΣv), and its two derivatives in r.
+
+    exact: Σ weight·v of exact observations; total: Σ weight. Exact observations need no loop.
     """
-    value = exact * rate
-    first = exact
+    if v[0, 1] < 0.0:
+        return exact * rate - total * math.log(rate), exact - total / rate, total / (rate * rate)
+    value = 0.0
+    first = 0.0
     second = 0.0
-    count = 0.0
     for i in range(weight.size):
-        if v[i, 1] < 0.0:
-            count += weight[i]
-            continue
         value += weight[i] * rate * v[i, 0]
         first += weight[i] * v[i, 0]
         gap = v[i, 1] - v[i, 0]
         x = rate * gap
         if x < 700.0:
-            e = math.exp(-x)
-            value -= weight[i] * math.log(-math.expm1(-x))
-            ratio = e / -math.expm1(-x)
+            rest = -math.expm1(-x)
+            ratio = (1.0 - rest) / rest
+            value -= weight[i] * math.log(rest)
             first -= weight[i] * gap * ratio
             second += weight[i] * gap * gap * ratio * (1.0 + ratio)
-    if count > 0.0:
-        value -= count * math.log(rate)
-        first -= count / rate
-        second += count / (rate * rate)
     return value, first, second
 
 
@@ -178,14 +175,13 @@ def best_rate(weight: np.ndarray, v: np.ndarray, exact: float, total: float) -> 
     """The rate 1/β that maximises the likelihood at fixed ψ: a concave problem in one variable, by guarded
     Newton.
     """
-    middle = exact
+    middle = 0.0
     for i in range(weight.size):
-        if v[i, 1] >= 0.0:
-            centre = 0.5 * (v[i, 0] + v[i, 1])
-            middle += weight[i] * (centre if centre < math.inf else v[i, 0])
+        centre = 0.5 * (v[i, 0] + v[i, 1])
+        middle += weight[i] * (centre if centre < math.inf else v[i, 0])
     rate = total / middle
     for _ in range(40):
-        _, first, second = rate_terms(weight, v, exact, rate)
+        _, first, second = rate_terms(weight, v, exact, total, rate)
         step = first / second if second > 0.0 else 0.0
         new = rate - step
         if new <= 0.1 * rate:
@@ -208,15 +204,12 @@ def free_value(
     total = weight.sum()
     if not exact < math.inf:
         return math.inf, 0.0
-    cells = False
-    for i in range(weight.size):
-        if v[i, 0] == math.inf:
-            return math.inf, 0.0
-        cells = cells or v[i, 1] >= 0.0
-    rate = best_rate(weight, v, exact, total) if cells else total / exact
+    if v[-1, 0] == math.inf:
+        return math.inf, 0.0
+    rate = total / exact if v[0, 1] < 0.0 else best_rate(weight, v, exact, total)
     if psi / rate < SMALLEST_SHAPE:
         rate = psi / SMALLEST_SHAPE
-    value, _, _ = rate_terms(weight, v, exact, rate)
+    value, _, _ = rate_terms(weight, v, exact, total, rate)
     return value + psi * exact, 1.0 / rate
 
 

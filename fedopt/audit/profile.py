@@ -79,7 +79,7 @@ def _at(left, right, weight, total, samples, height, log_tail, psi, log_rate, v)
     for _ in range(60):
         depth = x - log_tail
         rate = depth / top
-        _, first, second = rate_terms(weight, v, exact, rate)
+        _, first, second = rate_terms(weight, v, exact, total, rate)
         zeta = math.exp(x)
         odds = zeta / (1.0 - zeta)
         slope = first / top - total + (samples - total) * odds
@@ -94,7 +94,7 @@ def _at(left, right, weight, total, samples, height, log_tail, psi, log_rate, v)
     depth = x - log_tail
     if depth < smallest:
         return math.inf, log_rate
-    value, _, _ = rate_terms(weight, v, exact, depth / top)
+    value, _, _ = rate_terms(weight, v, exact, total, depth / top)
     return value + psi * exact - total * x - (samples - total) * math.log1p(-math.exp(x)), x
 
 
@@ -107,7 +107,7 @@ def _profile(left, right, weight, total, samples, height, log_tail, largest, mid
     reach = max(largest, height)
     low, high = search_range(reach, middle)
     start = min(max(math.log(total / samples), log_tail + 1e-3), -1e-9)
-    steps = 48
+    steps = 32
     width = (high - low) / steps
     best = math.inf
     centre = 0.0

@@ -103,7 +103,8 @@ def smallest_increase(
         if not may_fall:
             return Increase(0.0, 0.0, True)
         room = float(np.max(np.asarray(path.impairments[domain].eta(_tilts(path, domain)))))
-        return Increase(-_least(lambda x: not bounded(-x, 0.0), room, fallback=room), 0.0, True)
+        # 0.999 of the least fall that is too much is not too much: `_least` rounds up by a thousandth at most
+        return Increase(-0.999 * _least(lambda x: not bounded(-x, 0.0), room, fallback=room), 0.0, True)
     reach = max(1.0, float(np.max(rates)) * max(level for level, _ in levels))
     eta = _least(lambda x: bounded(x, 0.0), min(eta_limit, 64 * reach))
     if math.isfinite(eta):

@@ -12,6 +12,7 @@ import csv
 import gzip
 import json
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -94,7 +95,7 @@ class Telemetry:
                 yield from self._records(_csv_rows(self.path))
         except OSError as error:
             raise TelemetryError(f"{self.path}: cannot be read: {error.strerror or error}") from error
-        except (UnicodeDecodeError, EOFError) as error:
+        except (UnicodeDecodeError, EOFError, zlib.error) as error:
             raise TelemetryError(f"{self.path}: neither text nor Parquet, or damaged: {error}") from error
         if self.rows == self.skipped:
             reason = f"; the first row: {self.first_skipped}" if self.first_skipped else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fedopt.contracts.document import Contract
 from fedopt.contracts.errors import ContractError
 from fedopt.instance import Instance
+from fedopt.instance.impairments import TableImpairment
 
 __all__ = ["with_contract"]
 
@@ -24,11 +25,13 @@ def with_contract(instance: Instance, contract: Contract) -> Instance:
         )
     instance.offer(contract.subject)
     place = f"domains.{contract.domain}.offers.{contract.offer}"
-    changes = {
+    changes: dict[str, object] = {
         f"{place}.latency": contract.latency,
         f"{place}.latency_kind": contract.latency_kind,
         f"{place}.impairment": contract.impairment,
     }
     if contract.max_rate is not None:
         changes[f"{place}.max_rate"] = contract.max_rate
+    if instance.theta is None and isinstance(contract.impairment, TableImpairment):
+        changes["theta"] = tuple(theta for theta in contract.impairment.theta if theta > 0)
     return instance.with_(changes)

@@ -25,6 +25,7 @@ __all__ = ["Measured", "measure_impairment"]
 COSINES = 12
 LARGEST_WEIGHT = 0.02
 FEWEST_WINDOWS = 200
+FEWEST_LENGTHS = 4
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,11 @@ def measure_impairment(
     rows: list[tuple[float, float, float]] = []
     refused = []
     for theta in sides:
-        limits = [_upper_log_moment(work, float(theta), window, share) for window in windows]
-        if any(limit is None for limit in limits):
+        log_moments = _log_moments(work, float(theta), windows, share)
+        if log_moments is None:
             refused.append(float(theta))
             continue
-        log_moments = np.array([limit for limit in limits if limit is not None])
-        rows.append((float(theta), *_line(log_moments, np.array(windows), float(theta))))
+        rows.append((float(theta), *_line(log_moments, np.array(windows[: log_moments.size]), float(theta))))
     if not any(row[0] > 0 for row in rows):
         raise ValueError("no θ can be supported: the series is too short for the tilts asked for")
     table = TableImpairment(
@@ -86,6 +86,25 @@ def measure_impairment(
         method="windowed moments, cosine t-limits, Bonferroni", slots=int(work.size), confidence=confidence
     )
     return Measured(table, evidence, tuple(refused))
+
+
+def _log_moments(work: np.ndarray, theta: float, windows: list[int], share: float) -> np.ndarray | None:
+    """Upper limits of the log-moments over rising windows, as many as the series supports; None where those
+    are too few, or their growth per slot still rises by more than a tenth: then κ of longer windows cannot
+    be told.
+    """
+    found: list[float] = []
+    for window in windows:
+        limit = _upper_log_moment(work, theta, window, share)
+        if limit is None:
+            break
+        found.append(limit)
+    if len(windows) == 1:
+        return np.array(found) if found else None
+    if len(found) < FEWEST_LENGTHS:
+        return None
+    slopes = np.diff(found) / np.diff(windows[: len(found)])
+    return np.array(found) if slopes[-1] <= 1.1 * slopes[-2] else None
 
 
 def _upper_log_moment(work: np.ndarray, theta: float, window: int, share: float) -> float | None:

@@ -14,16 +14,15 @@ RATES = np.array([1.0, 1.15, 1.25])
 
 
 @njit(cache=True)
-def _tandem(samples, warm_up, load, rates, seed):
-    np.random.seed(seed)
+def _tandem(samples, warm_up, load, rates, rng):
     own = np.empty((rates.size, samples))
     last = np.zeros(rates.size)
     clock = 0.0
     for i in range(samples + warm_up):
-        clock += np.random.exponential(1.0 / load)
+        clock += rng.exponential(1.0 / load)
         entered = clock
         for k in range(rates.size):
-            left = max(entered, last[k]) + np.random.exponential(1.0 / rates[k])
+            left = max(entered, last[k]) + rng.exponential(1.0 / rates[k])
             last[k] = left
             if i >= warm_up:
                 own[k, i - warm_up] = left - entered
@@ -33,7 +32,7 @@ def _tandem(samples, warm_up, load, rates, seed):
 
 def segments(samples: int, load: float, seed: int, rates: np.ndarray = RATES) -> np.ndarray:
     """Sojourn times in each stage of a stationary M/M/1 tandem, shape (stages, samples)."""
-    return _tandem(samples, 5000, load, rates, seed)
+    return _tandem(samples, 5000, load, rates, np.random.default_rng(seed))
 
 
 def tandem(samples: int, load: float, seed: int) -> np.ndarray:
@@ -60,7 +59,9 @@ def autoregressive(rng: np.random.Generator, samples: int, correlation: float) -
 
 @njit(cache=True)
 def _server(arrivals, impairment, rate):
-    """Slots until the work that arrived in each slot has left; priority work is served first and carries over."""
+    """Slots until the work that arrived in each slot has left; priority work is served first and carries
+    over.
+    """
     slots = arrivals.size
     delay = np.full(slots, -1)
     priority = 0.0
@@ -87,7 +88,9 @@ def _server(arrivals, impairment, rate):
 def reserved_server(
     rng: np.random.Generator, slots: int, arrivals: float, impairment: float, rate: float
 ) -> np.ndarray:
-    """Delays in slots of Poisson requests of size 1 at a server of `rate` with exponential priority work per slot."""
+    """Delays in slots of Poisson requests of size 1 at a server of `rate` with exponential priority work per
+    slot.
+    """
     requests = rng.poisson(arrivals, slots)
     delay = _server(requests.astype(float), rng.exponential(impairment, slots), rate)
     done = delay >= 0

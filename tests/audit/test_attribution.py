@@ -39,7 +39,12 @@ def test_finding_is_ordered_and_shares_add_up():
 
 @pytest.mark.parametrize(
     "change",
-    [{"share": 0.0}, {"counts": (1,) * 4, "excess": (0.0,) * 4}, {"counts": (-1,) * 8}, {"excess": (float("nan"),) * 8}],
+    [
+        {"share": 0.0},
+        {"counts": (1,) * 4, "excess": (0.0,) * 4},
+        {"counts": (-1,) * 8},
+        {"excess": (float("nan"),) * 8},
+    ],
 )
 def test_impossible_reports_are_refused(change):
     report = {"share": 0.1, "size": 100, "counts": (5,) * 8, "excess": (0.5,) * 8} | change

@@ -14,7 +14,9 @@ def drift(values, level=0.05):
 @pytest.mark.parametrize("load", [0.0, 0.55, 0.85])
 def test_false_alarms_stay_at_their_rate(load):
     def series(seed):
-        return np.random.default_rng(seed).exponential(size=50_000) if load == 0 else tandem(50_000, load, seed)
+        return (
+            np.random.default_rng(seed).exponential(size=50_000) if load == 0 else tandem(50_000, load, seed)
+        )
 
     alarms = sum(drift(series(seed)).kind in ("transient", "systematic") for seed in range(60))
     assert alarms <= 8  # 5 % of 60 is 3; more than 8 has probability 0.4 %
@@ -26,13 +28,18 @@ def test_a_lasting_change_is_systematic_and_placed():
         found = drift(values)
         assert found.kind == "systematic"
         assert found.direction == 1
-        assert abs(found.start - 50_000) < 8000 or abs(found.end - 50_000) < 8000
+        assert abs(found.start - 50_000) < 8000
+        assert found.end == 100_000
 
 
 def test_a_passing_change_is_transient():
     kinds = []
     for seed in range(10):
-        parts = [tandem(50_000, 0.55, seed), tandem(10_000, 0.8, 100 + seed), tandem(40_000, 0.55, 200 + seed)]
+        parts = [
+            tandem(50_000, 0.55, seed),
+            tandem(10_000, 0.8, 100 + seed),
+            tandem(40_000, 0.55, 200 + seed),
+        ]
         kinds.append(drift(np.concatenate(parts)).kind)
     assert kinds.count("transient") >= 8
     assert "systematic" not in kinds
@@ -42,7 +49,8 @@ def test_an_improvement_has_the_other_direction():
     values = np.concatenate([tandem(50_000, 0.75, 5), tandem(50_000, 0.55, 6)])
     found = drift(values)
     assert found.kind == "systematic"
-    assert found.load_ratio is not None
+    assert found.direction == -1
+    assert found.load_ratio < 1
 
 
 def test_too_short_a_series_is_unknown():

@@ -51,7 +51,7 @@ def test_joining_the_bulk_changes_nothing_that_matters():
     values = stats.genpareto(0.2).rvs(50_000, random_state=np.random.default_rng(3))
     whole, joined = fit(exact(np.sort(values))), fit(excesses(values))
     error = whole.standard_errors()[1]
-    assert abs(whole.shape - joined.shape) < 1e-3 * error
+    assert abs(whole.shape - joined.shape) < 1e-2 * error
 
 
 def test_cells_recover_the_law_that_midpoints_miss():
@@ -88,7 +88,9 @@ def test_transformed_excess_is_continuous_and_its_slope_right(excess, ratio):
 
 
 def test_published_fit_of_daily_rainfall(tmp_path):
-    """Coles (2001), section 4.4.1; the data are not part of fedopt: FEDOPT_DATA/rain.csv, one value a line."""
+    """Coles (2001), section 4.4.1; the data are not part of fedopt: FEDOPT_DATA/rain.csv, one value a
+    line.
+    """
     import os
     from pathlib import Path
 

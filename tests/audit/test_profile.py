@@ -18,7 +18,9 @@ from fedopt.audit.profile import (
 
 @pytest.fixture(scope="module")
 def tail():
-    """Simulated from the fit that Coles (2001) publishes for daily rainfall: 152 of 17,531 days above 30 mm."""
+    """Simulated from the fit that Coles (2001) publishes for daily rainfall: 152 of 17,531 days above 30
+    mm.
+    """
     values = np.sort(stats.genpareto(0.184, scale=7.44).rvs(152, random_state=np.random.default_rng(9)))
     data = Excesses(values, values, np.ones(152), 152.0)
     return Tail(30.0, 17_531, data, fit(data))
@@ -40,7 +42,9 @@ def direct_deviance(tail, level, probability):
 
     starts = ([tail.fit.shape, math.log(tail.rate)], [0.05, math.log(tail.rate)], [0.5, math.log(tail.rate)])
     found = min(
-        minimize(value, start, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-9, "maxiter": 4000}).fun
+        minimize(
+            value, start, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-9, "maxiter": 4000}
+        ).fun
         for start in starts
     )
     free = tail.fit.negative_log_likelihood - count * math.log(tail.rate)
@@ -93,7 +97,11 @@ def test_quantile_gradient_equals_finite_differences(shape):
 
     log_scale, psi = math.log(2.0), shape / 2.0
     by_fit, by_rate = quantile_gradient(Fit(2.0, psi, 0.0, np.eye(2)), depth)
-    assert by_fit[0] == pytest.approx((at(log_scale + step, psi) - at(log_scale - step, psi)) / (2 * step), rel=1e-4)
-    assert by_fit[1] == pytest.approx((at(log_scale, psi + step) - at(log_scale, psi - step)) / (2 * step), rel=1e-4)
+    assert by_fit[0] == pytest.approx(
+        (at(log_scale + step, psi) - at(log_scale - step, psi)) / (2 * step), rel=1e-4
+    )
+    assert by_fit[1] == pytest.approx(
+        (at(log_scale, psi + step) - at(log_scale, psi - step)) / (2 * step), rel=1e-4
+    )
     deeper = tail_quantile(10.0, Fit(2.0, psi, 0.0, np.eye(2)), depth + step)
     assert by_rate == pytest.approx((deeper - at(log_scale, psi)) / step, rel=1e-4)

@@ -1,0 +1,105 @@
+import json
+
+import pytest
+
+from fedopt.contracts import ContractError, Registry, generate_key, load_key, save_key
+from fedopt.contracts.registry import describe, fingerprint
+from tests.contracts.conftest import AT
+
+
+def lines(world):
+    return world.registry.log.path.read_bytes().splitlines(keepends=True)
+
+
+def refused(world):
+    with pytest.raises(ContractError) as caught:
+        world.registry.state()
+    return caught.value
+
+
+def test_the_log_tells_what_happened(world):
+    events = [entry.event for entry in world.registry.log.entries()]
+    assert events == ["key-trusted", "contract-registered", "contract-registered"]
+    assert "edge-1/gold" in describe(world.registry.log.entries()[1])
+    assert world.registry.current("edge-1/gold", AT).version == 2
+    assert world.registry.state().head == world.registry.log.head()
+    assert fingerprint(world.registry.state()) == fingerprint(Registry(world.registry.folder).state())
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_changed_entry_is_found(world, index):
+    parts = lines(world)
+    entry = json.loads(parts[index])
+    entry["time"] = "2020-01-01T00:00:00Z"
+    parts[index] = (
+        json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    )
+    world.registry.log.path.write_bytes(b"".join(parts))
+    assert f"entry {index}" in str(refused(world))
+
+
+def test_a_removed_or_moved_entry_is_found(world):
+    parts = lines(world)
+    world.registry.log.path.write_bytes(parts[0] + parts[2])
+    assert "entry 1 does not follow" in str(refused(world))
+    world.registry.log.path.write_bytes(parts[1] + parts[0] + parts[2])
+    assert refused(world).reason == "log"
+
+
+def test_a_line_half_written_by_a_crash_is_dropped(world):
+    path = world.registry.log.path
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"data":{"kid"')
+    assert world.registry.state().latest("edge-1/gold").version == 2
+    world.registry.trust(generate_key("opC").public())
+    assert path.read_bytes().startswith(whole)
+    assert len(world.registry.log.entries()) == 4
+
+
+def test_a_changed_or_missing_text_is_found(world):
+    latest = world.registry.state().latest("edge-1/gold")
+    file = world.registry.contract_file(latest.sha256)
+    file.write_text(world.first)
+    with pytest.raises(ContractError, match="was changed"):
+        world.registry.current("edge-1/gold", AT)
+    file.unlink()
+    with pytest.raises(ContractError, match="missing"):
+        world.registry.current("edge-1/gold", AT)
+    with pytest.raises(ContractError, match="no contract"):
+        world.registry.current("edge-9/gold", AT)
+
+
+def test_keys_are_trusted_once_and_ended_once(world):
+    with pytest.raises(ContractError, match="registered already"):
+        world.registry.trust(world.key.public())
+    with pytest.raises(ContractError, match="unknown-key"):
+        world.registry.revoke("nobody", "")
+    world.registry.revoke(world.key.kid, "lost")
+    with pytest.raises(ContractError, match="revoked already"):
+        world.registry.retire(world.key.kid)
+    other = generate_key("opB")
+    with pytest.raises(ContractError, match="issuer"):
+        world.registry.rotate(world.key.kid, other.public())
+
+
+def test_private_keys_stay_private(tmp_path, world):
+    file = tmp_path / "opA.key"
+    save_key(world.key, file)
+    assert file.stat().st_mode & 0o077 == 0
+    assert load_key(file).kid == world.key.kid
+    with pytest.raises(FileExistsError):
+        save_key(world.key, file)
+    with pytest.raises(ContractError, match="share the public one"):
+        world.registry.trust(json.loads(file.read_text()))
+    assert "d" not in world.key.public()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"kty":"OKP","crv":"X25519","x":"a","d":"b","issuer":"q"}', "\x00"]
+)
+def test_broken_key_files_are_refused(tmp_path, text):
+    (tmp_path / "k").write_text(text)
+    with pytest.raises(ContractError, match="key"):
+        load_key(tmp_path / "k")
+    with pytest.raises(ContractError, match="key"):
+        load_key(tmp_path / "none")
