@@ -66,6 +66,7 @@ def decide(
         orchestrator = Orchestrator.from_history(history, kind, flip=question.flip, **settings)
         if not history.thin:
             scores = _scores(history, kind, question, settings)
+    warnings += _beyond(orchestrator, sla)
     if save is not None:
         orchestrator.save(save)
     chosen = None
@@ -95,6 +96,19 @@ def decide(
         "calibration": scores,
         "warnings": warnings,
     }
+
+
+def _beyond(orchestrator: Orchestrator, sla: SLA) -> list[str]:
+    """A word about a throughput that no answer speaks of; the models extrapolate there."""
+    if orchestrator.anchor is None:
+        return []
+    asked = orchestrator.anchor.throughput[orchestrator.anchor.weight > 0]
+    if asked.size == 0 or asked.min() <= sla.throughput <= asked.max():
+        return []
+    return [
+        f"the throughput {sla.throughput:g} lies outside what the history asked for "
+        f"({asked.min():g} to {asked.max():g}): the models extrapolate"
+    ]
 
 
 def _answers(history: History) -> list[tuple[str, float, float, bool]]:

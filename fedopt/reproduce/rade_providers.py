@@ -40,7 +40,7 @@ def providers(trials: int = 20, seed: int = 0, quick: bool = False) -> list[Seri
         best = [
             exhaustive(truth, graph, float(d), float(x)).log_probability[0]
             for d, x in zip(
-                delay[:: max(requests // 20, 1)], throughput[:: max(requests // 20, 1)], strict=True
+                delay[:: max(requests // 6, 1)], throughput[:: max(requests // 6, 1)], strict=True
             )
         ]
         scores["OPT"].append(np.full(marks.size, float(np.exp(best).mean())))

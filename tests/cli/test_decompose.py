@@ -40,6 +40,11 @@ def test_json_alone_on_stdout(history, capsys, tmp_path):
     assert 0 < document["calibration"]["brier"] < 0.25
 
 
+def test_extrapolation_is_said(history, capsys):
+    assert run(["decompose", str(history), "--sla", "delay=100,throughput=2"]) == 0
+    assert "extrapolate" in capsys.readouterr().err
+
+
 def test_text_and_resuming(history, capsys, tmp_path):
     state = tmp_path / "state.npz"
     assert run(["decompose", str(history), *SLA, "--model", "logistic", "--save", str(state)]) == 0
