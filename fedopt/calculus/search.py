@@ -300,8 +300,13 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
         fresh = parameter <= 1.0
         best, theta, alpha = math.inf, guess, 2.0 if fresh else parameter
         at, ratio = theta, alpha
+        promising = 0.1 if goal == BOUND else 0.004
         for s in range(split, hops if fresh and hops > 2 else split + 1):
-            spread = 0.1 if not fresh else (0.6 if s == split else 0.3)
+            if s > split and best < math.inf:  # two groups: worth a search only where they nearly win unsearched
+                value = _objective(goal, IMAGE, path, target, theta, alpha, cut_at(hops, s), work)
+                if value > best + promising * (1.0 if goal == BOUND else best):
+                    continue
+            spread = 0.1 if not fresh else (0.5 if s == split else 0.2)
             value, at, ratio = _over_image(goal, path, target, theta, alpha, cut_at(hops, s), work, spread)
             if value < best:
                 best, theta, alpha, split = value, at, ratio, s
@@ -404,13 +409,13 @@ def least_scale(mask, path, guess, shape, cap, ceiling):
     work = workspace(hops)
     scratch, rate, memo = work
     target = (shape, cap)
-    best, chosen, parameter, split = math.inf, -1, 0.0, 0
+    best, chosen, parameter, split = ceiling, -1, 0.0, 0
     memo[1] = ceiling
     for form in (IMAGE, VILLE, BLOCK_VILLE, FINE, MONOTONE, BLOCK):
         if not _tried(form, mask, hops):
             continue
         at, found, where = theta, 0.0, 0
-        if chosen >= 0:  # can this form improve at all?
+        if best < math.inf:  # can this form improve on the best at all?
             for i in range(hops):
                 rate[i] = min(best * shape[i], cap[i])
             value, at, found, where = best_of_form(BOUND, form, path, (rate.copy(), cap), theta, 0.0, 0, work)
@@ -418,14 +423,16 @@ def least_scale(mask, path, guess, shape, cap, ceiling):
                 continue
         memo[0], memo[2] = min(best, min(1.2 * start, ceiling)), 0.0
         value, at, found, where = best_of_form(SCALE, form, path, target, at, found, where, work)
-        if value < best:
+        if value <= best:
             cut = cut_at(hops, where)
-            plain = VILLE if hops == 1 and (form in (IMAGE, BLOCK_VILLE)) else form
+            plain = VILLE if hops == 1 and (form == IMAGE or form == BLOCK_VILLE) else form
             value, _ = scale_at_theta(
                 plain, path, at, found, cut, shape, cap, value, 0.0, ceiling, True, (scratch, rate)
             )
-            if value < best:
+            if value < best or (chosen < 0 and value <= best):
                 best, chosen, theta, parameter, split = value, form, at, found, where
+    if chosen < 0:
+        return math.inf, -1, guess, 0.0, 0
     return best, chosen, theta, parameter, split
 
 

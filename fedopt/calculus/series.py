@@ -99,9 +99,10 @@ def log_geometric(log_node: np.ndarray, log_ratio: float, offset: int, drop: int
     top = log_node.max()
     log_scale = 0.0
     if drop == 0:  # Σ_{ℓ≥1} (rA)^ℓ 1 = (I − rA)^{−1} 1 − 1, summed instead of subtracted
+        log_scale = log_ratio + top
         total = 0.0
         for i in range(size):
-            total += math.exp(log_ratio + log_node[i]) * vector[i]
+            total += math.exp(log_node[i] - top) * vector[i]
             vector[i] = total
     elif drop == 1 or offset > 0:
         log_scale = log_ratio

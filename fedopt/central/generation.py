@@ -14,7 +14,9 @@ from fedopt.central.master import Duals, Master, Solution
 from fedopt.oracle import Oracle
 from fedopt.plan import HistoryRow
 
-__all__ = ["Run", "generate"]
+__all__ = ["Relaxation", "Run", "generate"]
+
+_QUICK = 16  # paths sized for a kind in a round, as long as that finds cheaper columns
 
 
 @dataclass(eq=False)
@@ -70,6 +72,7 @@ def generate(master: Master, oracle: Oracle, run: Run, gap: float) -> Relaxation
     """
     kinds = oracle.network.kinds
     best: Relaxation | None = None
+    effort: int | None = _QUICK
     while True:
         solution, duals = master.solve()
         prices = duals.prices(oracle.network)
@@ -78,15 +81,16 @@ def generate(master: Master, oracle: Oracle, run: Run, gap: float) -> Relaxation
         for kind in kinds:
             offset = kind.payment if master.profit else 0.0
             worth = float(duals.head[kind.index]) + offset
-            answer = oracle.price(kind, prices, known=worth)
+            answer = oracle.price(kind, prices, known=worth, tolerance=0.5 * gap, effort=effort)
             least[kind.index] = answer.bound
             added += master.add(answer.columns)
         bound = master.lagrangian(duals, least)
         if best is None or bound > best.bound:
             best = Relaxation(solution, duals, bound, least)
-        run.lower_bound = max(run.lower_bound, best.bound)
+        run.lower_bound = max(run.lower_bound, best.bound, -math.inf if master.profit else 0.0)
         run.record(len(master.columns))
         best = Relaxation(solution, best.duals, best.bound, best.least)
         close = solution.value - best.bound <= gap * max(abs(solution.value), 1e-12)
-        if not added or close or run.expired():
+        if close or run.expired() or (not added and effort is None):
             return best
+        effort = _QUICK if added else None

@@ -80,7 +80,9 @@ def _seed(network: Network, oracle: Oracle) -> list[Explanation] | tuple[list, f
     prices = np.array([float(curve.marginal(0.0)) for curve in network.curves]) / network.slot
     columns, reasons, dearest = [], [], 0.0
     for kind in network.kinds:
-        answer = oracle.price(kind, prices)
+        answer = oracle.price(kind, prices, effort=8)
+        if not answer.columns:
+            answer = oracle.price(kind, prices)
         if answer.columns:
             columns.extend(answer.columns)
             used = float((network.factor[answer.columns[0].offers] * answer.columns[0].rates).sum())

@@ -37,11 +37,19 @@ class Oracle:
         self.sizing = sizing
 
     def price(
-        self, kind: Kind, prices: np.ndarray, known: float = math.inf, tolerance: float = 1e-9, keep: int = 4
+        self,
+        kind: Kind,
+        prices: np.ndarray,
+        known: float = math.inf,
+        *,
+        tolerance: float = 1e-9,
+        keep: int = 4,
+        effort: int | None = None,
     ) -> Priced:
         """The cheapest column at prices per work/slot, shape (offers,), to a relative tolerance.
 
         known: a cost already at hand; only cheaper columns are returned, but the bound holds all the same.
+        effort: the most paths to size; the bound is then that of the paths left unsized.
         """
         paths = self.network.paths(kind)
         if not len(paths):
@@ -49,8 +57,9 @@ class Oracle:
         lower = paths.charge + self.sizing.least(kind, prices)
         best, found = known, []
         remaining = lower.copy()
-        while True:
-            size = min(_BATCH, len(remaining))
+        left = len(remaining) if effort is None else effort
+        while left > 0:
+            size = min(_BATCH, len(remaining), left)
             batch = np.argpartition(remaining, size - 1)[:size]
             limit = best - tolerance * abs(best) if math.isfinite(best) else math.inf
             batch = batch[remaining[batch] < limit]
@@ -58,6 +67,7 @@ class Oracle:
                 break
             if not math.isfinite(best):  # one first answer prunes much of the rest
                 batch = batch[np.argsort(remaining[batch])][:8]
+            left -= len(batch)
             for columns in self.sizing.size(kind, batch, prices, best - paths.charge[batch]):
                 found.extend(columns)
             if found:
