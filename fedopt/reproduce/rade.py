@@ -18,6 +18,7 @@ PUBLISHED_RANDOM = (0.42, 0.38, 0.35)
 def figures() -> dict[str, Figure]:
     """The figures by name; each takes (trials, seed, quick)."""
     from fedopt.reproduce import rade_studies as studies
+    from fedopt.reproduce.rade_contracts import contracts
     from fedopt.reproduce.rade_providers import providers
 
     return {
@@ -29,6 +30,7 @@ def figures() -> dict[str, Figure]:
         "models": studies.model_comparison,
         "regret": studies.regret,
         "providers": providers,
+        "contracts": contracts,
     }
 
 

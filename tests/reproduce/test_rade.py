@@ -29,13 +29,15 @@ def test_fig3(curves):
 
 
 def test_all_figures_are_listed():
-    assert {"fig3", "fig4", "fig5", "complexity", "map", "models", "regret", "providers"} == set(
+    assert {"fig3", "fig4", "fig5", "complexity", "map", "models", "regret", "providers", "contracts"} == set(
         rade.figures()
     )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fig4", "fig5", "complexity", "map", "models", "regret", "providers"])
+@pytest.mark.parametrize(
+    "name", ["fig4", "fig5", "complexity", "map", "models", "regret", "providers", "contracts"]
+)
 def test_quick_figures(name):
     pytest.importorskip("jax", reason="the optional extra `learn` is not installed")
     for curve in rade.figures()[name](2, 0, True):
