@@ -16,11 +16,13 @@ from fedopt.cli import BAD_INPUT
 from fedopt.cli._options import Json, Quiet, Seed
 from fedopt.cli._output import emit, fail, say
 
-PAPERS = ("tre", "rade")
+PAPERS = ("tre", "rade", "guarantees")
 
 
 def command(
-    paper: Annotated[str, typer.Argument(help="Which paper: tre or rade.", metavar="PAPER")],
+    paper: Annotated[
+        str, typer.Argument(help="tre, rade, or guarantees (what a guarantee costs).", metavar="PAPER")
+    ],
     figure: Annotated[
         str | None, typer.Argument(help="One figure by name; all of them when left out.", metavar="FIGURE")
     ] = None,
