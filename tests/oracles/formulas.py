@@ -1,8 +1,8 @@
 """The bounds of the theory, written as they are stated: sums are summed, minima are searched.
 
 All take a `Tandem` and θ and return the natural log of a bound on the probability that the delay exceeds the
-deadline; `first` is the ℓ at which the union over arrival times (or Ville's supremum) starts. `exponents` are Hölder
-exponents of the domains' impairments, 1 where independent. `math.inf`: the form proves nothing.
+deadline; `first` is the ℓ at which the union over arrival times (or Ville's supremum) starts. `exponents` are
+Hölder exponents of the domains' impairments, 1 where independent. `math.inf`: the form proves nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import mpmath
 import numpy as np
 from scipy.optimize import brentq, minimize, minimize_scalar
 
-from oracles.tandem import Tandem
+from tests.oracles.tandem import Tandem
 
 
 def moments(tandem: Tandem, theta: float, request: bool = False, exponents=None):
@@ -47,7 +47,9 @@ def terms(log_ratio: float, hops: int) -> int:
 
 
 LONGEST = 1_500
-"""Series longer than this are not summed; where they are needed the plain forms answer +inf (see `fine_exact`)."""
+"""Series longer than this are not summed; where they are needed the plain forms answer +inf (see
+`fine_exact`).
+"""
 
 
 def fine(tandem: Tandem, theta: float, request: bool = False, first: int = 1, exponents=None) -> float:
@@ -70,8 +72,9 @@ def fine(tandem: Tandem, theta: float, request: bool = False, first: int = 1, ex
 def fine_exact(
     tandem: Tandem, theta: float, request: bool = False, exponents=None, digits: int = 200
 ) -> float:
-    """The same by the divided difference f[p_1..p_L], f(x) = r x^{τ+L}/(1−rx), in `digits` digits; nodes are kept
-    apart by 1e-30, which changes nothing that is seen."""
+    """The same by the divided difference f[p_1..p_L], f(x) = r x^{τ+L}/(1−rx), in `digits` digits; nodes are
+    kept apart by 1e-30, which changes nothing that is seen.
+    """
     free, lose, burst = moments(tandem, theta, request, exponents)
     with mpmath.workdps(digits):
         logs = [
@@ -105,10 +108,10 @@ def block(
 ) -> float:
     """Splits on blocks of g slots, every domain charged its blocks rounded outward.
 
-    Different rates R_i = R_min + δ_i are credited δ_i·g(y_i−1). That credit exceeds what a domain that touches
-    y_i blocks is sure to serve when g > 1: the offsets of the splits inside their blocks add Σ_i f_i(δ_{i−1} − δ_i),
-    0 ≤ f_i < g, to Σδ_i x_i. `repair` pays for the worst of it: (g−1)Σ(R_i − R_{i−1})^+ with blocks that begin with
-    the window, or (g−1)Σ(R_i − R_{i+1})^+ with blocks that end with it.
+    Different rates R_i = R_min + δ_i are credited δ_i·g(y_i−1). That credit exceeds what a domain that
+    touches y_i blocks is sure to serve when g > 1: the offsets of the splits inside their blocks add Σ_i
+    f_i(δ_{i−1} − δ_i), 0 ≤ f_i < g, to Σδ_i x_i. `repair` pays for the worst of it: (g−1)Σ(R_i − R_{i−1})^+
+    with blocks that begin with the window, or (g−1)Σ(R_i − R_{i+1})^+ with blocks that end with it.
     """
     free, lose, burst = moments(tandem, theta, request, exponents)
     rates = np.array(tandem.rates)
@@ -183,9 +186,9 @@ def image(
 ) -> float:
     """The image form; `charges` are a_1 ≥ … ≥ a_{L−1} ≥ θ.
 
-    growth of the wall terms over the window: "crude" e^{−Λ_A}; "ordered" the running maximum of ℓ_main, m_1, …, m_i;
-    "own" m_i itself, which is not valid in general. `ratios` g_i = γ_i/θ replace the largest roots γ_i. Not `refined`: without the
-    factor 1/φ ≤ 1, quicker to search with.
+    growth of the wall terms over the window: "crude" e^{−Λ_A}; "ordered" the running maximum of ℓ_main, m_1,
+    …, m_i; "own" m_i itself, which is not valid in general. `ratios` g_i = γ_i/θ replace the largest roots
+    γ_i. Not `refined`: without the factor 1/φ ≤ 1, quicker to search with.
     """
     size = len(tandem.rates)
     free, _, burst = moments(tandem, theta, request)
@@ -262,7 +265,9 @@ def largest_root(function: Callable[[float], float], scale: float) -> float | No
 
 
 def log_phi(a: np.ndarray, gammas: np.ndarray, weights: np.ndarray) -> float:
-    """log min_{D ≥ 0} of [e^{Σa_jD_j} + Σ B_i e^{−γ_iD_i + Σ_{j>i}a_jD_j}] e^{−θΣD}, by general convex optimisation."""
+    """log min_{D ≥ 0} of [e^{Σa_jD_j} + Σ B_i e^{−γ_iD_i + Σ_{j>i}a_jD_j}] e^{−θΣD}, by general convex
+    optimisation.
+    """
     walls = len(gammas)
     theta = a[-1]
     power = np.zeros((walls + 1, walls))
@@ -317,7 +322,11 @@ def paper_path(tandem: Tandem, theta: float) -> float:
 
 
 def best_theta(
-    bound: Callable[[float], float], top: float = math.inf, points: int = 60, accuracy: float = 1e-9, span: float = 9.0
+    bound: Callable[[float], float],
+    top: float = math.inf,
+    points: int = 60,
+    accuracy: float = 1e-9,
+    span: float = 9.0,
 ) -> tuple[float, float]:
     """(least value, θ) of a bound over θ: a grid below `top` (the end of the domain), then refined."""
     high = math.log(0.999 * top) if math.isfinite(top) else math.log(50.0)

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+
 from fedopt.envelopes import ExponentialWork, GammaWork, OnOff, Poisson, TokenBucket
 from fedopt.envelopes.operators import Sum
-
-from oracles import formulas
-from oracles.tandem import Tandem
+from tests.oracles import formulas
+from tests.oracles.tandem import Tandem
 
 ALPHAS = (1.0, 1.2, 1.6, 2.5)
 BLOCKS = (2, 3, 5, 8, 13, 21)
@@ -136,7 +136,7 @@ def all_forms(tandem: Tandem, request: bool) -> Iterator[tuple[str, float, float
     yield "ville", *best(lambda t: formulas.ville(tandem, t, request))
     for repair in (True, False):
         found = [
-            best(lambda t, g=g: formulas.block(tandem, t, g, request, repair=repair), 15)
+            best(lambda t, g=g, paid=repair: formulas.block(tandem, t, g, request, repair=paid), 15)
             for g in BLOCKS
             if size > 1
         ]

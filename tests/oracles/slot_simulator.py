@@ -1,17 +1,18 @@
 """A plain simulation, slot by slot, of servers in a row; many independent copies side by side.
 
-Two events, each P(W(t) > τ) for the virtual delay W(t) = least whole w ≥ 0 with departures(t + w) ≥ arrivals(t), where work
-may pass through all servers within a slot:
+Two events, each P(W(t) > τ) for the virtual delay W(t) = least whole w ≥ 0 with departures(t + w) ≥
+arrivals(t), where work may pass through all servers within a slot:
 
-*queue* – the physical system. Domain i serves R_i a slot, impairments J_i first, what it cannot serve carries over;
-what is left goes to the flow. A rate-latency server sleeps for T_i whenever it wakes from being empty of both.
+*queue* – the physical system. Domain i serves R_i a slot, impairments J_i first, what it cannot serve carries
+over; what is left goes to the flow. A rate-latency server sleeps for T_i whenever it wakes from being empty
+of both.
 
 *path* – the worst system that the envelopes allow, the event that the proofs bound: some path of times
 s_1 < t, s_1 ≤ s_2 ≤ … ≤ t + τ has A(s_1, t) + Σ_i (I_i − R_i[x_i − T_i]^+) > 0.
 
-Per instant: the share of slots. Per request: the share of the slots' requests (of their work, where the model has
-no requests). Standard errors come from the independent copies. Work is compared with a tolerance far above the
-rounding of cumulative sums (1e-12 here) and far below any piece of work.
+Per instant: the share of slots. Per request: the share of the slots' requests (of their work, where the model
+has no requests). Standard errors come from the independent copies. Work is compared with a tolerance far
+above the rounding of cumulative sums (1e-12 here) and far below any piece of work.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oracles.tandem import Tandem
+from tests.oracles.tandem import Tandem
 
 TOLERANCE = 1e-7
 
@@ -117,7 +118,7 @@ def path_values(
         costs.append(np.diff(tandem.rates[i] * np.maximum(steps - tandem.lags[i], 0.0)))
 
     def step(value, k: int, start: float, with_work: bool):
-        """One slot more for every path: state (i, j) is the best path now in domain i, j+1 slots old there."""
+        """One slot more: state (i, j) is the best path now in domain i, j+1 slots old there."""
         entry = np.full(copies, start)
         fresh = []
         for i in range(size):
@@ -153,7 +154,7 @@ def _outcome(late, counts, weighted, weights) -> Outcome:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ratio of means over independent copies and its standard error (linearised); shapes (windows, copies)."""
+    """Ratio of means over independent copies and its standard error (linearised)."""
     copies = above.shape[1]
     mean = below.mean(axis=1)
     ratio = above.mean(axis=1) / mean
