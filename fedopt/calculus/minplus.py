@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedopt.calculus.dependence import best_exponents
-from fedopt.calculus.forms import ALL, BLOCK, BLOCK_VILLE, FORMS, IMAGE, allowed_forms, at_theta
+from fedopt.calculus.forms import ALL, BLOCK, BLOCK_VILLE, FORMS, IMAGE, VILLE, allowed_forms, at_theta
 from fedopt.calculus.path import Path
 from fedopt.calculus.search import best_bound
 from fedopt.envelopes import ModelTable, pack
@@ -110,26 +110,35 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
     """The log-bound that a stated proof (form, θ, block, parameters) gives; +inf where its assumptions do
     not hold.
 
-    Raises ValueError for an unknown form or Hölder exponents that do not sum to one in a group.
+    Raises ValueError for an unknown form, a block shorter than a slot, an image ratio α < 1, a split outside
+    the path, and Hölder exponents of which there are too few or too many, or whose Σ 1/p exceeds 1 in a group.
     """
     packed = PackedPath(path)
+    hops = len(path)
     form = FORMS.index(stated.form)
     if not packed.mask >> form & 1:
         return math.inf
     if packed.dependent:
         exponents = np.asarray(stated.parameters.get("exponents", packed.exponent), float)
-        for group in packed.dependent:
-            if not (1.0 / exponents[list(group)]).sum() <= 1.0 + 1e-12:
-                raise ValueError("Hölder exponents of dependent domains must satisfy Σ 1/p ≤ 1")
+        if exponents.shape != (hops,):
+            raise ValueError("one Hölder exponent is needed for each domain of the path")
         packed.exponent = np.maximum(exponents, 1.0)
-    parameter = float(stated.block or 1)
+        for group in packed.dependent:
+            if not (1.0 / packed.exponent[list(group)]).sum() <= 1.0 + 1e-12:
+                raise ValueError("Hölder exponents of dependent domains must satisfy Σ 1/p ≤ 1")
+    parameter = 1.0 if stated.block is None else float(stated.block)
+    if form in (BLOCK, BLOCK_VILLE) and not parameter >= 1.0:
+        raise ValueError("a block has at least one slot")
     split = 0
     if form == IMAGE:
         parameter = float(stated.parameters.get("alpha", 1.0))  # type: ignore[arg-type]
+        if not parameter >= 1.0:
+            raise ValueError("the image form needs α ≥ 1")
         split = int(stated.parameters.get("split", 0))  # type: ignore[call-overload]
-        if len(path) == 1:
-            form = FORMS.index("ville")
-    hops = len(path)
+        if not 0 <= split < hops:
+            raise ValueError("the image form's split must be a position on the path")
+        if hops == 1:
+            form = VILLE
     cut = np.arange(hops + 1) if split == 0 else np.array([0, split, hops])
     scratch = np.empty((4, hops + 1))
     models, arrival, impair, exponent, lag, window, biased, _ = packed.arguments()
