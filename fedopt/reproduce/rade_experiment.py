@@ -63,8 +63,8 @@ class Setting:
         rates = np.stack([network.load(t) for t in range(steps)], axis=1)
         corruption = np.repeat([case.corruption for case in cases], trials)
         scenario = Scenario.draw(rates * factor[:, None], seeds, network.domains, 2 * seed, corruption)
-        past = Scenario.draw(rates, seeds, network.domains, 2 * seed + 1)
         longest = max(case.history for case in cases)
+        past = Scenario.draw(before(network, longest), seeds, network.domains, 2 * seed + 1)
         history = gather_history(network, past, longest)
         number = np.repeat([case.history for case in cases], trials * network.domains)
         latest = np.arange(longest)[None, :] >= longest - number[:, None]
@@ -89,6 +89,12 @@ class Setting:
     def trace(self, method: Method) -> Trace:
         """Everything that a method achieved."""
         return run(method, self.network, self.scenario)
+
+
+def before(network: AnalyticNetwork, answers: int) -> Array:
+    """Mean numbers of requests in as many whole periods before the run as `answers` of them surely need."""
+    periods = int(np.ceil(1.2 * answers / (network.mean_load.min() * network.period)))
+    return np.stack([network.load(t) for t in range(network.period * periods)], axis=1)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from fedopt.rade.model import RiskModel
 from fedopt.rade.network import NetworkRisk
 from fedopt.rade.simulator import PAPER_DOMAINS, AnalyticNetwork, DomainParameters, Scenario
 from fedopt.rade.worlds import Changing, TwoRegimes
-from fedopt.reproduce.rade_experiment import ANCHOR, Case, Methods, Setting, band
+from fedopt.reproduce.rade_experiment import ANCHOR, Case, Methods, Setting, band, before
 from fedopt.reproduce.series import Series
 
 RATES = (1e-4, 1e-3, 3e-3, 1e-2)
@@ -149,8 +149,7 @@ def model_comparison(trials: int = 100, seed: int = 0, quick: bool = False) -> l
     plain = _compare_on(setting, setting.history, seed)
     worlds = Setting.build([Case()], trials, seed, steps)
     regimes = TwoRegimes(worlds.network)
-    rates = np.stack([worlds.network.load(t) for t in range(steps)], axis=1)
-    past = Scenario.draw(rates, np.arange(trials), regimes.domains, 2 * seed + 1)
+    past = Scenario.draw(before(worlds.network, 100), np.arange(trials), regimes.domains, 2 * seed + 1)
     history = gather_history(regimes, past, 100)
     hard = _compare_on(replace(worlds, network=regimes), history, seed)  # type: ignore[arg-type]
     axes = ("mean load r (1: two regimes)", "OPT − model, acceptance")
