@@ -70,7 +70,7 @@ class Own(Law):
             except (TypeError, ValueError):
                 values = np.empty(0)
             if values.shape != theta.shape:
-                values = np.array([float(function(float(t))) for t in theta.ravel()]).reshape(theta.shape)
+                values = np.array([_value(function, float(t)) for t in theta.ravel()]).reshape(theta.shape)
         bad = np.isnan(values)
         return np.where(bad | (theta > self.theta_max) if infinite_beyond else bad, np.inf, values)
 
@@ -102,6 +102,14 @@ class Own(Law):
         if not hasattr(self.model, "sample"):
             raise TypeError(f"{type(self.model).__name__} has no method sample(rng, slots)")
         return np.asarray(self.model.sample(rng, slots), float)
+
+
+def _value(function: Any, theta: float) -> float:
+    """The function's value, +inf where it has none."""
+    try:
+        return float(function(theta))
+    except (ArithmeticError, ValueError):
+        return np.inf
 
 
 def own_arrival(model: Any) -> Law:

@@ -70,7 +70,8 @@ class Table(Law):
                     raise ValueError(f"{name} must hold one number for each point of the grid")
         if self.iid is None:
             object.__setattr__(self, "iid", self.independent_increments)
-        if not (np.all(np.diff(self.grid) > 0) and np.all(self.grid != 0) and self.grid[-1:] > 0):
+        ascending = bool(self.grid.size and np.all(np.diff(self.grid) > 0) and np.all(self.grid != 0))
+        if not (ascending and self.grid[-1] > 0):
             raise ValueError("the grid must be ascending, without 0, and end with a positive θ")
 
     @property
