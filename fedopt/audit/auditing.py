@@ -218,7 +218,7 @@ def _choice(sample: Sample, settings: Settings, least_share: float) -> Choice:
 
 def _quantile(sample: Sample, tail: SeriesTail, probability: float, confidence: float) -> Quantile:
     counted, ends = empirical_quantile(sample, probability, confidence)
-    if 1 - probability < tail.rate:
+    if 1.1 * (1 - probability) < tail.rate:
         low, high = tail.quantile_interval(probability, confidence)
         return Quantile(
             estimate=tail.quantile(probability),

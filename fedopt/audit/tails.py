@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
-from fedopt.audit.dependence import CELLS, cosine_transforms, frequencies, time_cells
+from fedopt.audit.dependence import CELLS, MOST_INDEPENDENT, cosine_transforms, frequencies, time_cells
 from fedopt.audit.gpd import Excesses, excesses, fit, scores
 from fedopt.audit.profile import Tail, interval_of_probability, interval_of_quantile, quantile_gradient
 from fedopt.audit.rounding import Grid
@@ -110,6 +110,8 @@ class SeriesTail(Tail):
         weights = self.quantile_weights(probability)
         independent = self._independent_variance(weights)
         own = self.variance(weights) / independent if independent > 0 else 1.0
+        if self.used == MOST_INDEPENDENT:  # no dependence shows: both estimate the same number near 1
+            return max(1.0, 0.5 * (own + self.clustering))
         return max(1.0, own, self.clustering)
 
     def critical(self, probability: float, confidence: float) -> float:

@@ -77,7 +77,8 @@ def candidates(sample: Sample, least_share: float = 0.003) -> list[float]:
     samples as long as one is left.
     """
     share = max(LARGEST_SHARE, min(0.2, COMFORTABLE / sample.samples))
-    count = min(share * sample.samples, float(MOST_EXCESSES), 0.9 * sample.value.size)
+    most = max(float(MOST_EXCESSES), 2 * least_share * sample.samples)
+    count = min(share * sample.samples, most, 0.9 * sample.value.size)
     levels: list[float] = []
     least = max(FEWEST_EXCESSES, min(least_share * sample.samples, count))
     while count >= least and len(levels) < 40:

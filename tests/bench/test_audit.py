@@ -1,0 +1,131 @@
+"""The audit measured: coverage of its intervals and their cost; printed, never asserted.
+
+pytest tests/bench/test_audit.py -m slow -s
+"""
+
+import time
+
+import numpy as np
+import pytest
+
+from fedopt.audit import audit
+from fedopt.audit.auditing import Settings
+from fedopt.audit.collector import Collector
+from fedopt.audit.drift import find_drift
+from fedopt.audit.profile import deviance
+from fedopt.audit.rounding import find_grid
+from fedopt.audit.tails import Sample
+from fedopt.audit.thresholds import choose
+from tests.audit.processes import autoregressive, tandem, tandem_quantile
+from tests.audit.test_tails import LAWS, SAMPLES
+
+REPLICATIONS = 300
+EXTRA = {
+    "tandem .7": (lambda rng, n: tandem(n, 0.7, int(rng.integers(1 << 31))), tandem_quantile(0.7)),
+    "tandem .9": (lambda rng, n: tandem(n, 0.9, int(rng.integers(1 << 31))), tandem_quantile(0.9)),
+    "gaussian AR(1) .9": (lambda rng, n: autoregressive(rng, n, 0.9), float(np.log(1000))),
+    "exponential": (lambda rng, n: rng.exponential(size=n), float(np.log(1000))),
+}
+
+
+def whole(values):
+    return Sample(values, np.arange(values.size), values.size, find_grid(values))
+
+
+@pytest.mark.slow
+def test_coverage_table():
+    print(f"\n{'law':<20} {'covered':>8} {'below':>6} {'above':>6} {'naive':>6} {'clustering':>10}")
+    for name, (draw, truth) in (LAWS | EXTRA).items():
+        low = high = naive = 0
+        clustering = []
+        for seed in range(REPLICATIONS):
+            tail = choose(whole(draw(np.random.default_rng([11, seed]), SAMPLES))).tail
+            value = deviance(tail, truth, 0.001)
+            missed = value > tail.critical(0.999, 0.95)
+            low += missed and tail.quantile(0.999) < truth
+            high += missed and tail.quantile(0.999) > truth
+            naive += value <= 3.841
+            clustering.append(tail.clustering)
+        shares = [
+            1 - (low + high) / REPLICATIONS,
+            low / REPLICATIONS,
+            high / REPLICATIONS,
+            naive / REPLICATIONS,
+        ]
+        print(
+            f"{name:<20} {shares[0]:8.1%} {shares[1]:6.1%} {shares[2]:6.1%} {shares[3]:6.1%} "
+            f"{np.median(clustering):10.1f}"
+        )
+
+
+@pytest.mark.slow
+def test_time():
+    values = tandem(10_000_000, 0.85, 1)
+    audit(values[:100_000])
+    start = time.perf_counter()
+    audit(values[:100_000])
+    print(f"\n100,000 samples, the whole audit: {time.perf_counter() - start:.3f} s")
+    start = time.perf_counter()
+    tail = choose(whole(values[:100_000])).tail
+    tail.quantile_interval(0.999, 0.95)
+    print(f"100,000 samples, threshold, fit and p99.9 interval: {time.perf_counter() - start:.3f} s")
+    start = time.perf_counter()
+    audit(values)
+    print(f"10 million samples, the whole audit: {time.perf_counter() - start:.2f} s")
+    start = time.perf_counter()
+    collector = Collector()
+    for _ in range(10):
+        collector.add(values)
+    choose(collector.sample()).tail.quantile_interval(0.999, 0.95)
+    print(
+        f"100 million samples in bounded memory: {time.perf_counter() - start:.2f} s, "
+        f"kept {collector._held:,}"
+    )
+
+
+@pytest.mark.slow
+def test_peer_with_500_bootstraps():
+    pyextremes = pytest.importorskip("pyextremes")
+    pd = pytest.importorskip("pandas")
+    values = tandem(SAMPLES, 0.55, 1)
+    series = pd.Series(values, index=pd.date_range("2000-01-01", periods=values.size, freq="s"))
+    start = time.perf_counter()
+    model = pyextremes.EVA(series)
+    model.get_extremes("POT", threshold=float(np.quantile(values, 0.95)), r="1s")
+    model.fit_model(distribution="genpareto")
+    period = 1000 / (365.2425 * 24 * 3600)
+    found = model.get_return_value(period, return_period_size="365.2425D", alpha=0.95, n_samples=500)
+    peer = time.perf_counter() - start
+    tail = choose(whole(values)).tail
+    tail.quantile_interval(0.999, 0.95)
+    start = time.perf_counter()
+    ours = choose(whole(values)).tail.quantile_interval(0.999, 0.95)
+    took = time.perf_counter() - start
+    print(
+        f"\npyextremes {peer:.2f} s: {found[1]:.2f} to {found[2]:.2f}; "
+        f"fedopt {took:.3f} s: {ours[0]:.2f} to {ours[1]:.2f}"
+    )
+    print(f"ratio {peer / took:.0f}; truth {tandem_quantile(0.55):.2f}")
+
+
+@pytest.mark.slow
+def test_drift_table():
+    print(f"\n{'series':<34} {'none':>6} {'transient':>9} {'systematic':>10} {'unknown':>8}")
+    cases = {
+        "steady .55": lambda s: tandem(100_000, 0.55, s),
+        "steady .85": lambda s: tandem(100_000, 0.85, s),
+        ".55 then .65 (half)": lambda s: np.concatenate(
+            [tandem(50_000, 0.55, s), tandem(50_000, 0.65, s + 1000)]
+        ),
+        ".55, .75 for a tenth, .55": lambda s: np.concatenate(
+            [tandem(50_000, 0.55, s), tandem(10_000, 0.75, s + 1000), tandem(40_000, 0.55, s + 2000)]
+        ),
+    }
+    for after in (5_000, 10_000, 20_000):
+        cases[f".55, then .75 for {after:,}"] = lambda s, after=after: np.concatenate(
+            [tandem(100_000, 0.55, s), tandem(after, 0.75, s + 1000)]
+        )
+    for name, draw in cases.items():
+        kinds = [find_drift(whole(draw(seed)), Settings().false_alarms).kind for seed in range(200)]
+        counts = [kinds.count(kind) / 200 for kind in ("none", "transient", "systematic", "unknown")]
+        print(f"{name:<34} {counts[0]:6.1%} {counts[1]:9.1%} {counts[2]:10.1%} {counts[3]:8.1%}")
