@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from fedopt.cli import BROKEN, DONE
 from fedopt.cli._options import Json, Out, Quiet
 from fedopt.cli._output import emit, fail, say
+
+if TYPE_CHECKING:
+    from fedopt.audit import Audit
 
 
 def command(
@@ -51,6 +54,17 @@ def command(
         float, typer.Option(help="Rate of false alarms of the drift test.", min=1e-4, max=0.4)
     ] = 0.01,
     plot: Annotated[Path | None, typer.Option(help="Write diagnostic plots to this PNG.")] = None,
+    recalibrate: Annotated[
+        Path | None,
+        typer.Option(help="Registry of contracts; with --plan, --instance and --contract: raise a contract."),
+    ] = None,
+    contract: Annotated[
+        str | None, typer.Option(help='Which contract to raise, as "domain/offer".', metavar="SUBJECT")
+    ] = None,
+    successor: Annotated[
+        Path | None,
+        typer.Option(help="Where the raised contract goes, unsigned (JSON); default: contract.json."),
+    ] = None,
     out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -99,5 +113,53 @@ def command(
             plot_audit(result, plot)
         except ImportError as error:
             fail(2, str(error))
-    emit(result, summary(result), json=json, out=out, quiet=quiet)
+    text = summary(result)
+    if recalibrate is not None:
+        text += "\n" + _recalibrated(result, recalibrate, plan, instance, contract, successor)
+    emit(result, text, json=json, out=out, quiet=quiet)
     raise typer.Exit(BROKEN if result.broken else DONE)
+
+
+def _recalibrated(
+    result: Audit,
+    registry: Path,
+    plan: Path | None,
+    instance: Path | None,
+    subject: str | None,
+    successor: Path | None,
+) -> str:
+    """Write the next version of a contract, unsigned, and say what it does to the plan."""
+    from fedopt.audit.successor import recalibrate
+    from fedopt.contracts import Registry
+    from fedopt.contracts.document import now
+    from fedopt.instance import load
+    from fedopt.instance.writing import write_atomically
+    from fedopt.plan import Plan
+
+    if plan is None or instance is None or subject is None:
+        fail(2, "--recalibrate needs --plan, --instance and --contract")
+    store = Registry(registry)
+    current = store.current(subject)
+    latest = store.state().latest(subject)
+    found = recalibrate(
+        result,
+        load(instance),
+        Plan.load(plan),
+        current,
+        parent=latest.sha256 if latest else "",
+        issued=now(),
+    )
+    if found.contract is None:
+        return f"  {subject}: the contract bounds the audit; nothing is raised"
+    file = successor or Path("contract.json")
+    write_atomically(file, found.contract.to_json() + "\n")
+    lines = [
+        f"  {subject}: η raised by {found.increase.eta:.4g}, κ by {found.increase.kappa:.4g} per slot; "
+        f"version {found.contract.version}, unsigned, in {file}"
+    ]
+    lines += [
+        f"    {effect.tenant}: log-bound {effect.before:.3f} → {effect.after:.3f}, "
+        + ("still proven" if effect.holds else "no longer proven: plan again")
+        for effect in found.effects
+    ]
+    return "\n".join(lines)

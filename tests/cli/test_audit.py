@@ -51,3 +51,31 @@ def test_plot_is_written(telemetry, tmp_path):
     pytest.importorskip("matplotlib")
     assert run(["audit", telemetry, "-q", "--plot", str(tmp_path / "a.png")]) == 0
     assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_a_contract_is_raised_and_its_effect_told(tmp_path, capsys):
+    from fedopt.contracts import Registry, contract_of, generate_key, sign
+    from fedopt.contracts.reading import read_contract
+    from fedopt.instance import loads
+    from tests.settle.test_settling import INSTANCE, degraded, plan_of
+
+    instance = loads(INSTANCE, "i.yaml")
+    (tmp_path / "i.yaml").write_text(INSTANCE)
+    plan_of(instance, (1.1, 1.1)).save(tmp_path / "plan.json")
+    registry, key = Registry(tmp_path / "registry"), generate_key("op")
+    registry.trust(key.public())
+    data = degraded("edge", "small", 0.2, 3.0).to_dict() | {"valid_until": "2099-01-01T00:00:00Z"}
+    registry.add(sign(contract_of(data), key))
+    rng = np.random.default_rng(1)
+    rows = [f"{t},{v:.4f}" for t in ("chat", "bulk") for v in 5 + rng.exponential(6.0, 20_000)]
+    (tmp_path / "t.csv").write_text("tenant,delay\n" + "\n".join(rows) + "\n")
+    arguments = ["audit", str(tmp_path / "t.csv"), "--plan", str(tmp_path / "plan.json")]
+    arguments += ["--instance", str(tmp_path / "i.yaml"), "--contract", "edge/small", "--quantile", "0.999"]
+    arguments += ["--recalibrate", str(tmp_path / "registry"), "--successor", str(tmp_path / "next.json")]
+    assert run(arguments) == 5, "chat was promised 40 ms"
+    assert "η raised by" in capsys.readouterr().out
+    following = read_contract(tmp_path / "next.json")
+    assert following.version == 2
+    assert registry.add(sign(following, key)).version == 2
+    assert run([*arguments, "--json"]) == 5
+    json.loads(capsys.readouterr().out)
