@@ -1,33 +1,37 @@
 """Path selection: unsplittable flow over the stage graph with capacities, rates given (Pyomo, HiGHS).
 
 Sets
-    u ∈ U      tenant groups of count_u identical heads;      p ∈ P_u   admissible paths of u in its stage graph
-    o ∈ p      offers (domain + reservation class) on path p;  d ∈ D     domains, with offers o ∈ O_d
+    u ∈ U        tenant groups of count_u identical heads
+    p ∈ P_u      admissible paths of u in its stage graph
+    o ∈ p        offers (domain + reservation class) on path p
+    d ∈ D        domains, with offers o ∈ O_d
 
 Given
-    R_{u,p,o}  rate that each head needs at offer o if it takes path p, sized beforehand under the guarantee:
-               minplus, paper-path: the least common rate of the path; paper-local: the least rate of each domain
-               under (10); split: the rates that are cheapest at list prices
-    f_{u,p}    fixed charges of the path's offers plus costs of its links, per head
-    v_o(z)     convex cost of offer o's total rate z;  w_o capacity used per unit of rate;  C_d capacity
-    m_u        payment per head (objective "profit" only)
+    R_{u,p,o}    rate that each head needs at offer o on path p, sized beforehand under the guarantee:
+                 minplus, paper-path: the least common rate of the path; paper-local: the least rate of each
+                 domain under (10); split: the rates that are cheapest at list prices
+    f_{u,p}      fixed charges of the path's offers plus costs of its links, per head
+    v_o(z)       convex cost of offer o's total rate z
+    w_o, C_d     capacity used per unit of rate; capacity
+    m_u          payment per head (objective "profit" only)
 
 Variables
     n_{u,p} ∈ {0, 1, 2, …}   heads of u on path p: a head's flow is not split
-    z_o ≥ 0                  total rate of offer o;      c_o ≥ 0   its cost
+    z_o, c_o ≥ 0             total rate of offer o, and its cost
 
-Minimise   Σ_o c_o + Σ_{u,p} f_{u,p} n_{u,p}   [ − Σ_{u,p} m_u n_{u,p} ]
+Minimise
+    Σ_o c_o + Σ_{u,p} f_{u,p} n_{u,p}   [ − Σ_{u,p} m_u n_{u,p} ]
 
 subject to
-    Σ_p n_{u,p} = count_u                    (≤ count_u for "profit")       every head on one path
-    z_o = Σ_{u,p∋o} R_{u,p,o} n_{u,p}                                       load of an offer
-    Σ_{o∈O_d} w_o z_o ≤ C_d                                                 capacity (isolation (19) is in R)
-    c_o ≥ v_o(ẑ) + v_o'(ẑ)(z_o − ẑ)  for all ẑ                              convex cost, by its tangents
+    Σ_p n_{u,p} = count_u  (≤ count_u for "profit")       every head on one path
+    z_o = Σ_{u,p∋o} R_{u,p,o} n_{u,p}                     load of an offer
+    Σ_{o∈O_d} w_o z_o ≤ C_d                               capacity; isolation (19) is in R
+    c_o ≥ v_o(ẑ) + v_o'(ẑ)(z_o − ẑ)  for all ẑ            convex cost, by its tangents
 
 Tangents of linear and piecewise curves are complete from the start; those of other curves are added where the
-solution needs them until the cost is exact. The lower bound holds for the given rates only, so the plan states none
-unless there is nothing to choose in the rates (paper-local, and paper-path at one price). This is the model a
-planner writes first: all paths in one list. It is meant for small instances.
+solution needs them until the cost is exact. The optimum is over the choice of paths, not over the rates, so
+the plan states no lower bound. This is the model a planner writes first: all paths in one list, for small
+instances.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ import pyomo.environ as pyo
 from pyomo.contrib import appsi
 
 from fedopt.formulations import Decision, Program, Route, Sized, no_plan, size_route, to_plan
+from fedopt.instance import Instance
 from fedopt.plan import Explanation, Plan
 
 GUARANTEES = ("minplus", "split", "paper-path", "paper-local")
@@ -47,7 +52,7 @@ OBJECTIVES = ("cost", "profit")
 
 @dataclass
 class Model:
-    """The program, the paths that can keep their promise with their rates, the Pyomo model and its outcome."""
+    """The program, the paths that can keep their promise with their rates, the Pyomo model, the outcome."""
 
     program: Program
     guarantee: str
@@ -60,8 +65,13 @@ class Model:
     timing: dict[str, float] = field(default_factory=dict)
 
 
-def build(instance, guarantee="minplus", objective="cost"):
-    """List the paths, size their rates, and write the integer program."""
+def build(
+    instance: Instance, guarantee: str = "minplus", objective: str = "cost", stretch: float = 1.0
+) -> Model:
+    """List the paths, size their rates, and write the integer program.
+
+    `stretch` > 1 overbooks the capacities, for paths whose rates will be chosen anew.
+    """
     started = time.perf_counter()
     program = Program(instance)
     routes, blocked = {}, []
@@ -71,7 +81,9 @@ def build(instance, guarantee="minplus", objective="cost"):
         kept = [(route, rates) for route, rates in sized if rates is not None]
         routes |= {(tenant.id, k): pair for k, pair in enumerate(kept)}
         if not kept and objective == "cost":
-            reason = "no path meets the deadline at any allowed rate" if listed else "the policy admits no path"
+            reason = (
+                "no path meets the deadline at any allowed rate" if listed else "the policy admits no path"
+            )
             blocked.append(
                 Explanation(
                     tenant=tenant.id,
@@ -82,14 +94,17 @@ def build(instance, guarantee="minplus", objective="cost"):
 
     m = pyo.ConcreteModel("path selection")
     m.P = pyo.Set(initialize=list(routes), dimen=2)
-    m.O = pyo.Set(initialize=[hop for hop in program.offers if any(hop in r.hops for r, _ in routes.values())])
+    m.O = pyo.Set(
+        initialize=[hop for hop in program.offers if any(hop in r.hops for r, _ in routes.values())]
+    )
     m.n = pyo.Var(m.P, domain=pyo.NonNegativeIntegers)
     m.z = pyo.Var(m.O, domain=pyo.NonNegativeReals)
     m.c = pyo.Var(m.O, domain=pyo.NonNegativeReals)
 
     payment = {t.id: t.payment if objective == "profit" else 0.0 for t in program.tenants}
     m.total = pyo.Objective(
-        expr=sum(m.c[o] for o in m.O) + sum((routes[key][0].fixed - payment[key[0]]) * m.n[key] for key in m.P)
+        expr=sum(m.c[o] for o in m.O)
+        + sum((routes[key][0].fixed - payment[key[0]]) * m.n[key] for key in m.P)
     )
     m.heads = pyo.ConstraintList()
     for tenant in program.tenants:
@@ -105,15 +120,17 @@ def build(instance, guarantee="minplus", objective="cost"):
     for domain in program.instance.domains:
         used = [program.factor(o) * m.z[o] for o in m.O if o.partition("/")[0] == domain.id]
         if used:
-            m.capacity.add(sum(used) <= program.capacity[domain.id])
+            m.capacity.add(sum(used) <= stretch * program.capacity[domain.id])
     m.tangents = pyo.ConstraintList()
     for o in m.O:
         for slope, intercept in program.curves[o].tangents(program.top(o)):
             m.tangents.add(m.c[o] >= slope * m.z[o] + intercept)
-    return Model(program, guarantee, objective, routes, m, blocked, timing={"build": time.perf_counter() - started})
+    return Model(
+        program, guarantee, objective, routes, m, blocked, timing={"build": time.perf_counter() - started}
+    )
 
 
-def solve(model, gap=1e-3, time_limit=None):
+def solve(model: Model, gap: float = 1e-3, time_limit: float | None = None) -> None:
     """Solve by HiGHS; add tangents of curved costs at the solution until they change nothing."""
     if model.blocked:
         model.status = "infeasible"
@@ -148,7 +165,7 @@ def solve(model, gap=1e-3, time_limit=None):
     model.timing["solve"] = time.perf_counter() - started
 
 
-def extract(model) -> Plan:
+def extract(model: Model) -> Plan:
     """The heads on each path, with the rates the path was sized to."""
     about = {
         "method": "model:path_selection",
@@ -158,7 +175,9 @@ def extract(model) -> Plan:
     }
     if model.status != "feasible":
         reasons = model.blocked or [
-            Explanation(constraint="capacity", message="no choice of paths fits the capacities at the given rates")
+            Explanation(
+                constraint="capacity", message="no choice of paths fits the capacities at the given rates"
+            )
         ]
         return no_plan(model.program, explanation=reasons, limit=model.status == "limit", **about)
     decisions = [

@@ -1,44 +1,52 @@
 """Reservation sizing on given paths under the min-plus guarantee, in the log domain (cvxpy, Clarabel).
 
 Sets
-    e ∈ E      entries: n_e heads of one tenant on one given path o_1…o_L;   o ∈ O offers;   d ∈ D domains
+    e ∈ E            entries: n_e heads of one tenant on one given path o_1…o_L
+    o ∈ O, d ∈ D     offers, domains
 
 Given
-    θ_e, (σ, ρ) of the arrivals (σ with the per-request correction), (η_i, κ_i) and latency of each domain at θ_e;
-    N = ⌊τ − link delays − pure delays⌋ slots;  T_i latency of a rate-latency guardrail (0 for a pure delay)
-    v_o(z) convex cost of the total rate, w_o capacity per unit of rate, C_d capacity, h largest rate of a head
+    θ_e              tilt of each entry; everything below is taken at it
+    ρ, σ             arrivals, σ with the per-request correction
+    κ_i, η_i         impairment of each domain on the path
+    T_i              latency of a rate-latency guardrail (0 for a pure delay), T_Σ their sum
+    N                ⌊τ − delays of links − pure delays⌋, slots
+    v_o, w_o, C_d    convex cost of the total rate, capacity used per unit of rate, capacity
+    h_i              largest rate of a head
 
 Variables
-    R_{e,i}    rate of one head in each domain of its path, work/slot;   z_o total rate of offer o
+    R_{e,i}          rate of one head in each domain of its path, work/slot
+    z_o              total rate of offer o
 
-Minimise   Σ_o v_o(z_o)   (+ fixed and link charges of the given paths [− payments])
+Minimise
+    Σ_o v_o(z_o)     (+ fixed and link charges of the given paths [− payments], which are constant)
 
-subject to, with s_i = R_i − κ_i, u_i = θ s_i and x_i = θ(s_i − ρ),
+subject to, with s_i = R_i − κ_i, u_i = θs_i and x_i = θ(s_i − ρ),
 
-  fine form:    θ(σ + Σ(η_i + κ_iT_i)) + Σ u_iT_i + log Σ_{ℓ≥1} e^{θρℓ} h_{ℓ+N}(e^{−u_1}, …, e^{−u_L})  ≤  log ε
-  ville form:   θ(σ + Ση_i) + θ[κ_Σ N − R_min (N − T_Σ)] − θ(R_min − ρ − κ_Σ)  ≤  log ε,   R_i ≥ R_min ≥ ρ + κ_Σ
-  isolation:    R_i ≥ ρ + κ_i                                                                          (19)
-  capacity:     Σ_{o∈d} w_o z_o ≤ C_d,    z_o = Σ_e n_e R_{e,i(o)},    R_{e,i} ≤ h
+    θ(σ + Σ(η_i + κ_iT_i)) + Σ u_iT_i + log Σ_{ℓ≥1} e^{θρℓ} h_{ℓ+N}(e^{−u_1}, …, e^{−u_L}) ≤ log ε       fine
+    θ(σ + Ση_i) + θ[κ_Σ N − R_min(N − T_Σ)] − θ(R_min − ρ − κ_Σ) ≤ log ε,  R_i ≥ R_min ≥ ρ + κ_Σ        ville
+    R_i ≥ ρ + κ_i                                                                               isolation (19)
+    Σ_{o∈d} w_o z_o ≤ C_d,   z_o = Σ_e n_e R_{e,i(o)},   R_{e,i} ≤ h_i                               capacity
 
-h_X is the complete homogeneous polynomial: a sum over all ways to spend X slots in the L domains. Its logarithm is
-written as nested log-sum-exp along the lattice of (domain j, slots x) that those ways are,
+h_X is the complete homogeneous polynomial: a sum over all ways to spend X slots in the L domains. Its
+logarithm is written as log-sum-exp along the lattice of (domain j, slots x) that those ways are,
 
     H_j(x) ≥ log(e^{H_{j−1}(x)} + e^{H_j(x−1) − u_j}),    H_1(x) = −x u_1,    H_j(0) ≥ 0,
 
-and the sum over ℓ in closed form, by the domain j in which the way takes its slot N + 1:
+and the sum over ℓ in closed form, by the domain j in which a way takes its slot N + 1:
 
-    log Σ_{ℓ≥1} … = log Σ_j exp(θρ − u_j + H_j(N) + Σ_{i≥j} φ(x_i)),      φ(x) = −log(1 − e^{−x}) convex.
+    log Σ_{ℓ≥1} … = log Σ_j exp(θρ − u_j + H_j(N) + Σ_{i≥j} φ(x_i)),      φ(x) = −log(1 − e^{−x}), convex.
 
-Both are convex in R at fixed θ and path. θ is improved between solves: at the rates found, the θ that proves most.
-Default paths and a first θ come from `path_selection`; options `paths` ({tenant: [["domain/offer", …], …]}, one path a
-head or one for all) and `thetas` ({tenant: θ}) state them. The optimum is over the rates for the given paths, so the
-plan states no lower bound.
+Both forms are convex in R at fixed θ and path. θ is improved between solves: at the rates found, the θ that
+proves most. Default paths and a first θ come from `path_selection`; the options `paths` ({tenant:
+["domain/offer", …]}, or a list of such paths, one a head) and `thetas` ({tenant: θ}) state them. The optimum
+is over the rates for the given paths, so the plan states no lower bound.
 """
 
 from __future__ import annotations
 
 import math
 import time
+import warnings
 from dataclasses import dataclass, field
 
 import cvxpy as cp
@@ -47,6 +55,7 @@ import numpy as np
 from fedopt.calculus.forms import bit
 from fedopt.calculus.minplus import evaluate
 from fedopt.formulations import Decision, ModelError, Program, Route, Sized, given_paths, no_plan, to_plan
+from fedopt.instance import Instance
 from fedopt.plan import Explanation, Plan
 
 GUARANTEES = ("minplus:fine", "minplus:ville")
@@ -70,7 +79,14 @@ class Model:
     timing: dict[str, float] = field(default_factory=dict)
 
 
-def build(instance, guarantee="minplus:fine", objective="cost", paths=None, thetas=None, rounds=8):
+def build(
+    instance: Instance,
+    guarantee: str = "minplus:fine",
+    objective: str = "cost",
+    paths=None,
+    thetas=None,
+    rounds=8,
+) -> Model:
     """Fix the paths and a first θ for each."""
     started = time.perf_counter()
     program, form = Program(instance), guarantee.partition(":")[2]
@@ -84,7 +100,7 @@ def build(instance, guarantee="minplus:fine", objective="cost", paths=None, thet
     return model
 
 
-def solve(model, gap=1e-3, time_limit=None):
+def solve(model: Model, gap: float = 1e-3, time_limit: float | None = None) -> None:
     """Solve at the current θ; take the θ that proves most at the rates found; until that saves nothing."""
     if model.explanation:
         model.status = "infeasible"
@@ -96,7 +112,9 @@ def solve(model, gap=1e-3, time_limit=None):
             if math.isinf(best):
                 model.status = "infeasible"
                 model.explanation = [
-                    Explanation(constraint="capacity", message="the given paths do not fit the capacities at their θ")
+                    Explanation(
+                        constraint="capacity", message="the given paths do not fit the capacities at their θ"
+                    )
                 ]
             break
         saved, best = best - cost, min(best, cost)
@@ -128,7 +146,9 @@ def _solve(model, thetas):
     cost = sum(convex_cost(program, hop, load) for hop, load in z.items())
     problem = cp.Problem(cp.Minimize(cost), [*constraints, *capacity.values()])
     try:
-        problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
+        with warnings.catch_warnings():  # rates are made exact afterwards, so a little less precision will do
+            warnings.filterwarnings("ignore", message="Solution may be inaccurate")
+            problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
     except cp.SolverError:
         return math.inf, [], {}
     if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
@@ -138,7 +158,7 @@ def _solve(model, thetas):
 
 
 def constants(path, theta):
-    """ρ, θσ with the per-request correction, κ_i and η_i at θ (Hölder exponents where domains are dependent)."""
+    """ρ, θσ with the per-request correction, κ_i and η_i at θ (with Hölder exponents)."""
     rho = float(path.arrival.rho(theta))
     start = theta * float(path.arrival.sigma(theta))
     if path.per_request:
@@ -212,7 +232,7 @@ def _over(started, time_limit):
     return time_limit is not None and time.perf_counter() - started > time_limit
 
 
-def extract(model) -> Plan:
+def extract(model: Model) -> Plan:
     """The rates found, each with the bound that they prove."""
     about = {
         "method": "model:reservation",
@@ -227,7 +247,9 @@ def extract(model) -> Plan:
         safe = _repair(route, rates, model.form)
         found = evaluate(route.path, safe, bit(model.form))
         parameters = dict(found.parameters)
-        sized = Sized(safe, found.theta, found.log_bound, model.form, block=found.block, parameters=parameters)
+        sized = Sized(
+            safe, found.theta, found.log_bound, model.form, block=found.block, parameters=parameters
+        )
         decisions.append(Decision(route, heads, sized))
     notes = ["paths are given; the optimum is over the rates on them"]
     return to_plan(model.program, decisions, prices=model.prices, notes=notes, **about)
@@ -239,5 +261,7 @@ def _repair(route, rates, form):
     while evaluate(route.path, rates * (1 + part), bit(form)).log_bound > route.path.log_epsilon:
         part = max(2 * part, 1e-12)
         if part > 1e-5:
-            raise ModelError(f"tenant {route.tenant}: the solver's rates miss the promise by more than rounding")
+            raise ModelError(
+                f"tenant {route.tenant}: the solver's rates miss the promise by more than rounding"
+            )
     return np.minimum(rates * (1 + part), route.highs)

@@ -1,35 +1,44 @@
 """The split guarantee on given paths: convex in (rate, deadline, budget); tangent cuts with HiGHS, or SCIP.
 
 Sets
-    e ∈ E      entries: n_e heads of one tenant on one given path with domains i = 1…L;   o ∈ O offers;   d ∈ D domains
+    e ∈ E            entries: n_e heads of one tenant on one given path with domains i = 1…L
+    o ∈ O, d ∈ D     offers, domains
 
 Given
-    θ_e;  ρ, κ_i, K_i (all constants of the split constraint, see `fedopt.calculus.split`) at θ_e;
-    τ deadline less link delays, ε violation probability, T_i guardrail latency, D_i pure delay, c slots per slot of share
+    θ_e              tilt of each entry; ρ, κ_i and K_i at it (constants, see `fedopt.calculus.split`)
+    τ, ε             deadline less delays of links, violation probability
+    T_i, D_i, c      guardrail latency, pure delay, slots per slot of a share
+    v_o, w_o, C_d    convex cost of the total rate, capacity used per unit of rate, capacity
+    h_i              largest rate of a head
 
 Variables, for one head of each entry
-    R_i    reserved rate, ρ + κ_i ≤ R_i ≤ h_i (19);   τ_i ≥ D_i share of the deadline;   β_i share of ε: ε_i = β_i ε
+    R_i              reserved rate, ρ + κ_i ≤ R_i ≤ h_i (19)
+    τ_i ≥ D_i        share of the deadline
+    β_i              share of the budget: ε_i = β_i ε
+    z_o              total rate of offer o
 
-Minimise   Σ_o v_o(z_o)   (+ fixed and link charges of the given paths [− payments]),    z_o = Σ_e n_e R_{e,i(o)}
+Minimise
+    Σ_o v_o(z_o)     (+ fixed and link charges of the given paths [− payments], which are constant)
 
 subject to, with s_i = R_i − κ_i and φ(x) = −log(1 − e^{−x}),
 
-    g_i := [−log(β_i ε) + K_i + Σ_{j≤i} φ(θ(s_j − ρ))]/(θ s_i) − (c(τ_i − D_i) − T_i)  ≤  0     every domain of every entry
-    Σ τ_i ≤ τ,    Σ β_i ≤ 1,    β_i ε ≤ e^{−1/2},    Σ_{o∈d} w_o z_o ≤ C_d
+    g_i := [−log(β_i ε) + K_i + Σ_{j≤i} φ(θ(s_j − ρ))]/(θs_i) − (c(τ_i − D_i) − T_i) ≤ 0      every domain
+    Σ τ_i ≤ τ,   Σ β_i ≤ 1,   β_i ε ≤ e^{−1/2}                                                 every entry
+    z_o = Σ_e n_e R_{e,i(o)},   Σ_{o∈d} w_o z_o ≤ C_d                                          capacity
 
-Hidden convexity: g_i is jointly convex in (R, τ, β) for budgets up to e^{−1/2}, because f(x)/y is jointly convex iff
-2ff'' ≥ f'², which holds for −log ε there and for φ everywhere. So tangents are valid cuts everywhere and a local
-optimum is global.
+Hidden convexity: g_i is jointly convex in (R, τ, β) for budgets up to e^{−1/2}, because f(x)/y is jointly
+convex iff 2ff'' ≥ f'², which holds for −log ε there and for φ everywhere. So tangents are valid cuts
+everywhere and a local optimum is global.
 
-`solver="cuts"` (default): the linear program over all tangents so far, by HiGHS; where its answer breaks a constraint,
-tangents are added at the boundary point between it and a point inside, until nothing is broken by more than 1e-9. The
-last linear program is a lower bound for the given paths and θ. `solver="scip"`: the same problem written in Pyomo as
-θs_i(c(τ_i − D_i) − T_i) ≥ …, which SCIP sees as a nonconvex product; its own Ipopt finds the optimum, its branching
-confirms it on small instances.
+`solver="cuts"` (default): the linear program over all tangents so far, by HiGHS; where its answer breaks a
+constraint, tangents are added at the boundary point between it and a point inside, until nothing is broken by
+more than 1e-9. The last linear program is a lower bound for the given paths and θ. `solver="scip"`: the same
+problem written in Pyomo as θs_i(c(τ_i − D_i) − T_i) ≥ …, which SCIP sees as a nonconvex product; its own
+Ipopt finds the optimum and its branching confirms it on small instances.
 
-θ is improved between solves at the current prices of the rates (own slope plus capacity price), unless `thetas`
-({tenant: θ}) states it. Default paths come from `path_selection`; `paths` states them. The plan states no lower bound,
-since other paths might be cheaper.
+θ is improved between solves at the current prices of the rates (own slope plus capacity price), unless
+`thetas` ({tenant: θ}) states it. Default paths come from `path_selection`; `paths` states them. The plan
+states no lower bound, since other paths might be cheaper.
 """
 
 from __future__ import annotations
@@ -43,6 +52,7 @@ import numpy as np
 
 from fedopt.calculus import split
 from fedopt.formulations import Decision, ModelError, Program, Route, Sized, given_paths, no_plan, to_plan
+from fedopt.instance import Instance
 from fedopt.plan import Explanation, HistoryRow, Plan
 
 GUARANTEES = ("split",)
@@ -70,7 +80,9 @@ class Model:
     timing: dict[str, float] = field(default_factory=dict)
 
 
-def build(instance, objective="cost", paths=None, thetas=None, solver="cuts", rounds=12):
+def build(
+    instance: Instance, objective: str = "cost", paths=None, thetas=None, solver="cuts", rounds=12
+) -> Model:
     """Fix the paths, and for each the θ that is best at list prices."""
     if solver not in ("cuts", "scip"):
         raise ModelError(f"risk_split: solver is cuts or scip, not {solver!r}")
@@ -96,7 +108,7 @@ def build(instance, objective="cost", paths=None, thetas=None, solver="cuts", ro
     return Model(program, objective, entries, first, solver, rounds, explanation, timing=timing)
 
 
-def solve(model, gap=1e-3, time_limit=None):
+def solve(model: Model, gap: float = 1e-3, time_limit: float | None = None) -> None:
     """Solve at the current θ, improve θ at the prices found, until that saves nothing."""
     if model.explanation:
         model.status = "infeasible"
@@ -299,8 +311,11 @@ def repaired(route, terms, rates):
 
 
 def solve_by_scip(program, entries, thetas, time_limit, gap):
-    """(cost, lower bound, rates, no prices) at fixed θ: the same problem in Pyomo, by SCIP; None if infeasible."""
+    """(cost, lower bound, rates, no prices) at fixed θ: the same problem in Pyomo, by SCIP; None if
+    infeasible.
+    """
     import pyomo.environ as pyo
+    from pyomo.contrib.solver.common.factory import SolverFactory
 
     m = pyo.ConcreteModel("risk split")
     m.rows = pyo.ConstraintList()
@@ -330,29 +345,41 @@ def solve_by_scip(program, entries, thetas, time_limit, gap):
     cost = 0
     for hop, parts in used.items():
         c = m.more.add()
-        for slope, intercept in program.curves[hop].tangents(program.top(hop), count=200):
-            m.rows.add(c >= slope * sum(parts) + intercept)
+        charge, z = program.offers[hop][1].cost, sum(parts) / program.slot
+        if charge.model == "quadratic":
+            m.rows.add(c >= charge.rate * z + charge.quad * z**2)
+        else:
+            for slope, intercept in program.curves[hop].tangents(program.top(hop), count=200):
+                m.rows.add(c >= slope * sum(parts) + intercept)
         cost = cost + c
     for domain in program.instance.domains:
-        parts = [program.factor(hop) * sum(p) for hop, p in used.items() if hop.partition("/")[0] == domain.id]
+        parts = [
+            program.factor(hop) * sum(p) for hop, p in used.items() if hop.partition("/")[0] == domain.id
+        ]
         if parts:
             m.rows.add(sum(parts) <= program.capacity[domain.id])
     m.total = pyo.Objective(expr=cost)
-    solver = pyo.SolverFactory("scip_direct")
-    if not solver.available(exception_flag=False):
+    solver = SolverFactory("scip_direct")
+    if not solver.available():
         raise ModelError("solver='scip' needs the extra fedopt[scip] (the package pyscipopt)")
-    options = {"limits/gap": gap, "numerics/feastol": 1e-9}
-    outcome = solver.solve(m, solver_options=options, time_limit=time_limit, load_solutions=False)
-    if not outcome.solution:
+    outcome = solver.solve(
+        m,
+        rel_gap=gap,
+        time_limit=time_limit,
+        solver_options={"numerics/feastol": 1e-9},
+        load_solutions=False,
+        raise_exception_on_nonoptimal_result=False,
+    )
+    if outcome.incumbent_objective is None:
         return None
-    m.solutions.load_from(outcome)
+    outcome.solution_loader.load_vars()
     values = [np.array([pyo.value(r) for r in mine]) for mine in rates]
     fixed = [repaired(route, of, r) for (route, _), of, r in zip(entries, terms, values, strict=True)]
     total = sum(program.curves[hop](load) for hop, load in loads(entries, fixed).items())
-    return total, float(outcome.problem.lower_bound), fixed, {}
+    return total, float(outcome.objective_bound), fixed, {}
 
 
-def extract(model) -> Plan:
+def extract(model: Model) -> Plan:
     """The rates found, with the shares of deadline and budget that prove most."""
     about = {
         "method": "model:risk_split",

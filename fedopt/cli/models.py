@@ -16,4 +16,10 @@ def command(json: Json = False, out: Out = None, quiet: Quiet = False) -> None:
     found = available()
     width = max((len(name) for name, _, _ in found), default=0)
     rows = [{"name": name, "summary": line, "path": str(path)} for name, line, path in found]
-    emit(rows, "\n".join(f"{name:<{width}}  {line}" for name, line, _ in found), json=json, out=out, quiet=quiet)
+    emit(
+        rows,
+        "\n".join(f"{name:<{width}}  {line}" for name, line, _ in found),
+        json=json,
+        out=out,
+        quiet=quiet,
+    )

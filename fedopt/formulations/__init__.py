@@ -1,7 +1,7 @@
 """Model files: finding them, running them, and the data and documents that they share.
 
-A model file defines `build(instance, **options)`, `solve(model, gap, time_limit)` and `extract(model) -> Plan`; its
-docstring states the mathematics.
+A model file defines `build(instance, **options)`, `solve(model, gap, time_limit)` and `extract(model) ->
+Plan`; its docstring states the mathematics.
 """
 
 from fedopt.formulations.answer import Decision, no_plan, to_plan

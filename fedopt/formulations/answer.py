@@ -1,4 +1,4 @@
-"""From a model's decisions to the plan document: units back, costs by the price list, loads of the domains."""
+"""From a model's decisions to the plan document: units back, costs by the price list, loads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import numpy as np
 from fedopt.formulations.program import Program, Route
 from fedopt.formulations.sizing import Sized
 from fedopt.plan.charges import domain_loads, entry_costs, payments
-from fedopt.plan.document import DomainPlan, Explanation, HistoryRow, InstanceReference, Plan, TenantPlan
+from fedopt.plan.document import (
+    DomainPlan,
+    Explanation,
+    HistoryRow,
+    InstanceReference,
+    Plan,
+    TenantPlan,
+    TenantPlans,
+)
 
 __all__ = ["Decision", "no_plan", "to_plan"]
 
@@ -40,9 +48,9 @@ def to_plan(
 ) -> Plan:
     """The plan of the decisions; heads without one are not admitted.
 
-    `lower_bound` is on the whole problem (not only on the given paths), or None; it is lowered to the cost where
-    rounding put it above. `prices` are per unit of capacity (work per unit of time). The status is "optimal" where
-    the gap is certified.
+    `lower_bound` is on the whole problem (not only on the given paths), or None; it is lowered to the cost
+    where rounding put it above. `prices` are per unit of capacity (work per unit of time). The status is
+    "optimal" where the gap is certified.
     """
     instance, slot = program.instance, program.slot
     entries: list[TenantPlan] = []
@@ -66,7 +74,7 @@ def to_plan(
         objective="profit" if objective == "profit" else "cost",
         cost=cost,
         lower_bound=bound,
-        tenants=entries,
+        tenants=TenantPlans(entries),
         domains=[
             DomainPlan(
                 id=domain.id,

@@ -31,7 +31,7 @@ def folder() -> Path:
 
 
 def available() -> list[tuple[str, str, Path]]:
-    """(name, first line of the docstring, path) of every model file that comes with fedopt; nothing is run."""
+    """(name, first line of its docstring, path) of every model file that comes with fedopt; runs nothing."""
     found = []
     for path in sorted(folder().glob("*.py")):
         if not path.stem.startswith("_"):
@@ -55,14 +55,15 @@ def find(name_or_path: str) -> Path:
     near = difflib.get_close_matches(name_or_path, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ModelError(
-        f"there is no model {name_or_path!r}; {hint}There are {', '.join(names)}; the path of a .py file works too"
+        f"there is no model {name_or_path!r}; {hint}There are {', '.join(names)}, or the path of a .py file"
     )
 
 
 def load(name_or_path: str) -> ModuleType:
     """Run a model file and return it as a module with `build`, `solve` and `extract`.
 
-    Only the file that was named is run. Raises ModelError where it fails, naming the line, or lacks a function.
+    Only the file that was named is run. Raises ModelError where it fails, naming the line, or lacks a
+    function.
     """
     path = find(name_or_path).resolve()
     key = f"fedopt_model_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
@@ -96,7 +97,7 @@ def _first_line(path: Path) -> str:
 
 
 def _line(error: BaseException, path: Path) -> str:
-    """":12" where line 12 of the model file is at fault."""
+    """ ":12" where line 12 of the model file is at fault."""
     if isinstance(error, SyntaxError) and error.lineno is not None:
         return f":{error.lineno}"
     line = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from fedopt.formulations.files import load
@@ -10,6 +11,10 @@ from fedopt.formulations.program import ModelError, Program, Route
 from fedopt.plan.document import Explanation, Plan
 
 __all__ = ["given_paths"]
+
+STRETCHES = (1.0, 1.15, 1.5)
+"""Overbooking tried in turn when the rates that paths are sized to do not fit the capacities: the model that asks
+will choose rates anew, and knows whether they fit."""
 
 Paths = Mapping[str, Sequence[Any]] | Plan | None
 
@@ -20,17 +25,18 @@ def given_paths(
     """(route, heads) entries, and why there are none where `path_selection` finds no choice.
 
     `paths` is a plan, or for each tenant one path (a list of "domain/offer", for all its heads) or a list of
-    paths, one a head; tenants left out are not admitted (objective "profit" only). None: `path_selection` chooses, with
-    rates sized under the guarantee. Raises ModelError for a path that the tenant may not take.
+    paths, one a head; tenants left out are not admitted (objective "profit" only). None: `path_selection`
+    chooses, with rates sized under the guarantee. Raises ModelError for a path that the tenant may not take.
     """
     if paths is None:
         model = load("path_selection")
-        chosen = model.build(program.instance, guarantee=guarantee, objective=objective)
-        model.solve(chosen)
-        plan = model.extract(chosen)
-        if not plan.has_plan:
-            return [], list(plan.explanation)
-        return _of_plan(program, plan), []
+        for stretch in STRETCHES:
+            chosen = model.build(program.instance, guarantee=guarantee, objective=objective, stretch=stretch)
+            model.solve(chosen)
+            plan = model.extract(chosen)
+            if plan.has_plan:
+                return _of_plan(program, plan), []
+        return [], list(plan.explanation)
     if isinstance(paths, Plan):
         return _of_plan(program, paths), []
     entries: list[tuple[Route, int]] = []
@@ -62,7 +68,7 @@ def _of_plan(program: Program, plan: Plan) -> list[tuple[Route, int]]:
 def _admitted(program: Program, tenant: str, hops: tuple[str, ...]) -> Route:
     graph = program.graph(program.instance.tenant(tenant))
     layers = [graph.nodes[hop]["layer"] if hop in graph else None for hop in hops]
-    joined = all(graph.has_edge(a, b) for a, b in zip(hops, hops[1:], strict=False))
+    joined = all(graph.has_edge(a, b) for a, b in pairwise(hops))
     if layers != list(range(len(program.stages))) or not joined:
         raise ModelError(f"{' → '.join(hops)} is not an admissible path of tenant {tenant!r}")
     return program.route(tenant, hops)

@@ -1,7 +1,8 @@
 """An instance as the models see it: routes, rates, capacities and costs, all in slots.
 
-A route is one admissible path of one tenant. Rates are in work per slot, capacities in work per slot, delays in
-slots; costs keep the instance's own money. The conversion back is done once, in `fedopt.formulations.answer`.
+A route is one admissible path of one tenant. Rates are in work per slot, capacities in work per slot, delays
+in slots; costs keep the instance's own money. The conversion back is done once, in
+`fedopt.formulations.answer`.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ class Curve:
         return slope, self(z) - slope * z
 
     def tangents(self, top: float, count: int = 12) -> list[tuple[float, float]]:
-        """Tangents to start with: all pieces of a linear or piecewise curve, `count` of a smooth one up to top."""
+        """Tangents to start with: all pieces of a linear or piecewise curve, `count` of a smooth one up to
+        top.
+        """
         if self.linear:
             points = [0.0]
         elif getattr(self._cost, "model", "") == "piecewise":
@@ -129,7 +132,9 @@ class Program:
         return float(domain.capacity / offer.work_factor) * self.slot
 
     def graph(self, tenant: Tenant) -> nx.DiGraph:
-        """The tenant's admissible stage graph: nodes ``"domain/offer"``, edges with `delay` (time) and `cost`."""
+        """The tenant's admissible stage graph: nodes ``"domain/offer"``, edges with `delay` (time) and
+        `cost`.
+        """
         return self.instance.graph(tenant)
 
     def routes(self, tenant: Tenant, most: int = MAX_ROUTES) -> list[Route]:
@@ -140,8 +145,8 @@ class Program:
             found = list(islice(self._walks(graph, first), most + 1))
             if len(found) > most:
                 raise ModelError(
-                    f"tenant {tenant.id!r} has more than {most} admissible paths; this model lists them all and "
-                    "is meant for small instances: use --method central"
+                    f"tenant {tenant.id!r} has more than {most} admissible paths; this model lists them all "
+                    "and is meant for small instances: use --method central"
                 )
             self._routes[tenant.id] = [self.route(tenant.id, hops) for hops in found]
         return self._routes[tenant.id]

@@ -30,8 +30,8 @@ def solve(
     """Solve an instance with a model file, by the name it comes under or by its path.
 
     A model states the guarantees and objectives it knows (`GUARANTEES`, `OBJECTIVES`); where it does not know
-    the default guarantee its own first one is used, which the plan says. Further options go to the model's `build`.
-    Raises ModelError for an unknown model, an option it does not take, and a file that fails.
+    the default guarantee its own first one is used, which the plan says. Further options go to the model's
+    `build`. Raises ModelError for an unknown model, an option it does not take, and a file that fails.
     """
     module = load(name_or_path)
     path = find(name_or_path)
@@ -57,7 +57,9 @@ def solve(
     return plan.model_copy(update={"timing": timing, "notes": notes, "method": f"model:{path.stem}"})
 
 
-def _accepted(module: ModuleType, path: Any, given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+def _accepted(
+    module: ModuleType, path: Any, given: dict[str, Any], options: dict[str, Any]
+) -> dict[str, Any]:
     """The arguments for build: the common ones it names, and all options, which it must name."""
     parameters = inspect.signature(module.build).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):

@@ -72,10 +72,11 @@ def prove(route: Route, rates: np.ndarray, guarantee: str) -> Sized:
 def size_route(
     route: Route, guarantee: str, prices: npt.ArrayLike, thetas: npt.ArrayLike | None = None
 ) -> Sized | None:
-    """Least-cost rates of a route at given prices (per unit of work/slot, ``(L,)``); None where there are none.
+    """Least-cost rates of a route at given prices (per unit of work/slot, ``(L,)``); None where there are
+    none.
 
-    minplus and paper-path: the least common rate. paper-local: the least rate of each domain by itself. split:
-    the cheapest rates at these prices. thetas: the θ to choose from (split only); by default all.
+    minplus and paper-path: the least common rate. paper-local: the least rate of each domain by itself.
+    split: the cheapest rates at these prices. thetas: the θ to choose from (split only); by default all.
     """
     path = route.path
     if guarantee == "split":
@@ -85,12 +86,20 @@ def size_route(
         log_bound = float(split.log_bound(split.terms(path, sizing.theta), sizing.rates)[0][0])
         return Sized(sizing.rates, sizing.theta, log_bound, "split", sizing.deadlines, sizing.budgets)
     if guarantee == "paper-path":
-        found = paper.size_path(path)
-        rates = np.full(len(path), found.rate * (1 + MARGIN))
-    elif guarantee == "paper-local":
-        rates = paper.size_local(path).rates * (1 + MARGIN)
-    else:
-        rates = np.full(len(path), _least_common_rate(route, guarantee) * (1 + MARGIN))
+        common = paper.size_path(path)
+        rates = np.full(len(path), common.rate * (1 + MARGIN))
+        if not np.all(rates <= route.highs):
+            return None
+        return Sized(rates, common.theta, float(paper.path_bound(path, rates, common.theta)[0]), guarantee)
+    if guarantee == "paper-local":
+        local = paper.size_local(path)
+        rates = local.rates * (1 + MARGIN)
+        if not np.all(rates <= route.highs):
+            return None
+        worst = max(float(paper.local(path, rates, theta)[0, i]) for i, theta in enumerate(local.thetas))
+        each = {"thetas": [float(theta) for theta in local.thetas]}
+        return Sized(rates, float(local.thetas.min()), worst, guarantee, parameters=each)
+    rates = np.full(len(path), _least_common_rate(route, guarantee) * (1 + MARGIN))
     if not np.all(rates <= route.highs):
         return None
     proof = prove(route, rates, guarantee)
@@ -98,7 +107,7 @@ def size_route(
 
 
 def _least_common_rate(route: Route, guarantee: str) -> float:
-    """Least R such that R in every domain proves the promise under minplus; +inf where no allowed rate does."""
+    """Least R such that R in every domain proves the promise under minplus; +inf where none does."""
     path, forms = route.path, forms_of(guarantee)
 
     def lack(log_rate: float) -> float:
@@ -113,7 +122,15 @@ def _least_common_rate(route: Route, guarantee: str) -> float:
         return math.exp(low)
     low, high = _bracket(lack, low, high)
     root = float(brentq(lack, low, high, xtol=1e-12, rtol=1e-14))
-    for step in (0.0, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7):  # the search inside is exact to its own tolerance
+    for step in (
+        0.0,
+        1e-12,
+        1e-11,
+        1e-10,
+        1e-9,
+        1e-8,
+        1e-7,
+    ):  # the search inside is exact to its own tolerance
         if lack(root + step) <= 0:
             return math.exp(root + step)
     return math.exp(high)
