@@ -13,8 +13,8 @@ from fedopt.plan.document import Explanation, Plan
 __all__ = ["given_paths"]
 
 STRETCHES = (1.0, 1.15, 1.5)
-"""Overbooking tried in turn when the rates that paths are sized to do not fit the capacities: the model that asks
-will choose rates anew, and knows whether they fit."""
+"""Overbooking tried in turn where the rates that paths are sized to do not fit the capacities: the model that
+asks will choose rates anew, and knows whether they fit."""
 
 Paths = Mapping[str, Sequence[Any]] | Plan | None
 
