@@ -107,8 +107,8 @@ def describe(found: tuple, packed: PackedPath) -> Evaluation:
 
 
 def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
-    """The log-bound that a stated proof (form, θ, block, parameters) gives; +inf where its assumptions do
-    not hold.
+    """The log-bound that a stated proof (form, θ, block, parameters) gives, at the rates or all lowered to
+    the smallest; +inf where its assumptions do not hold.
 
     Raises ValueError for an unknown form, a block shorter than a slot, an image ratio α < 1, a split outside
     the path, and Hölder exponents of which there are too few or too many, or whose Σ 1/p exceeds 1 in a group.
@@ -143,18 +143,9 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
     scratch = np.empty((4, hops + 1))
     models, arrival, impair, exponent, lag, window, biased, _ = packed.arguments()
     rate = np.asarray(rates, float)
-    return at_theta(
-        form,
-        models,
-        arrival,
-        impair,
-        exponent,
-        lag,
-        window,
-        biased,
-        rate,
-        stated.theta,
-        parameter,
-        cut,
-        scratch,
-    )
+    given = (models, arrival, impair, exponent, lag, window, biased)
+    values = [
+        at_theta(form, *given, reserved, stated.theta, parameter, cut, scratch)
+        for reserved in (rate, np.full(hops, rate.min()))  # as `evaluate` does
+    ]
+    return float(min(values))
