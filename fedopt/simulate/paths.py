@@ -51,10 +51,13 @@ def counts_requests(model: Any) -> bool:
     return isinstance(model, Poisson | Trace | Table)
 
 
-def remarks(path: Path) -> list[str]:
-    """What a reader must know about how a path's models were turned into something that can be simulated."""
+def remarks(path: Path, arrivals: Any = None) -> list[str]:
+    """What a reader must know about how models were turned into something that can be simulated.
+
+    ``arrivals`` are those that replaced the path's own, if any.
+    """
     notes = []
-    if isinstance(path.arrival, Table):
+    if isinstance(path.arrival if arrivals is None else arrivals, Table):
         notes.append(
             "arrivals: the envelope is a table; simulated as the heaviest compound Poisson work it admits"
         )

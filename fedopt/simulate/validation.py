@@ -131,7 +131,7 @@ def summarise(
         violation=violation,
         quantiles=quantiles,
         log_bound=entry.log_bound,
-        notes=tuple(remarks(path)),
+        notes=tuple(remarks(path, model)),
     )
 
 
