@@ -15,7 +15,7 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -92,7 +92,7 @@ class Telemetry:
             elif kind == "jsonl":
                 yield from self._records(_json_rows(self.path, self))
             else:
-                yield from self._records(_csv_rows(self.path))
+                yield from self._csv()
         except OSError as error:
             raise TelemetryError(f"{self.path}: cannot be read: {error.strerror or error}") from error
         except (UnicodeDecodeError, EOFError, zlib.error) as error:
@@ -109,30 +109,61 @@ class Telemetry:
             self.first_skipped = reason
 
     def _records(self, rows: Iterator[dict[str, Any]]) -> Iterator[Chunk]:
-        used: Columns | None = None
         while batch := list(islice(rows, CHUNK)):
-            if used is None:
-                used = self.used = _resolve(self.columns, batch[0], batch, self.path)
-            values: list[float] = []
-            times: list[float] = []
-            labels: list[str] = []
-            for row in batch:
-                try:
-                    value = _number(row.get(str(used.value)))
-                    time = _time(row.get(used.time)) if used.time else 0.0
-                except ValueError as error:
-                    self.skip(f"{error}")
-                    continue
-                self.rows += 1
-                values.append(value)
-                times.append(time)
-                if used.groups:
-                    labels.append("/".join(str(row.get(name)) for name in used.groups))
-            yield Chunk(
-                np.array(values),
-                np.array(times) if used.time else None,
-                np.array(labels, dtype=object) if used.groups else None,
-            )
+            yield self._row_by_row(batch)
+
+    def _csv(self) -> Iterator[Chunk]:
+        """Columns at once where every row of a batch is as it should be, row by row otherwise."""
+        with _text(self.path) as text:
+            names, rows = _csv_rows(text, self.path)
+            while batch := list(islice(rows, CHUNK)):
+                if self.used.value is None:
+                    records = [dict(zip(names, row, strict=False)) for row in batch[:100]]
+                    self.used = _resolve(self.columns, records[0], records, self.path)
+                chunk = self._at_once(batch, names)
+                yield chunk or self._row_by_row([dict(zip(names, row, strict=False)) for row in batch])
+
+    def _at_once(self, batch: list[list[str]], names: list[str]) -> Chunk | None:
+        wanted = [name for name in (self.used.value, self.used.time) if name is not None]
+        try:
+            columns = [np.array([row[names.index(name)] for row in batch], dtype=float) for name in wanted]
+            places = [names.index(name) for name in self.used.groups or ()]
+            labels = ["/".join([row[place] for place in places]) for row in batch] if places else None
+        except (ValueError, IndexError):
+            return None
+        if not all(np.all(np.abs(column) <= 1e15) for column in columns):  # NaN included
+            return None
+        self.rows += len(batch)
+        return Chunk(
+            columns[0],
+            columns[1] if len(columns) > 1 else None,
+            None if labels is None else np.array(labels, dtype=object),
+        )
+
+    def _row_by_row(self, batch: Sequence[dict[str, Any]]) -> Chunk:
+        if self.used.value is None:
+            self.used = _resolve(self.columns, batch[0], batch, self.path)
+        used = self.used
+        values: list[float] = []
+        times: list[float] = []
+        labels: list[str] = []
+        for row in batch:
+            try:
+                value = _number(row.get(str(used.value)))
+                time = _time(row.get(used.time)) if used.time else 0.0
+            except ValueError as error:
+                self.skip(f"{error}")
+                continue
+            self.rows += 1
+            values.append(value)
+            times.append(time)
+            if used.groups:
+                labels.append("/".join(str(row.get(name)) for name in used.groups))
+        return Chunk(
+            np.array(values),
+            np.array(times) if used.time else None,
+            np.array(labels, dtype=object) if used.groups else None,
+        )
 
     def _parquet(self) -> Iterator[Chunk]:
         try:
@@ -196,33 +227,35 @@ def _text(path: Path) -> IO[str]:
     )
 
 
-def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with _text(path) as text:
-        first = text.readline(LONGEST_LINE)
-        if not first.strip():
-            raise TelemetryError(f"{path}: the file is empty or its first line is")
-        delimiter = max(",;\t", key=first.count) if any(c in first for c in ",;\t") else ","
-        header = next(csv.reader([first], delimiter=delimiter))
-        names = [name.strip() for name in header]
-        headless = all(_is_number(name) for name in names)
-        if headless:
-            names = ["value"] if len(names) == 1 else [f"column{i + 1}" for i in range(len(names))]
-            yield dict(zip(names, header, strict=True))
-        elif len(set(names)) < len(names):
-            raise TelemetryError(
-                f"{path}: two columns have the same name; the first line is {first.strip()[:200]!r}"
-            )
-        reader = csv.reader(_lines(text, path), delimiter=delimiter)
-        while True:
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error:
-                yield {}
-                continue
-            if row:
-                yield dict(zip(names, row, strict=False))
+def _csv_rows(text: IO[str], path: Path) -> tuple[list[str], Iterator[list[str]]]:
+    """The columns' names and the rows; a file without a header of names gets names of its own."""
+    first = text.readline(LONGEST_LINE)
+    if not first.strip():
+        raise TelemetryError(f"{path}: the file is empty or its first line is")
+    delimiter = max(",;\t", key=first.count) if any(c in first for c in ",;\t") else ","
+    header = next(csv.reader([first], delimiter=delimiter))
+    names = [name.strip() for name in header]
+    reader = csv.reader(_lines(text, path), delimiter=delimiter)
+    if all(_is_number(name) for name in names):
+        names = ["value"] if len(names) == 1 else [f"column{i + 1}" for i in range(len(names))]
+        return names, chain([header], _sound(reader))
+    if len(set(names)) < len(names):
+        raise TelemetryError(
+            f"{path}: two columns have the same name; the first line is {first.strip()[:200]!r}"
+        )
+    return names, _sound(reader)
+
+
+def _sound(reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    """The rows that are not empty; one that the reader refuses comes as a row without fields."""
+    while True:
+        try:
+            for row in reader:
+                if row:
+                    yield row
+            return
+        except csv.Error:
+            yield []
 
 
 def _lines(text: IO[str], path: Path) -> Iterator[str]:
