@@ -104,14 +104,15 @@ def monotone(tandem: Tandem, theta: float, request: bool = False, exponents=None
 
 
 def block(
-    tandem: Tandem, theta: float, g: int, request: bool = False, exponents=None, repair: bool = True
+    tandem: Tandem, theta: float, g: int, request: bool = False, exponents=None, pay: str = "best"
 ) -> float:
     """Splits on blocks of g slots, every domain charged its blocks rounded outward.
 
     Different rates R_i = R_min + δ_i are credited δ_i·g(y_i−1). That credit exceeds what a domain that
     touches y_i blocks is sure to serve when g > 1: the offsets of the splits inside their blocks add Σ_i
-    f_i(δ_{i−1} − δ_i), 0 ≤ f_i < g, to Σδ_i x_i. `repair` pays for the worst of it: (g−1)Σ(R_i − R_{i−1})^+
-    with blocks that begin with the window, or (g−1)Σ(R_i − R_{i+1})^+ with blocks that end with it.
+    f_i(δ_{i−1} − δ_i), 0 ≤ f_i < g, to Σδ_i x_i. The worst of it is paid for: (g−1)Σ(R_i − R_{i−1})^+ with
+    blocks that begin with the window (`pay` "start"), (g−1)Σ(R_i − R_{i+1})^+ with blocks that end with it
+    ("end"), the smaller of the two ("best"; no longer convex in the rates), or nothing ("none": unproven).
     """
     free, lose, burst = moments(tandem, theta, request, exponents)
     rates = np.array(tandem.rates)
@@ -132,7 +133,9 @@ def block(
         h[used] * np.exp(free * (x - n) - theta * least * x + top * used + (theta * least - top / g) * n)
     )
     steps = np.diff(rates)
-    extra = theta * (g - 1) * min(np.maximum(steps, 0).sum(), np.maximum(-steps, 0).sum()) if repair else 0.0
+    prices = {"start": np.maximum(steps, 0).sum(), "end": np.maximum(-steps, 0).sum(), "none": 0.0}
+    prices["best"] = min(prices["start"], prices["end"])
+    extra = theta * (g - 1) * prices[pay]
     lag = theta * float(np.dot(rates, tandem.lags))
     return burst + g * lose.sum() + lag + extra + math.log(total) - (theta * least - top / g) * n
 

@@ -134,15 +134,8 @@ def all_forms(tandem: Tandem, request: bool) -> Iterator[tuple[str, float, float
     yield "fine", *best(lambda t: fine(tandem, t, request))
     yield "monotone", *best(lambda t: formulas.monotone(tandem, t, request))
     yield "ville", *best(lambda t: formulas.ville(tandem, t, request))
-    for repair in (True, False):
-        found = [
-            best(lambda t, g=g, paid=repair: formulas.block(tandem, t, g, request, repair=paid), 15)
-            for g in BLOCKS
-            if size > 1
-        ]
-        if found:
-            yield "block" if repair else "block as claimed", *min(found)
     if size > 1:
+        yield "block", *min(best(lambda t, g=g: formulas.block(tandem, t, g, request), 15) for g in BLOCKS)
         yield (
             "block-ville",
             *min(best(lambda t, g=g: formulas.block_ville(tandem, t, g, request), 15) for g in (1, *BLOCKS)),
