@@ -4,6 +4,7 @@ A block runs unless an HTML comment right above it says otherwise:
 
     <!-- example: file=NAME -->      write the block to NAME instead of running it
     <!-- example: exit=3 -->         the last command of the block ends with this exit code
+    <!-- example: slow -->           run by `make validate`, which takes its time
     <!-- example: illustration -->   not run: it shows a form, or does what a test must not
 
 `yaml` and `json` blocks run only as files. In a console block, lines that begin with "$ " are commands and
@@ -38,6 +39,11 @@ class Block:
         """Whether the block is an example that runs (or a file that one needs)."""
         wanted = self.language in ("python", "console") or "file" in self.options
         return wanted and "illustration" not in self.options
+
+    @property
+    def slow(self) -> bool:
+        """Whether the example takes longer than a fast test may."""
+        return "slow" in self.options
 
     @property
     def place(self) -> str:

@@ -11,19 +11,33 @@ import pytest
 
 from tests.docs.examples import ROOT, Block, blocks, commands, matches, pages
 
-PAGES = [page for page in pages() if any(block.runs for block in blocks(page))]
+RUNNING = {page: [block for block in blocks(page) if block.runs] for page in pages()}
+PAGES = [page for page, running in RUNNING.items() if not all(block.slow for block in running)]
+SLOW_PAGES = [page for page, running in RUNNING.items() if any(block.slow for block in running)]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run([block for block in RUNNING[page] if not block.slow], tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", SLOW_PAGES, ids=_name)
+def test_page_with_its_slow_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(RUNNING[page], tmp_path, monkeypatch)
+
+
+def run(examples: list[Block], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a page share one folder (with `instances` and `models` in it) and one Python namespace."""
     for name in ("instances", "models"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
-    for block in blocks(page):
-        if not block.runs:
-            continue
+    for block in examples:
         if "file" in block.options:
             Path(block.options["file"]).write_text(block.text, encoding="utf-8")
         elif block.language == "python":
@@ -47,7 +61,7 @@ def run_console(block: Block) -> None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         said = (
             f"{block.place}: `{command.line}`: exit code {result.returncode}\n{result.stdout}{result.stderr}"
