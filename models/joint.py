@@ -451,7 +451,7 @@ def extract(model: Model) -> Plan:
             )
         ]
         return no_plan(model.program, explanation=reasons, limit=model.status == "limit", **about)
-    notes = ["the lower bound is over all paths, rates, deadlines and budgets, and the θ listed by the model"]
+    notes = ["The lower bound is over all paths, rates, deadlines and budgets, and the θ tried."]
     return to_plan(
         model.program,
         model.decisions,

@@ -254,8 +254,8 @@ def extract(model: Model) -> Plan:
         total = deadline - (route.path.deadline - float(route.path.latencies.sum())) * program.slot
         verdict = "which is impossible end to end" if total > deadline else "which leaves the queues the rest"
         notes.append(
-            f"tenant {u}: latencies and links of its path add up to {total:g}, "
-            f"the deadline is {deadline:g}, {verdict}"
+            f"Tenant {u}: latencies and links of its path add up to {total:g}, "
+            f"the deadline is {deadline:g}, {verdict}."
         )
     return to_plan(
         program, decisions, lower_bound=model.lower_bound, gap=1e-3, notes=list(dict.fromkeys(notes)), **about
@@ -263,6 +263,6 @@ def extract(model: Model) -> Plan:
 
 
 WARNING = (
-    "problem (20) gives every domain the whole deadline, so this plan does not bound the end-to-end delay; "
-    "it is for comparison with the paper"
+    "Problem (20) gives every domain the whole deadline, so this plan does not bound the end-to-end delay; "
+    "it is for comparison with the paper."
 )

@@ -185,5 +185,5 @@ def extract(model: Model) -> Plan:
         for key in model.pyomo.P
         if round(model.pyomo.n[key].value) > 0
     ]
-    notes = ["rates are those each path was sized to beforehand; only the choice of paths is optimised"]
+    notes = ["Rates are those each path was sized to beforehand; only the choice of paths is optimised."]
     return to_plan(model.program, decisions, notes=notes, **about)

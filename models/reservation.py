@@ -251,7 +251,7 @@ def extract(model: Model) -> Plan:
             safe, found.theta, found.log_bound, model.form, block=found.block, parameters=parameters
         )
         decisions.append(Decision(route, heads, sized))
-    notes = ["paths are given; the optimum is over the rates on them"]
+    notes = ["Paths are given; the optimum is over the rates on them."]
     return to_plan(model.program, decisions, prices=model.prices, notes=notes, **about)
 
 

@@ -396,8 +396,8 @@ def extract(model: Model) -> Plan:
         log_bound = float(split.log_bound(terms, rates)[0][0])
         decisions.append(Decision(route, heads, Sized(rates, theta, log_bound, "split", deadlines, budgets)))
     notes = [
-        "paths are given; on them and at the θ stated the variable cost is "
-        f"{model.given_cost:.9g} with the lower bound {model.given_bound:.9g}"
+        "Paths are given; on them and at the θ stated the variable cost is "
+        f"{model.given_cost:.9g} with the lower bound {model.given_bound:.9g}."
     ]
     return to_plan(
         model.program, decisions, prices=model.prices or None, history=model.history, notes=notes, **about

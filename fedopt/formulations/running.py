@@ -42,7 +42,7 @@ def solve(
         if guarantee != DEFAULT_GUARANTEE:
             raise ModelError(f"{path.stem}: knows the guarantees {', '.join(guarantees)}, not {guarantee!r}")
         guarantee = guarantees[0]
-        note = f"the model {path.stem} plans under the guarantee {guarantee}"
+        note = f"The model {path.stem} plans under the guarantee {guarantee}."
     if objective not in objectives:
         raise ModelError(f"{path.stem}: knows the objectives {', '.join(objectives)}, not {objective!r}")
     given = {"guarantee": guarantee, "objective": objective, "gap": gap, "time_limit": time_limit}

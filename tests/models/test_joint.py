@@ -83,3 +83,27 @@ def test_infeasible():
     assert plan.status == "infeasible"
     plan = formulations.solve(small(32, deadline=(2.0, 3.0), theta=GRID), "joint")
     assert plan.status == "infeasible"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_central_finds_the_same(seed):
+    """On one θ grid the central method and this model solve the same problem."""
+    from fedopt.central import solve
+
+    instance = small(
+        100 + seed,
+        tenants=2 + seed % 2,
+        stages=2 + (seed // 2) % 2,
+        capacity=2.6 + seed % 3,
+        curved=bool(seed % 2),
+        offers=1 + (seed % 5 == 0),
+        theta=[0.6, 0.9, 1.3],
+        counts=seed % 7 == 0,
+    )
+    joint = formulations.solve(instance, "joint", time_limit=60)
+    central = solve(instance, guarantee="split", gap=1e-5, time_limit=60)
+    assert central.has_plan == joint.has_plan
+    if joint.has_plan:
+        assert central.cost == pytest.approx(joint.cost, rel=1e-5)
+        assert joint.lower_bound <= central.cost * (1 + 1e-6)
