@@ -40,7 +40,7 @@ def test_bounds_are_jointly_convex_in_theta_and_scaled_rates():
     """log-bound(θ, r/θ) at midpoints of (θ, r = θR), at fixed block length and fixed image ratios."""
     rng = np.random.default_rng(5)
     compared = dict.fromkeys([*UNION, "image"], 0)
-    for _ in range(12):
+    for _ in range(6):
         tandem = iid_tandem(rng)
         size = len(tandem.rates)
         ratios, alphas = (
@@ -62,7 +62,7 @@ def test_bounds_are_jointly_convex_in_theta_and_scaled_rates():
                 if math.isfinite(low + high):
                     compared[name] += 1
                     assert middle <= 0.5 * (low + high) + 1e-8, name
-    assert min(compared.values()) > 8
+    assert min(compared.values()) > 3
 
 
 def test_a_larger_rate_never_raises_a_bound_of_the_plain_forms():
