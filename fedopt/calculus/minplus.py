@@ -111,7 +111,8 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
     the smallest; +inf where its assumptions do not hold.
 
     Raises ValueError for an unknown form, a block shorter than a slot, an image ratio α < 1, a split outside
-    the path, and Hölder exponents of which there are too few or too many, or whose Σ 1/p exceeds 1 in a group.
+    the path, and Hölder exponents of which there are too few or too many, or whose Σ 1/p exceeds 1 in a
+    group.
     """
     packed = PackedPath(path)
     hops = len(path)

@@ -70,6 +70,7 @@ def scale_at_theta(form, path, theta, parameter, cut, shape, cap, guess, slope, 
     scale, last, at_last = max(min(guess, ceiling), edge), math.nan, math.nan
     steepest = -10.0 * abs(log_epsilon) / scale
     back, side = 0, 0
+    failed = False  # whether some scale above the edge is known not to be enough
     for _ in range(120):
         _reserve(scale, shape, cap, rate)
         value = at_theta(
@@ -99,7 +100,7 @@ def scale_at_theta(form, path, theta, parameter, cut, shape, cap, guess, slope, 
                 return math.inf, slope
             if high < math.inf and side < 0:
                 at_high *= 0.5
-            low, at_low, side = max(scale, edge), value, -1
+            low, at_low, side, failed = max(scale, edge), value, -1, True
         pitch = slope if slope < 0.0 else steepest
         if high == math.inf:
             step = -value / pitch if value < math.inf else 0.05 * scale
@@ -107,7 +108,7 @@ def scale_at_theta(form, path, theta, parameter, cut, shape, cap, guess, slope, 
             if not exact and step <= 1e-6 * scale:
                 return scale + step, slope
             scale = min(scale + (1.02 if exact else 1.0) * step, ceiling)
-        elif low == edge and at_low == math.inf:  # nothing known to fail yet
+        elif not failed:
             step = min(max(-value / pitch, -0.5 * scale), 0.0) if slope < 0.0 or not exact else -0.02 * scale
             if not exact and -step <= 1e-6 * scale:
                 return scale + step, slope

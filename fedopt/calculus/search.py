@@ -17,7 +17,6 @@ import math
 import numpy as np
 from numba import njit
 
-from fedopt.calculus.floor import ville_floor
 from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FINE, IMAGE, MONOTONE, VILLE, at_theta
 from fedopt.calculus.profile import scale_at_theta
 
@@ -27,8 +26,8 @@ __all__ = [
     "best_bound",
     "best_of_form",
     "block_sizes",
-    "least_scale",
-    "least_scales",
+    "cut_at",
+    "tried",
     "workspace",
 ]
 
@@ -211,16 +210,24 @@ def _over_image(goal, path, target, guess, alpha, cut, work, spread):
     at_reflected = math.inf
     trial[0], trial[1] = math.log(guess), math.log(max(alpha - 1.0, 1e-6))
     phase, tries, best, worst, other = 0, 0, 0, 0, 0
-    for _ in range(160):
+    for _ in range(240):
         at_trial = _objective(
             goal, IMAGE, path, target, math.exp(trial[0]), 1.0 + math.exp(trial[1]), cut, work
         )
         if phase < 3:  # the first simplex
             if phase == 0 and at_trial == math.inf:
                 tries += 1
-                if tries > 40:
+                if tries > 120:
                     return math.inf, guess, alpha
-                trial[0] = math.log(guess) + math.log(_start(tries, goal))
+                trial[0] = math.log(guess) + math.log(_start(tries // 4, goal))
+                turn = (
+                    tries % 4
+                )  # the ratio matters too: near 1 with bad walls, large where the last domain is clean
+                trial[1] = (
+                    math.log(alpha - 1.0)
+                    if turn == 0
+                    else (-2.0 if turn == 1 else (-7.0 if turn == 2 else 1.6))
+                )
                 continue
             point[phase], value[phase] = trial, at_trial
             phase += 1
@@ -302,7 +309,9 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
         at, ratio = theta, alpha
         promising = 0.1 if goal == BOUND else 0.004
         for s in range(split, hops if fresh and hops > 2 else split + 1):
-            if s > split and best < math.inf:  # two groups: worth a search only where they nearly win unsearched
+            if (
+                s > split and best < math.inf
+            ):  # two groups: worth a search only where they nearly win unsearched
                 value = _objective(goal, IMAGE, path, target, theta, alpha, cut_at(hops, s), work)
                 if value > best + promising * (1.0 if goal == BOUND else best):
                     continue
@@ -342,7 +351,7 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
 
 
 @njit(cache=True, error_model="numpy")
-def _tried(form, mask, hops):
+def tried(form, mask, hops):
     """Whether a form is worth trying: allowed, and not known to be no better than another allowed one.
 
     Monotone is never below ville at the same θ (log(e^Δ − 1) < Δ); of one domain image, ville and
@@ -373,111 +382,11 @@ def best_bound(mask, path, rate):
     best, chosen, theta, parameter, split = math.inf, -1, math.nan, 0.0, 0
     guess = 1.0
     for form in (VILLE, IMAGE, BLOCK_VILLE, FINE, MONOTONE, BLOCK):
-        if not _tried(form, mask, hops):
+        if not tried(form, mask, hops):
             continue
         value, at, found, where = best_of_form(BOUND, form, path, target, guess, 0.0, 0, work)
         if value < best:
             best, chosen, theta, parameter, split = value, form, at, found, where
-            guess = at
+            if value < 0.0:  # a bound of no use is least where θ vanishes: not a place to start from
+                guess = at
     return best, chosen, theta, parameter, split
-
-
-@njit(cache=True, error_model="numpy")
-def least_scale(mask, path, guess, shape, cap, ceiling):
-    """(c, form, θ, parameter, split): the least c at which R_i = min(c·s_i, cap_i) is proven; (+inf, −1, …)
-    above `ceiling`.
-
-    mask: allowed forms; guess: a θ; shape, cap: s_i > 0 and cap_i in work/slot, shape (L,).
-    """
-    models, arrival, impair, exponent, lag, window, biased, log_epsilon = path
-    hops = impair.size
-    # No form proves less than the floor of the path's worst domain: start there, and stop early if it is too
-    # much.
-    start, theta, limit = 0.0, guess, 0.0
-    for i in range(hops):
-        floor, at = ville_floor(
-            models, arrival, impair[i], exponent[i], window, lag[i], biased, log_epsilon, theta
-        )
-        if floor > cap[i]:
-            return math.inf, -1, guess, 0.0, 0
-        if floor / shape[i] > start:
-            start, theta = floor / shape[i], at
-        limit = max(limit, cap[i] / shape[i])
-    ceiling = min(ceiling, limit)
-    if not start <= ceiling:
-        return math.inf, -1, guess, 0.0, 0
-    work = workspace(hops)
-    scratch, rate, memo = work
-    target = (shape, cap)
-    best, chosen, parameter, split = ceiling, -1, 0.0, 0
-    memo[1] = ceiling
-    for form in (IMAGE, VILLE, BLOCK_VILLE, FINE, MONOTONE, BLOCK):
-        if not _tried(form, mask, hops):
-            continue
-        at, found, where = theta, 0.0, 0
-        if best < math.inf:  # can this form improve on the best at all?
-            for i in range(hops):
-                rate[i] = min(best * shape[i], cap[i])
-            value, at, found, where = best_of_form(BOUND, form, path, (rate.copy(), cap), theta, 0.0, 0, work)
-            if not value <= log_epsilon:
-                continue
-        memo[0], memo[2] = min(best, min(1.2 * start, ceiling)), 0.0
-        value, at, found, where = best_of_form(SCALE, form, path, target, at, found, where, work)
-        if value <= best:
-            cut = cut_at(hops, where)
-            plain = VILLE if hops == 1 and (form == IMAGE or form == BLOCK_VILLE) else form
-            value, _ = scale_at_theta(
-                plain, path, at, found, cut, shape, cap, value, 0.0, ceiling, True, (scratch, rate)
-            )
-            if value < best or (chosen < 0 and value <= best):
-                best, chosen, theta, parameter, split = value, form, at, found, where
-    if chosen < 0:
-        return math.inf, -1, guess, 0.0, 0
-    return best, chosen, theta, parameter, split
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def least_scales(
-    mask,
-    models,
-    arrival,
-    impair,
-    hops,
-    exponent,
-    lag,
-    window,
-    biased,
-    log_epsilon,
-    guess,
-    shape,
-    cap,
-    ceiling,
-):
-    """`least_scale` for many paths at once, arrays padded to the longest path.
-
-    mask, arrival, hops, window: (N,) integers; impair: (N, L) rows; exponent, lag, shape, cap: (N, L);
-    biased: (N,)
-    booleans; log_epsilon, guess, ceiling: (N,).  Returns scale, form, θ, parameter, split, each (N,).
-    """
-    count = arrival.size
-    scale = np.empty(count)
-    form = np.empty(count, dtype=np.int64)
-    theta = np.empty(count)
-    parameter = np.empty(count)
-    split = np.empty(count, dtype=np.int64)
-    for n in range(count):
-        size = hops[n]
-        path = (
-            models,
-            arrival[n],
-            impair[n, :size],
-            exponent[n, :size],
-            lag[n, :size],
-            window[n],
-            biased[n],
-            log_epsilon[n],
-        )
-        scale[n], form[n], theta[n], parameter[n], split[n] = least_scale(
-            mask[n], path, guess[n], shape[n, :size], cap[n, :size], ceiling[n]
-        )
-    return scale, form, theta, parameter, split

@@ -12,7 +12,8 @@ from fedopt.central.generation import Relaxation, Run, generate
 from fedopt.central.integer import Choice, proven_plan
 from fedopt.central.master import Duals, Master
 from fedopt.central.report import domain_plans, instance_reference, tenant_plans
-from fedopt.oracle import Network, Oracle, sizing_for
+from fedopt.central.warm import columns_of
+from fedopt.oracle import Column, Network, Oracle, sizing_for
 from fedopt.plan import Explanation, Plan, TenantPlans
 from fedopt.plan.progress import Progress
 
@@ -46,10 +47,11 @@ def solve(
     profit = objective == "profit"
     run = Run(started, started + time_limit if time_limit is not None else math.inf, progress)
     about = _About(network, guarantee, objective, started)
-    lonely = _seed(network, oracle)
-    if isinstance(lonely, list):
+    seeds, price, lonely = _seed(network, oracle)
+    if lonely and not profit:
         return about.infeasible(lonely)
-    seeds, price = lonely
+    if warm_start is not None:
+        seeds.extend(columns_of(warm_start, network, oracle))
     master = Master(network, profit, price)
     master.add(seeds)
     relaxation = generate(master, oracle, run, 0.05 * gap)
@@ -74,11 +76,12 @@ def solve(
     return about.plan(choice, relaxation.duals, run, gap)
 
 
-def _seed(network: Network, oracle: Oracle) -> list[Explanation] | tuple[list, float]:
+def _seed(network: Network, oracle: Oracle) -> tuple[list[Column], float, list[Explanation]]:
     """The cheapest column of every kind at list prices and a first overflow price; or why some kind has
     none."""
     prices = np.array([float(curve.marginal(0.0)) for curve in network.curves]) / network.slot
-    columns, reasons, dearest = [], [], 0.0
+    columns: list[Column] = []
+    reasons, dearest = [], 0.0
     for kind in network.kinds:
         answer = oracle.price(kind, prices, effort=8)
         if not answer.columns:
@@ -101,7 +104,7 @@ def _seed(network: Network, oracle: Oracle) -> list[Explanation] | tuple[list, f
                     else f"{names}: no admissible path meets the deadline with ε at any reservation allowed",
                 )
             )
-    return reasons or (columns, 20.0 * max(dearest, 1e-9))
+    return columns, 20.0 * max(dearest, 1e-9), reasons
 
 
 def _overflows(relaxation: Relaxation, network: Network) -> bool:

@@ -16,7 +16,7 @@ from numba import njit
 
 from fedopt.calculus.floor import ville_floor
 from fedopt.calculus.forms import ALL, BLOCK, BLOCK_VILLE, FORMS, IMAGE, bit
-from fedopt.calculus.search import least_scales
+from fedopt.calculus.scaling import least_scales
 from fedopt.oracle.network import Kind, Network, PathSet
 from fedopt.oracle.sizing import Column
 
