@@ -1,0 +1,139 @@
+"""The central optimum against enumeration, against the joint model, and on its own terms."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from fedopt import formulations
+from fedopt.central import shortfall, solve
+from fedopt.oracle import Network, sizing_for
+from fedopt.plan import check
+from tests.central.brute_force import cheapest, points
+from tests.central.conftest import random_instance
+
+
+def _enumerated(instance, guarantee="minplus"):
+    """Least cost over all combinations of the catalogue's own points."""
+    network = Network(instance)
+    sizing = sizing_for(guarantee, network)
+    catalogue = {}
+    for kind in network.kinds:
+        ones, paths = np.ones(len(network.names)), np.arange(len(network.paths(kind)))
+        columns = itertools.chain(*sizing.size(kind, paths, ones, np.full(len(paths), math.inf)))
+        own = [
+            ([tuple(network.names[o].split("/")) for o in c.offers], c.rates / network.slot) for c in columns
+        ]
+        for tenant, count in kind.tenants:
+            for head in range(count):
+                catalogue[f"{tenant}#{head}"] = own
+    return cheapest(instance, catalogue)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_central_is_the_cheapest_combination(seed):
+    instance = random_instance(seed, slack=0.75 if seed % 2 else 1.0)
+    plan = solve(instance, gap=1e-7)
+    best = _enumerated(instance)
+    if math.isinf(best):
+        assert plan.status == "infeasible"
+        return
+    assert plan.cost == pytest.approx(best, rel=1e-5)
+    assert plan.lower_bound <= best * (1 + 1e-9)
+    assert check(plan, instance).ok
+
+
+@pytest.mark.parametrize("seed", [0, 6, 13])
+def test_central_agrees_with_sizes_found_by_plain_bisection(seed):
+    # the bisection asks only the bound; the image form's search may end 1e-4 apart either way
+    instance = random_instance(seed, slack=0.75 if seed % 2 else 1.0)
+    plan = solve(instance, gap=1e-7)
+    assert plan.cost <= cheapest(instance, {t.id: points(instance, t.id) for t in instance.tenants}) * (1 + 2e-4)
+
+
+@pytest.mark.parametrize("guarantee", ["paper-path", "paper-local", "minplus:ville", "minplus:fine"])
+def test_other_point_guarantees(guarantee):
+    instance = random_instance(4)
+    plan = solve(instance, guarantee=guarantee, gap=1e-7)
+    assert plan.cost == pytest.approx(_enumerated(instance, guarantee), rel=1e-5)
+    assert check(plan, instance).ok
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_split_equals_the_joint_model(seed):
+    pytest.importorskip("pyscipopt")
+    instance = random_instance(seed, tenants=2).with_(theta=[0.05, 0.1, 0.2, 0.3, 0.45, 0.6])
+    central = solve(instance, guarantee="split", gap=1e-6)
+    joint = formulations.solve(instance, "joint", guarantee="split", gap=1e-7)
+    assert central.status == joint.status == "optimal"
+    assert central.cost == pytest.approx(joint.cost, rel=1e-5)
+    assert check(central, instance).ok
+
+
+def test_profit_admits_what_pays():
+    instance = random_instance(3, tenants=3)
+    rich = solve(instance.with_({"tenants.*.payment": 50.0}), objective="profit", gap=1e-6)
+    served = solve(instance, gap=1e-6)
+    assert rich.admitted == 3
+    assert rich.cost == pytest.approx(served.cost - 150.0, rel=1e-6)
+    poor = solve(instance.with_({"tenants.*.payment": 0.0}), objective="profit", gap=1e-6)
+    assert poor.admitted == 0
+    assert poor.cost == 0.0
+
+
+def test_profit_leaves_out_a_tenant_without_a_path():
+    instance = random_instance(3).with_({"tenants.t0.slo.deadline": 0.5, "tenants.*.payment": 50.0})
+    plan = solve(instance, objective="profit")
+    assert plan.status == "optimal"
+    assert not plan.tenants["t0"].admitted
+    assert plan.admitted == 2
+
+
+def test_infeasible_by_capacity_says_how_much_is_missing():
+    instance = random_instance(5).with_({"domains.*.capacity": 0.4})
+    plan = solve(instance)
+    assert plan.status == "infeasible"
+    assert plan.explanation
+    missing = shortfall(instance)
+    grown = {d.id: d.capacity + missing.get(d.id, 0.0) * 1.001 for d in instance.domains}
+    relaxed = instance.with_({f"domains.{name}.capacity": value for name, value in grown.items()})
+    assert not shortfall(relaxed)
+
+
+def test_warm_start_gives_the_same_cost():
+    instance = random_instance(7)
+    plan = solve(instance, gap=1e-7)
+    changed = instance.with_({"tenants.t0.slo.deadline": instance.tenant("t0").slo.deadline + 5.0})
+    warm, cold = solve(changed, gap=1e-7, warm_start=plan), solve(changed, gap=1e-7)
+    assert warm.cost == pytest.approx(cold.cost, rel=1e-6)
+
+
+def test_more_capacity_never_costs_more_and_order_does_not_matter():
+    instance = random_instance(9, slack=0.8)
+    cost = solve(instance, gap=1e-7).cost
+    wider = instance.with_({"domains.d00.capacity": instance.domain("d00").capacity * 1.5})
+    assert solve(wider, gap=1e-7).cost <= cost * (1 + 1e-6)
+    turned = instance.with_(tenants=instance.tenants[::-1], domains=instance.domains[::-1])
+    assert solve(turned, gap=1e-7).cost == pytest.approx(cost, rel=1e-6)
+
+
+def test_progress_can_stop_and_bounds_only_improve():
+    instance = random_instance(11)
+    rows = []
+    plan = solve(instance, gap=1e-9, progress=lambda row: rows.append(row) or False)
+    bounds = [row.lower_bound for row in rows if row.lower_bound is not None]
+    assert bounds == sorted(bounds)
+    assert rows == plan.history
+    stopped = solve(instance, gap=1e-9, progress=lambda row: True)
+    assert stopped.status in ("feasible", "limit", "optimal")
+
+
+def test_identical_tenants_are_one_kind():
+    instance = random_instance(2, tenants=1, slack=6.0)
+    crowd = instance.with_({"tenants.t0.count": 4})
+    copies = instance.with_(tenants=[instance.tenants[0].model_copy(update={"id": f"c{i}"}) for i in range(4)])
+    assert len(Network(copies).kinds) == 1
+    assert solve(crowd, gap=1e-7).cost == pytest.approx(solve(copies, gap=1e-7).cost, rel=1e-6)
