@@ -276,7 +276,7 @@ def _block_means(
 
 
 def _band(flat: np.ndarray, confidence: float, bootstraps: int, seed: int) -> np.ndarray:
-    """What to add to each log-mean for a simultaneous upper bound, from relative block means (blocks, cells)."""
+    """What to add to each log-mean for a simultaneous upper bound, from block means (blocks, cells)."""
     blocks = flat.shape[0]
     error = flat.std(axis=0, ddof=1) / math.sqrt(blocks) if blocks > 1 else np.full(flat.shape[1], np.inf)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
