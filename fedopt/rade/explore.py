@@ -79,7 +79,10 @@ class Thompson(_Bootstrap):
 
 @dataclass
 class Optimistic(_Bootstrap):
-    """Optimism: mean of log P over the replicates plus `width` standard deviations, at most 0."""
+    """Optimism: mean of P over the replicates plus `width` standard deviations, at most 1.
+
+    Of P and not of log P, whose spread is largest where acceptance is hopeless.
+    """
 
     width: float = 1.0
 
@@ -116,22 +119,21 @@ class _UpperConfidence:
         return [base + e * block for e in range(self.replicates)]
 
     def log_probability(self, delay: Array, throughput: Array, rows: Rows | None = None) -> Array:
-        values = np.stack([self.model.log_probability(delay, throughput, at) for at in self._each(rows)])
-        return np.asarray(np.minimum(values.mean(axis=0) + self.width * values.std(axis=0), 0.0))
+        p = self._probabilities(delay, throughput, rows)
+        return np.asarray(np.log(np.minimum(p.mean(axis=0) + self.width * p.std(axis=0), 1.0)))
 
     def gradient(self, delay: Array, throughput: Array, rows: Rows | None = None) -> tuple[Array, Array]:
-        values, by_delay, by_throughput = [], [], []
-        for at in self._each(rows):
-            values.append(self.model.log_probability(delay, throughput, at))
-            one, other = self.model.gradient(delay, throughput, at)
-            by_delay.append(one)
-            by_throughput.append(other)
-        stacked = np.stack(values)
-        centred = stacked - stacked.mean(axis=0)
-        tilt = self.width * centred / np.maximum(stacked.std(axis=0), 1e-12)
-        capped = stacked.mean(axis=0) + self.width * stacked.std(axis=0) >= 0
-        slopes = [np.mean((1 + tilt) * np.stack(part), axis=0) for part in (by_delay, by_throughput)]
-        return np.where(capped, 0.0, slopes[0]), np.where(capped, 0.0, slopes[1])
+        p = self._probabilities(delay, throughput, rows)
+        mean, spread = p.mean(axis=0), p.std(axis=0)
+        upper = mean + self.width * spread
+        tilt = (1 + self.width * (p - mean) / np.maximum(spread, 1e-12)) * p / upper
+        each = [self.model.gradient(delay, throughput, at) for at in self._each(rows)]
+        by_delay, by_throughput = (np.mean(tilt * np.stack([one[k] for one in each]), axis=0) for k in (0, 1))
+        return np.where(upper < 1, by_delay, 0.0), np.where(upper < 1, by_throughput, 0.0)
+
+    def _probabilities(self, delay: Array, throughput: Array, rows: Rows | None) -> Array:
+        each = [self.model.log_probability(delay, throughput, at) for at in self._each(rows)]
+        return np.maximum(np.exp(np.stack(each)), 1e-300)
 
 
 def _parts(feedback: Feedback) -> tuple[Array, Array, Array, Array]:

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from fedopt.rade.decomposition import DecompositionInfeasible, Problem, by_price, on_grid
+from fedopt.rade.decomposition import DecompositionInfeasible, Problem, on_grid
 from fedopt.rade.decomposition.problem import Acceptance
 from fedopt.rade.feedback import Array
 
@@ -187,7 +187,7 @@ def evaluate_paths(
     if not (spent < delay).all():
         raise DecompositionInfeasible("no path of links leaves any of the SLA's delay to the domains")
     problem = Problem(acceptance, rows, delay - spent, throughput)
-    found = by_price(problem) if acceptance.concave and delay.size < 64 else on_grid(problem, points=96)
+    found = on_grid(problem, points=96)
     return PathChoice(paths, rows, found.delay, found.log_probability)
 
 

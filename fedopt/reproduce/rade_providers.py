@@ -14,7 +14,7 @@ from fedopt.reproduce.rade_experiment import ANCHOR, band
 from fedopt.reproduce.series import Series
 
 STAGES, WIDTH = 5, 6
-DELAY, THROUGHPUT = (140.0, 160.0), (0.4, 0.6)
+DELAY, THROUGHPUT = (40.0, 50.0), (0.4, 0.6)
 
 
 def providers(trials: int = 20, seed: int = 0, quick: bool = False) -> list[Series]:
@@ -55,7 +55,7 @@ def random_world(rng: np.random.Generator) -> tuple[TrueAcceptance, StageGraph]:
     """Five stages of six providers with random capacities, service constants and loads; all links at 0."""
     number = STAGES * WIDTH
     truth = TrueAcceptance(
-        rng.uniform(0.75, 3.0, number), rng.uniform(1.5, 8.0, number), rng.uniform(0.2, 1.2, number), ALPHA
+        rng.uniform(0.75, 2.0, number), rng.uniform(1.5, 8.0, number), rng.uniform(0.5, 1.3, number), ALPHA
     )
     return truth, StageGraph.complete([WIDTH] * STAGES)
 
@@ -63,7 +63,7 @@ def random_world(rng: np.random.Generator) -> tuple[TrueAcceptance, StageGraph]:
 def first_answers(truth: TrueAcceptance, rng: np.random.Generator, number: int = 20) -> Feedback:
     """Answers of every provider to random partial SLAs."""
     count = truth.load.size
-    delay = rng.uniform(2.0, 60.0, (count, number))
+    delay = rng.uniform(1.0, 30.0, (count, number))
     throughput = rng.uniform(*THROUGHPUT, (count, number))
     accepted = rng.random((count, number)) < np.exp(truth.log_probability(delay, throughput))
     return Feedback.of(delay, throughput, accepted.astype(float))

@@ -30,9 +30,10 @@ def test_views():
     assert where.tolist() == list(range(24))
     delay, throughput = np.full((6, 5), 25.0) + np.arange(5), np.full((6, 5), 0.5)
     each = np.stack([model.log_probability(delay, throughput, rows + 6 * e) for e in range(4)])
+    p = np.exp(each)
     upper = explore.view(model, rows)
     np.testing.assert_allclose(
-        upper.log_probability(delay, throughput, rows), np.minimum(each.mean(0) + each.std(0), 0)
+        upper.log_probability(delay, throughput, rows), np.log(np.minimum(p.mean(0) + p.std(0), 1))
     )
     numeric = (
         upper.log_probability(delay + 1e-4, throughput, rows)
