@@ -37,10 +37,13 @@ def _edge(form, path, theta, parameter, cut, shape, cap, guess, work):
     for _ in range(50):
         _reserve(other, shape, cap, rate)
         at_other = growth(form, models, arrival, impair, exponent, lag, rate, theta, parameter, cut, scratch)
-        if at_edge == at_other:  # all rates are at their caps, or the root is met to the last digit
+        if at_edge == at_other:  # the rates that count are at their caps, or the root is met to the last digit
             if at_other > 1e-13:
                 return math.inf
-            break
+            if at_other > -1e-13:
+                break
+            edge, other = other, 0.5 * other
+            continue
         step = at_other * (other - edge) / (at_edge - at_other)
         edge, at_edge = other, at_other
         other = max(other + step, 1e-3 * other)
@@ -69,6 +72,7 @@ def scale_at_theta(form, path, theta, parameter, cut, shape, cap, guess, slope, 
     high, at_high = math.inf, 0.0  # proven
     scale, last, at_last = max(min(guess, ceiling), edge), math.nan, math.nan
     steepest = -10.0 * abs(log_epsilon) / scale
+    slope = max(slope, steepest)  # one met at the edge of stability says nothing elsewhere
     back, side = 0, 0
     failed = False  # whether some scale above the edge is known not to be enough
     for _ in range(120):

@@ -328,17 +328,22 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
         size, sweeps = chosen if given else float(sizes[0]), 0
         for k in range(1, 40):  # θ at one length, then the best length at that θ, until neither moves
             value, at = _over_theta(goal, form, path, target, theta, size, whole, work)
-            if value < best:
+            improved = value < best
+            if improved:
                 best, theta, chosen = value, at, size
-            if given or sweeps == 4 or (best == math.inf and k == sizes.size):
+            if given or sweeps == 6 or (best == math.inf and k == sizes.size):
                 break
             if best == math.inf:
                 size = float(sizes[k])
                 continue
+            if not improved:
+                break
             sweeps += 1
-            least, better = best, chosen
+            # The least log-bound at the reservations found: it tells lengths apart even where stability binds.
+            reserved = target[0] if goal == BOUND else np.minimum(best * (1.0 + 1e-9) * target[0], target[1])
+            least, better = math.inf, chosen
             for i in range(sizes.size):
-                value = _objective(goal, form, path, target, theta, float(sizes[i]), whole, work)
+                value = _objective(BOUND, form, path, (reserved, reserved), theta, float(sizes[i]), whole, work)
                 if value < least:
                     least, better = value, float(sizes[i])
             if better == chosen:
