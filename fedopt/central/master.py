@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from fedopt.oracle import Column, Network
+from fedopt.oracle import Column, Kind, Network
 
 __all__ = ["Duals", "Master", "Solution"]
 
@@ -235,6 +235,10 @@ class Master:
             for curve, z in zip(network.curves, total, strict=True)
             if z > 0.0
         )
+
+    def release(self, kind: Kind) -> None:
+        """Let the heads of a kind go unserved."""
+        self.highs.changeRowBounds(kind.index, -self._inf, float(kind.count))
 
     def adopt_tangents(self, other: Master) -> None:
         """Start from the tangents another master has found."""

@@ -23,7 +23,8 @@ def shortfall(instance: Instance, guarantee: str = "minplus") -> dict[str, float
     """Extra capacity (work per unit of time) by domain id, such that tenants fit when split over paths; {}
     if they fit.
 
-    Minimises Σ extra_d / capacity_d over all plans.  A lower bound on what whole tenants need.
+    Minimises Σ extra_d / capacity_d over all plans.  A lower bound on what whole tenants
+    need; tenants that no capacity could help are left out.
     """
     network = Network(instance).without_costs()
     oracle = Oracle(network, sizing_for(guarantee, network))
@@ -32,7 +33,10 @@ def shortfall(instance: Instance, guarantee: str = "minplus") -> dict[str, float
     for d, capacity in enumerate(network.capacity):
         master.highs.changeColCost(d, 1.0 / float(capacity))
     for kind in network.kinds:
-        master.add(oracle.price(kind, prices).columns)
+        columns = oracle.price(kind, prices).columns
+        if not columns:  # infeasible for another reason than capacity, which is not this question
+            master.release(kind)
+        master.add(columns)
     now = time.perf_counter()
     relaxation = generate(master, oracle, Run(now, math.inf, None), 1e-6)
     missing = np.maximum(relaxation.solution.overflow, 0.0)

@@ -113,6 +113,7 @@ class Network:
         most = np.array(
             [math.inf if offer.max_rate is None else offer.max_rate * slot for _, _, offer in entries]
         )
+        self.stated_most = most
         self.most = np.minimum(most, self.capacity[self.domain] / self.factor)
         self.curves: list[Any] = [offer.cost for _, _, offer in entries]
         self.fixed = np.array([float(offer.cost.fixed) for _, _, offer in entries])
@@ -176,11 +177,13 @@ class Network:
         self._paths: dict[object, PathSet] = {}
 
     def without_costs(self) -> Network:
-        """The same network with nothing to pay, for questions of feasibility alone."""
+        """The same network with nothing to pay and no capacity in the way of a single head: what is missing
+        is the question."""
         free = copy.copy(self)
         free.curves = [Linear(rate=0.0)] * len(self.names)
         free.fixed = np.zeros(len(self.names))
         free.link_cost = np.where(np.isfinite(self.link_cost), 0.0, math.inf)
+        free.most = self.stated_most
         free._paths = {}
         return free
 

@@ -68,8 +68,9 @@ def test_split_equals_the_joint_model(seed):
     instance = random_instance(seed, tenants=2).with_(theta=[0.05, 0.1, 0.2, 0.3, 0.45, 0.6])
     central = solve(instance, guarantee="split", gap=1e-6)
     joint = formulations.solve(instance, "joint", guarantee="split", gap=1e-7)
-    assert central.status == joint.status == "optimal"
     assert central.cost == pytest.approx(joint.cost, rel=1e-5)
+    assert central.lower_bound <= joint.cost * (1 + 1e-6)
+    assert joint.lower_bound <= central.cost * (1 + 1e-6)
     assert check(central, instance).ok
 
 

@@ -1,0 +1,39 @@
+"""Starting from an earlier plan: its paths, sized anew for the instance as it is now, are the first
+columns."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fedopt.oracle import Column, Network, Oracle
+from fedopt.plan import Plan
+
+__all__ = ["columns_of"]
+
+
+def columns_of(plan: Plan, network: Network, oracle: Oracle) -> list[Column]:
+    """Columns on the paths that an earlier plan took, for its tenants and paths that still exist.
+
+    Tenants or paths that are gone, or no longer admissible, are left out: a warm start never changes the
+    answer.
+    """
+    kind_of = {tenant: kind for kind in network.kinds for tenant, _ in kind.tenants}
+    offer_of = {name: o for o, name in enumerate(network.names)}
+    wanted: dict[int, set[tuple[int, ...]]] = {}
+    for entry in plan.tenants:
+        if entry.admitted and entry.id in kind_of and all(name in offer_of for name in entry.path):
+            wanted.setdefault(kind_of[entry.id].index, set()).add(
+                tuple(offer_of[name] for name in entry.path)
+            )
+    prices = np.array([float(curve.marginal(0.0)) for curve in network.curves]) / network.slot
+    columns: list[Column] = []
+    for index, chosen in wanted.items():
+        kind = network.kinds[index]
+        known = {tuple(int(o) for o in offers): p for p, offers in enumerate(network.paths(kind).offers)}
+        paths = np.array(sorted(known[offers] for offers in chosen if offers in known), dtype=np.int64)
+        if len(paths):
+            for found in oracle.sizing.size(kind, paths, prices, np.full(len(paths), math.inf)):
+                columns.extend(found)
+    return columns
