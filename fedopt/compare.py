@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -106,11 +106,13 @@ def compare(
     gap: float = 1e-3,
     time_limit: float | None = None,
     progress: Progress | None = None,
+    simulation: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Solve an instance by every method under every guarantee.
 
     A method that does not know a guarantee, or that fails on this instance with a message of its own, gives a
-    row with status "refused" and the message. Raises OptionError or GuaranteeError where a name does not
+    row with status "refused" and the message. `simulation` holds options of the guarantee "simulated" (see
+    `solve`). Raises OptionError or GuaranteeError where a name does not
     exist at all.
     """
     from fedopt.plan.guarantees import check_guarantee
@@ -137,6 +139,7 @@ def compare(
                     time_limit=time_limit,
                     progress=progress,
                     explain=False,
+                    simulation=simulation,
                 )
             except Exception as error:
                 if not hasattr(error, "exit_code"):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from fedopt.plan.document import Plan
-from fedopt.plan.guarantees import check_guarantee
+from fedopt.plan.document import HistoryRow, Plan
+from fedopt.plan.guarantees import MEASURED, check_guarantee
 from fedopt.plan.progress import Progress
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def solve(
     warm_start: Plan | None = None,
     progress: Progress | None = None,
     explain: bool = True,
+    simulation: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Plan:
     """Plan an instance.
@@ -47,12 +49,19 @@ def solve(
     certify, `time_limit` in seconds. `progress` is called after every round and stops the solver by a true
     answer. Further options go to the method.
 
+    Under the guarantee "simulated" the instance is planned under minplus, and simulation scales the
+    reservations down to the least that it confirms (`fedopt.simulate.simulated`): a measurement, not a
+    theorem. `simulation` holds its options: `seed`, `slots`, `confidence` and `threads`.
+
     An infeasible instance is an answer (status "infeasible", with an explanation), not an error.
     Raises OptionError for an unknown method, guarantee or objective, or a number out of range.
     """
     guarantee = check_guarantee(guarantee)
     _check(objective, gap, time_limit)
     check_method(method)
+    if guarantee == MEASURED:
+        given = {"objective": objective, "gap": gap, "warm_start": warm_start, "explain": explain, **options}
+        return _measured(instance, method, time_limit, progress, dict(simulation or {}), given)
     if method.startswith("model:") and warm_start is not None:
         raise OptionError("a model cannot start from an earlier plan; leave the warm start out")
     common: dict[str, Any] = {
@@ -74,6 +83,46 @@ def solve(
         reasons = infeasibility(instance, guarantee)
         plan = plan.model_copy(update={"explanation": reasons or plan.explanation})
     return plan
+
+
+def _measured(
+    instance: Instance,
+    method: str,
+    time_limit: float | None,
+    progress: Progress | None,
+    simulation: dict[str, Any],
+    given: dict[str, Any],
+) -> Plan:
+    """A minplus plan scaled down by simulation; the minplus answer itself where there is no plan."""
+    from fedopt.simulate.simulated import resize
+
+    started = time.perf_counter()
+    stopped = False
+
+    def watched(row: HistoryRow) -> bool:
+        nonlocal stopped
+        stopped = stopped or bool(progress is not None and progress(row))
+        return stopped
+
+    plan = solve(instance, method, time_limit=time_limit, progress=watched, **given)
+    if not plan.has_plan:
+        note = (
+            f"The guarantee {MEASURED} starts from a plan under {plan.guarantee}, and there is none; what "
+            "simulation alone would confirm was not searched."
+        )
+        return plan.model_copy(update={"notes": [*plan.notes, note]})
+
+    def tell(done: int, total: int) -> None:
+        seconds = time.perf_counter() - started
+        watched(HistoryRow(round=len(plan.history) + done, cost=plan.cost, seconds=seconds))
+
+    def stop() -> bool:
+        late = time_limit is not None and time.perf_counter() - started >= time_limit
+        return stopped or late
+
+    measured = resize(plan, instance, **simulation, progress=tell, stop=stop)
+    timing = {**plan.timing, "total": time.perf_counter() - started}
+    return measured.model_copy(update={"timing": timing})
 
 
 def available_methods() -> list[str]:

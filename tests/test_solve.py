@@ -1,4 +1,5 @@
 import importlib
+import math
 import subprocess
 import sys
 
@@ -74,3 +75,69 @@ def test_infeasible_plans_are_explained_unless_not_wanted(monkeypatch):
     assert fedopt.solve(INSTANCE, explain=False) is plan
     assert fedopt.solve(INSTANCE).status == "infeasible"
     assert asked == [(INSTANCE, "minplus")]
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """A tandem of two domains, its plan under minplus, and under simulated with few slots."""
+    offer = "{id: o, impairment: {model: exponential, mean: 0.3}}"
+    tandem = loads(
+        f"""
+fedopt: 1
+name: two
+stages: [s, r]
+domains:
+  - {{id: a, stage: s, capacity: 10, offers: [{offer}]}}
+  - {{id: b, stage: r, capacity: 10, offers: [{offer}]}}
+tenants: [{{id: t, arrivals: {{model: poisson, rate: 0.5}}, slo: {{deadline: 15, epsilon: 0.02}}}}]
+""",
+        "two.yaml",
+    )
+    simulation = {"seed": 3, "slots": 200_000}
+    return tandem, fedopt.solve(tandem), fedopt.solve(tandem, guarantee="simulated", simulation=simulation)
+
+
+def test_simulated_reserves_less_than_the_theorem_and_says_what_it_is(measured):
+    _, proven, plan = measured
+    entry, before = plan.tenants["t"], proven.tenants["t"]
+    assert (plan.guarantee, plan.status, plan.lower_bound, plan.gap) == ("simulated", "feasible", None, None)
+    assert (entry.form, entry.theta, plan.domains[0].price) == ("simulated", None, None)
+    assert 0.8 < entry.reservations["a"] < before.reservations["a"]
+    assert entry.log_bound <= math.log(0.02)
+    assert plan.cost == pytest.approx(sum(entry.reservations.values()))
+    assert any("a measurement and not a theorem" in note for note in plan.notes)
+    assert Plan.loads(plan.to_json()) == plan
+
+
+def test_simulated_is_checked_by_everything_but_the_theorem(measured):
+    instance, _, plan = measured
+    report = fedopt.check(plan, instance)
+    assert report.ok
+    assert "measurement by simulation, not a theorem" in report.text()
+    for change, constraint in (
+        ({"log_bound": math.log(0.03)}, "guarantee"),
+        ({"log_bound": None}, "bound"),
+        ({"cost": 0.1}, "cost"),
+        ({"reservations": {"a": 0.75, "b": 2.0}}, "isolation"),
+    ):
+        entry = plan.tenants["t"].model_copy(update=change)
+        wrong = plan.model_copy(update={"tenants": type(plan.tenants)([entry])})
+        assert constraint in {finding.constraint for finding in fedopt.check(wrong, instance).findings}
+    proven = plan.model_copy(update={"guarantee": "minplus"})
+    assert [finding.constraint for finding in fedopt.check(proven, instance).findings] == ["form"]
+
+
+def test_a_stopped_measurement_keeps_the_theorem(measured):
+    instance, proven, _ = measured
+    plan = fedopt.solve(instance, guarantee="simulated", progress=lambda row: True)
+    assert plan.guarantee == "simulated"
+    assert plan.tenants["t"].form == proven.tenants["t"].form
+    assert "because time was up" in plan.notes[-1]
+    assert fedopt.check(plan, instance).ok
+
+
+def test_simulated_without_a_proven_plan_is_the_answer_of_minplus():
+    tight = INSTANCE.with_({"domains.a.capacity": 0.4})
+    plan = fedopt.solve(tight, guarantee="simulated", explain=False)
+    assert (plan.status, plan.guarantee) == ("infeasible", "minplus")
+    assert "starts from a plan under minplus" in plan.notes[-1]

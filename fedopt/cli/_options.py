@@ -24,7 +24,7 @@ Guarantee = Annotated[
     typer.Option(
         "--guarantee",
         help="minplus (default), one of its forms as minplus:FORM (image, ville, block-ville, fine, "
-        "monotone, block), split, paper-path or paper-local.",
+        "monotone, block), split, paper-path, paper-local or simulated (a measurement, not a theorem).",
         metavar="NAME",
     ),
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fedopt.cli import DONE, INFEASIBLE, LIMIT
-from fedopt.cli._options import Gap, InstanceFile, Json, Objective, Out, Quiet, TimeLimit
+from fedopt.cli._options import Gap, InstanceFile, Json, Objective, Out, Quiet, Seed, TimeLimit
 from fedopt.cli._output import check_out, emit, stdout_kept_clean
 from fedopt.cli._progress import RoundProgress
 
@@ -23,6 +23,7 @@ def command(
     objective: Objective = "cost",
     gap: Gap = 1e-3,
     time_limit: TimeLimit = None,
+    seed: Seed = 0,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     out: Out = None,
     json: Json = False,
@@ -55,6 +56,7 @@ def command(
             gap=gap,
             time_limit=time_limit,
             progress=progress,
+            simulation={"seed": seed},
         )
     texts = [cells(row) for row in comparison.rows]
     shown = [i for i in range(len(HEADINGS)) if i < 3 or any(text[i] != "–" for text in texts)]

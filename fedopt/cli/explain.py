@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from fedopt.cli import DONE, LIMIT
+from fedopt.cli import BAD_INPUT, DONE, LIMIT
 from fedopt.cli._options import Guarantee, InstanceFile, Json, Out, Quiet
-from fedopt.cli._output import check_out, emit, stdout_kept_clean
+from fedopt.cli._output import check_out, emit, fail, stdout_kept_clean
 from fedopt.cli._progress import RoundProgress
 
 
@@ -39,10 +39,11 @@ def command(
     """
     from fedopt.explain import explain
     from fedopt.instance import load
-    from fedopt.plan import Plan, check_guarantee
+    from fedopt.plan import MEASURED, Plan, check_guarantee
 
     check_out(out, [instance])
-    check_guarantee(guarantee)
+    if check_guarantee(guarantee) == MEASURED:
+        fail(BAD_INPUT, f"{MEASURED} starts from a plan under minplus; explain that one: --guarantee minplus")
     document = load(instance)
     known = Plan.load(plan) if plan is not None else None
     with stdout_kept_clean(), RoundProgress(instance.name, quiet):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedopt.cli import BAD_INPUT, DONE, INFEASIBLE, LIMIT
-from fedopt.cli._options import Gap, Guarantee, InstanceFiles, Json, Objective, Out, Quiet, TimeLimit
+from fedopt.cli._options import Gap, Guarantee, InstanceFiles, Json, Objective, Out, Quiet, Seed, TimeLimit
 from fedopt.cli._output import check_out, emit, fail, say, stdout_kept_clean
 from fedopt.cli._progress import RoundProgress
 
@@ -36,6 +36,7 @@ def command(
     objective: Objective = "cost",
     gap: Gap = 1e-3,
     time_limit: TimeLimit = None,
+    seed: Seed = 0,
     warm_start: Annotated[
         Path | None, typer.Option("--warm-start", help="An earlier plan to start from.", metavar="PLAN")
     ] = None,
@@ -44,6 +45,9 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Plan an instance: who is served on which path, at which rates, at what cost, how near to the optimum.
+
+    Under --guarantee simulated the reservations of minplus are scaled down to the least that simulation
+    confirms (random numbers from --seed): a measurement, not a theorem.
 
     With several instances, --out names a folder and --json prints a list. Ctrl-C stops at the best plan so
     far.
@@ -61,7 +65,13 @@ def command(
         method = f"model:{model}"
     if len(instances) == 1:
         check_out(out, instances)
-    options = {"guarantee": guarantee, "objective": objective, "gap": gap, "time_limit": time_limit}
+    options = {
+        "guarantee": guarantee,
+        "objective": objective,
+        "gap": gap,
+        "time_limit": time_limit,
+        "simulation": {"seed": seed},
+    }
     plans: list[Plan] = []
     codes: list[int] = []
     for file in instances:

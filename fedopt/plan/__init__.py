@@ -15,12 +15,14 @@ from fedopt.plan.document import (
     relative_gap,
     split_hop,
 )
-from fedopt.plan.guarantees import FORMS, GUARANTEES, GuaranteeError, check_guarantee
+from fedopt.plan.guarantees import FORMS, GUARANTEES, MEASURED, THEOREMS, GuaranteeError, check_guarantee
 from fedopt.plan.progress import Progress
 
 __all__ = [
     "FORMS",
     "GUARANTEES",
+    "MEASURED",
+    "THEOREMS",
     "CheckReport",
     "DomainPlan",
     "Explanation",

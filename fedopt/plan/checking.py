@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedopt.plan.charges import domain_loads, entry_costs, payments
 from fedopt.plan.document import Plan, PlanError, TenantPlan, relative_gap
-from fedopt.plan.guarantees import GuaranteeError, check_guarantee
+from fedopt.plan.guarantees import MEASURED, GuaranteeError, check_guarantee
 from fedopt.plan.policy import path_violations, policy_violations
 
 if TYPE_CHECKING:
@@ -39,12 +39,14 @@ class CheckReport:
     """The outcome of a check: what was wrong (nothing, if `ok`), and how much was looked at.
 
     `entries` counts the tenant entries that were verified; `against_instance` says whether the instance was
-    at hand, without which only the plan's own arithmetic can be checked.
+    at hand, without which only the plan's own arithmetic can be checked. `notes` say what no check can
+    decide.
     """
 
     findings: tuple[Finding, ...]
     entries: int
     against_instance: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -58,6 +60,7 @@ class CheckReport:
             "entries": self.entries,
             "against_instance": self.against_instance,
             "findings": [asdict(finding) for finding in self.findings],
+            "notes": list(self.notes),
         }
 
     def text(self) -> str:
@@ -65,8 +68,9 @@ class CheckReport:
         scope = (
             "against its instance" if self.against_instance else "by its own arithmetic only (no instance)"
         )
+        notes = "".join(f" {note}" for note in self.notes)
         if self.ok:
-            return f"The plan is correct: {self.entries} entries checked {scope}."
+            return f"The plan is correct: {self.entries} entries checked {scope}.{notes}"
         head = f"The plan is wrong in {len(self.findings)} place{'s' * (len(self.findings) > 1)} ({scope}):"
         return "\n".join([head, *(f"  {finding}" for finding in self.findings)])
 
@@ -87,7 +91,16 @@ def check(
         findings = tuple(_own_arithmetic(plan, tolerance))
     else:
         findings = (*_own_arithmetic(plan, tolerance), *_against(plan, instance, tolerance))
-    return CheckReport(findings, len(plan.tenants), instance is not None)
+    return CheckReport(findings, len(plan.tenants), instance is not None, tuple(_notes(plan)))
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    if plan.guarantee == MEASURED and plan.has_plan:
+        count = sum(entry.admitted and entry.form == MEASURED for entry in plan.tenants)
+        yield (
+            f"The guarantee of {count} of them is a measurement by simulation, not a theorem: that it was "
+            "measured was believed, all else was recomputed."
+        )
 
 
 def _own_arithmetic(plan: Plan, tolerance: float) -> Iterator[Finding]:
@@ -214,7 +227,7 @@ class _Entries:
         path, rates = self.paths.entry(entry), self.paths.rates(entry)
         guarantee, tolerance = self.plan.guarantee, self.tolerance
         yield from promise_violations(path, rates, entry, guarantee, tolerance)
-        if guarantee == "split":
+        if guarantee == "split" or (guarantee == MEASURED and entry.form == "split"):
             yield from share_violations(path, rates, entry, self.instance.slot, tolerance)
         if entry.risk_shares and (
             not set(entry.risk_shares) <= set(entry.reservations)

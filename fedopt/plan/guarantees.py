@@ -8,7 +8,13 @@ FORMS = ("image", "ville", "block-ville", "fine", "monotone", "block")
 """The forms of minplus, each a valid bound; plain "minplus" takes the least that the models' assumptions
 allow."""
 
-GUARANTEES = ("minplus", *(f"minplus:{form}" for form in FORMS), "split", "paper-path", "paper-local")
+THEOREMS = ("minplus", *(f"minplus:{form}" for form in FORMS), "split", "paper-path", "paper-local")
+"""The guarantees that are proven; a method plans under one of these."""
+
+MEASURED = "simulated"
+"""The guarantee that is measured: a proven plan whose reservations simulation scaled down."""
+
+GUARANTEES = (*THEOREMS, MEASURED)
 
 
 class GuaranteeError(ValueError):

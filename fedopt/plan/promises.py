@@ -14,7 +14,7 @@ import numpy as np
 
 from fedopt.calculus import forms, minplus, paper, split
 from fedopt.plan.document import TenantPlan
-from fedopt.plan.guarantees import FORMS
+from fedopt.plan.guarantees import FORMS, MEASURED, THEOREMS
 from fedopt.plan.policy import Violation
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def promise_violations(
         yield "rates", None, f"rates must be positive numbers, they are {entry.reservations}"
         return
     yield from _isolation(path, rates, entry, tolerance)
+    if entry.form == MEASURED:
+        yield from _measurement(path, entry, tolerance)
+        return
     bound = proven_log_bound(path, rates, entry, guarantee, tolerance)
     if entry.log_bound is not None and not bound <= entry.log_bound + tolerance:
         yield "bound", None, f"the log-bound stated is {entry.log_bound:.9g}, the one proven {bound:.9g}"
@@ -41,6 +44,20 @@ def promise_violations(
             "guarantee",
             None,
             f"the reservations prove a log-bound of {bound:.9g} under {guarantee}, "
+            f"the SLO asks for {path.log_epsilon:.9g}",
+        )
+
+
+def _measurement(path: Path, entry: TenantPlan, tolerance: float) -> Iterator[Violation]:
+    """What is wrong with the measurement that an entry states; it is no theorem, so it cannot be proven
+    here."""
+    if entry.log_bound is None:
+        yield "bound", None, "a measured entry must state the confidence bound that was measured"
+    elif not entry.log_bound <= path.log_epsilon + tolerance:
+        yield (
+            "guarantee",
+            None,
+            f"the confidence bound measured has the log {entry.log_bound:.9g}, "
             f"the SLO asks for {path.log_epsilon:.9g}",
         )
 
@@ -115,11 +132,13 @@ def share_violations(
 
 def _form_problem(entry: TenantPlan, guarantee: str) -> str | None:
     family, _, form = guarantee.partition(":")
-    if entry.theta is None:
+    if entry.theta is None and entry.form != MEASURED:
         return "an admitted entry must state its θ"
     if entry.form is None:
         return "an admitted entry must state its form"
-    expected = (form,) if form else FORMS if family == "minplus" else (family,)
+    expected: tuple[str, ...] = (form,) if form else FORMS if family == "minplus" else (family,)
+    if guarantee == MEASURED:  # what simulation could not make smaller keeps its theorem
+        expected = (MEASURED, *FORMS, *THEOREMS)
     if entry.form not in expected:
         return f"form {entry.form} does not belong to the guarantee {guarantee}"
     return _parameter_problem(entry, len(entry.path))
@@ -147,12 +166,13 @@ def _isolation(path: Path, rates: np.ndarray, entry: TenantPlan, tolerance: floa
     """R ≥ ρ + κ in every domain at the entry's θ, with κ as the form charges it.
 
     Forms that charge every domain the whole window (ville, monotone, paper-path) need ρ + Σκ on the smallest
-    rate, block-ville ρ + max κ. The image form's θ is not that of one domain, so it needs stability: the
-    means.
+    rate, block-ville ρ + max κ. The image form's θ is not that of one domain, and a measured entry has none,
+    so these need stability: the means.
     """
     theta = float(entry.theta or 0.0)
+    at = f" at θ={theta:.6g}" if theta else ""
     domains = [domain for domain, _ in entry.hops()]
-    if entry.form == "image":
+    if entry.form in ("image", MEASURED):
         needed = path.arrival.mean + np.array([impairment.mean for impairment in path.impairments])
     else:
         powers = path.exponents
@@ -169,5 +189,5 @@ def _isolation(path: Path, rates: np.ndarray, entry: TenantPlan, tolerance: floa
             yield (
                 "isolation",
                 domain,
-                f"the rate in {domain} is {rate:.9g} per slot; isolation at θ={theta:.6g} needs {floor:.9g}",
+                f"the rate in {domain} is {rate:.9g} per slot; isolation{at} needs {floor:.9g}",
             )

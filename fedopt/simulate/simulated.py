@@ -10,13 +10,14 @@ admit.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fedopt.plan.charges import domain_loads, entry_costs, payments
+from fedopt.plan.guarantees import MEASURED
 from fedopt.plan.paths import Paths
 from fedopt.simulate import slots as slot_simulator
 from fedopt.simulate.intervals import Share, tail_share
@@ -27,7 +28,7 @@ from fedopt.simulate.trials import Progress
 if TYPE_CHECKING:
     from fedopt.calculus.path import Path
     from fedopt.instance import Instance
-    from fedopt.plan import Plan
+    from fedopt.plan import Plan, TenantPlan
 
 TRIALS = 64
 STEP = 1.004
@@ -82,7 +83,7 @@ def size(
         return _share(path, simulated, slots, (seed, stream), one_sided, threads)
 
     used = 0
-    floor = _stability(whole)
+    floor = max(_stability(whole), _means(path, rates))
     low, high = floor, 1.0
     if low < high:
         while high - low > tolerance * high:
@@ -130,6 +131,12 @@ def _stability(path: SlotPath) -> float:
     return max(need / rate for need, rate in zip(needed, path.rates, strict=True))
 
 
+def _means(path: Path, rates: np.ndarray) -> float:
+    """Least factor at which every domain can serve the means that the envelopes admit."""
+    needed = np.array([path.arrival.mean + impairment.mean for impairment in path.impairments])
+    return float((needed / rates).max())
+
+
 def resize(
     plan: Plan,
     instance: Instance,
@@ -139,68 +146,97 @@ def resize(
     seed: int = 0,
     threads: int | None = None,
     progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Plan:
     """A plan with the same paths whose reservations are scaled down to what simulation confirms.
 
     Costs, loads and notes are made anew; there is no lower bound under this guarantee, because no
-    optimisation over paths was made with it. The plan states that its promise is a measurement.
+    optimisation over paths was made with it, and there are no prices. The plan states that its promise is a
+    measurement. Entries that simulation cannot make smaller, and those that come after ``stop`` has answered
+    true, keep their reservations and their theorem.
     """
     paths = Paths(instance)
     sized: dict[tuple[Any, ...], Sizing] = {}
     entries = []
+    left = 0
     for number, entry in enumerate(plan.tenants):
         if not entry.admitted or entry.count == 0:
             entries.append(entry)
             continue
+        if stop is not None and stop():
+            left += 1
+            entries.append(entry)
+            continue
         path = paths.entry(entry)
         rates = paths.rates(entry)
-        key = (path.arrival, tuple(entry.path), tuple(rates), path.log_epsilon, allowed_slots(path))
-        found = sized.get(key)
-        if found is None:
-            found = size(path, rates, confidence=confidence, slots=slots, seed=seed, threads=threads)
-            sized[key] = found
-        reserved = {
-            domain: float(rate) / instance.slot
-            for (domain, _), rate in zip(entry.hops(), found.rates, strict=True)
-        }
-        change: Mapping[str, Any] = {
-            "reservations": reserved,
-            "theta": None if found.confirmed else entry.theta,
-            "log_bound": math.log(found.violation.high) if found.confirmed else entry.log_bound,
-            "form": "simulated" if found.confirmed else entry.form,
-            "block": None if found.confirmed else entry.block,
-            "deadlines": {},
-            "budgets": {},
-            "risk_shares": {} if found.confirmed else entry.risk_shares,
-            "parameters": {
-                "scale": found.scale,
-                "confidence": found.confidence,
-                "estimate": found.violation.estimate,
-                "slots": found.slots,
-                "seed": seed,
-            },
-        }
-        entries.append(entry.model_copy(update=dict(change)))
+        key: tuple[Any, ...] = (
+            path.arrival, path.per_request, path.log_epsilon, allowed_slots(path), *entry.path, *rates
+        )  # fmt: skip
+        if not _hashable(key):
+            key = (number,)
+        if key not in sized:
+            sized[key] = size(path, rates, confidence=confidence, slots=slots, seed=seed, threads=threads)
+        entries.append(_resized(entry, sized[key], instance.slot, seed))
         if progress is not None:
             progress(number + 1, len(plan.tenants))
     costs = entry_costs(instance, entries)
     entries = [entry.model_copy(update={"cost": cost}) for entry, cost in zip(entries, costs, strict=True)]
     loads = domain_loads(instance, entries)
     total = sum(costs) - (payments(instance, entries) if plan.objective == "profit" else 0.0)
+    kept = sum(entry.admitted and entry.form != MEASURED for entry in entries)
     note = (
         f"simulated: reservations confirmed by Monte-Carlo at confidence {confidence:g}, a measurement and "
         "not a theorem; it holds for the models simulated. log_bound is the logarithm of the upper "
-        "confidence bound."
+        f"confidence bound. The history is that of the plan under {plan.guarantee} that was scaled down, "
+        f"of cost {plan.cost:.9g}."
     )
+    if kept:
+        note += f" {kept} entries keep the reservations of {plan.guarantee}"
+        note += f", {left} of them because time was up." if left else "; no smaller ones were confirmed."
     data = plan.model_dump()
     data.update(
-        guarantee="simulated",
+        guarantee=MEASURED,
         status="feasible",
         cost=total,
         lower_bound=None,
         gap=None,
         tenants=[entry.model_dump() for entry in entries],
-        domains=[{**domain.model_dump(), "reserved": loads[domain.id]} for domain in plan.domains],
+        domains=[
+            {**domain.model_dump(), "reserved": loads[domain.id], "price": None} for domain in plan.domains
+        ],
         notes=[*plan.notes, note],
     )
     return type(plan).model_validate(data)
+
+
+def _resized(entry: TenantPlan, found: Sizing, slot: float, seed: int) -> TenantPlan:
+    """The entry with what was found; its own reservations and proof where nothing smaller was confirmed."""
+    if not found.confirmed:
+        return entry
+    rates = {domain: float(rate) / slot for (domain, _), rate in zip(entry.hops(), found.rates, strict=True)}
+    change: dict[str, Any] = {
+        "reservations": rates,
+        "theta": None,
+        "log_bound": math.log(found.violation.high),
+        "form": MEASURED,
+        "block": None,
+        "deadlines": {},
+        "budgets": {},
+        "risk_shares": {},
+        "parameters": {
+            "scale": found.scale,
+            "confidence": found.confidence,
+            "estimate": found.violation.estimate,
+            "slots": found.slots,
+            "seed": seed,
+        },
+    }
+    return entry.model_copy(update=change)
+
+
+def _hashable(key: object) -> bool:
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True

@@ -141,3 +141,16 @@ def test_an_unwritable_out_is_exit_2(fake, metro, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run(["solve", str(metro), "--out", str(tmp_path / "file" / "plan.json")]) == 2
     assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+def test_simulated_says_that_it_is_a_measurement(metro, tmp_path, capsys):
+    metro.write_text(metro.read_text().replace("epsilon: 0.001", "epsilon: 0.02"))
+    plan = tmp_path / "plan.json"
+    flags = ["--guarantee", "simulated", "--seed", "1", "--out", str(plan)]
+    assert run(["solve", str(metro), *flags]) == 0
+    assert "a measurement, not a theorem" in capsys.readouterr().out
+    assert Plan.load(plan).tenants["chat"].parameters["seed"] == 1
+    assert run(["check", str(plan), str(metro)]) == 0
+    assert "a measurement by simulation, not a theorem" in capsys.readouterr().out
+    assert run(["explain", str(metro), "--guarantee", "simulated"]) == 2
+    assert "--guarantee minplus" in capsys.readouterr().err
