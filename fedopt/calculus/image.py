@@ -83,13 +83,14 @@ def wall_root(models, impair, cut, charge, rate, theta, i, limit, guess) -> floa
         if weight != 0.0:
             rest += group_moment(models, impair, cut, j, weight) - weight * rate[j]
         previous = a
-    gamma, inside = guess, 0.0  # inside: the largest γ known to lie in every model's domain
+    # inside: a γ known to lie in every model's domain; proven: the largest met with m_i ≤ limit
+    gamma, inside, proven = guess, 0.0, -1.0
     value, slope = _wall(models, impair, cut, rate, following, rest, i, gamma)
     for _ in range(200):
         if value == math.inf:
             gamma = 0.5 * (gamma + inside)
-            if gamma - inside <= 1e-13 * gamma:
-                return -1.0
+            if gamma - inside <= 1e-13 * gamma:  # a domain may end before the root
+                return proven
         elif value > 0.0 and slope > 0.0:
             inside = gamma
             step = value / slope
@@ -104,9 +105,9 @@ def wall_root(models, impair, cut, charge, rate, theta, i, limit, guess) -> floa
                     if value <= 0.0:
                         return gamma
                     gamma -= max(2.0 * value / slope, 1e-15 * gamma) if slope > 0.0 else 1e-9 * gamma
-                return -1.0
+                return proven
         elif slope > 0.0:
-            inside = gamma
+            inside, proven = gamma, max(gamma, proven)
             if value > -1e-14:
                 return gamma
             gamma += max(-1.5 * value / slope, 1e-12 * gamma) if -1.5 * value < slope * gamma else gamma
@@ -114,11 +115,13 @@ def wall_root(models, impair, cut, charge, rate, theta, i, limit, guess) -> floa
                 return inside
         else:
             inside = gamma
+            if value <= 0.0:
+                proven = max(gamma, proven)
             gamma *= 1.5
             if gamma > 1e9 * theta:
                 return inside if value <= 0.0 else -1.0
         value, slope = _wall(models, impair, cut, rate, following, rest, i, gamma)
-    return -1.0
+    return proven
 
 
 @njit(cache=True, error_model="numpy")

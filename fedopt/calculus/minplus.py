@@ -110,9 +110,8 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
     """The log-bound that a stated proof (form, θ, block, parameters) gives, at the rates or all lowered to
     the smallest; +inf where its assumptions do not hold.
 
-    Raises ValueError for an unknown form, a block shorter than a slot, an image ratio α < 1, a split outside
-    the path, and Hölder exponents of which there are too few or too many, or whose Σ 1/p exceeds 1 in a
-    group.
+    Raises ValueError for an unknown form, too few or too many rates or Hölder exponents, exponents whose Σ 1/p
+    exceeds 1 in a group, a block shorter than a slot, an image ratio α < 1, and a split outside the path.
     """
     packed = PackedPath(path)
     hops = len(path)
@@ -144,6 +143,10 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
     scratch = np.empty((4, hops + 1))
     models, arrival, impair, exponent, lag, window, biased, _ = packed.arguments()
     rate = np.asarray(rates, float)
+    if rate.shape != (hops,):
+        raise ValueError("one rate is needed for each domain of the path")
+    if np.isnan(rate).any():
+        return math.inf
     given = (models, arrival, impair, exponent, lag, window, biased)
     values = [
         at_theta(form, *given, reserved, stated.theta, parameter, cut, scratch)
