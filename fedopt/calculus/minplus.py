@@ -110,7 +110,7 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
     """The log-bound that a stated proof (form, θ, block, parameters) gives, at the rates or all lowered to
     the smallest; +inf where its assumptions do not hold.
 
-    Raises ValueError for an unknown form, too few or too many rates or Hölder exponents, exponents whose Σ 1/p
+    Raises ValueError for an unknown form, a wrong number of rates or Hölder exponents, exponents whose Σ 1/p
     exceeds 1 in a group, a block shorter than a slot, an image ratio α < 1, and a split outside the path.
     """
     packed = PackedPath(path)

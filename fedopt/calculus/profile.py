@@ -37,7 +37,7 @@ def _edge(form, path, theta, parameter, cut, shape, cap, guess, work):
     for _ in range(50):
         _reserve(other, shape, cap, rate)
         at_other = growth(form, models, arrival, impair, exponent, lag, rate, theta, parameter, cut, scratch)
-        if at_edge == at_other:  # the rates that count are at their caps, or the root is met to the last digit
+        if at_edge == at_other:  # all at their caps, or the root is met to the last digit
             if at_other > 1e-13:
                 return math.inf
             if at_other > -1e-13:

@@ -280,7 +280,7 @@ def _over_image(goal, path, target, guess, alpha, cut, work, spread):
             worst = (best + 1) % 3
         other = 3 - best - worst
         size = max(np.abs(point[0] - point[1]).max(), np.abs(point[0] - point[2]).max())
-        if size < 2e-3 or value[worst] - value[best] < 1e-8 * abs(value[best]):
+        if size < (2e-3 if goal == BOUND else 8e-3) or value[worst] - value[best] < 1e-8 * abs(value[best]):
             break
         centre[:] = 0.5 * (point[best] + point[other])
         trial[:] = 2.0 * centre - point[worst]
@@ -339,11 +339,13 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
             if not improved:
                 break
             sweeps += 1
-            # The least log-bound at the reservations found: it tells lengths apart even where stability binds.
+            # The least log-bound at the reservations found tells lengths apart even where stability binds.
             reserved = target[0] if goal == BOUND else np.minimum(best * (1.0 + 1e-9) * target[0], target[1])
             least, better = math.inf, chosen
             for i in range(sizes.size):
-                value = _objective(BOUND, form, path, (reserved, reserved), theta, float(sizes[i]), whole, work)
+                value = _objective(
+                    BOUND, form, path, (reserved, reserved), theta, float(sizes[i]), whole, work
+                )
                 if value < least:
                     least, better = value, float(sizes[i])
             if better == chosen:

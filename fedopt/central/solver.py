@@ -83,7 +83,7 @@ def _seed(network: Network, oracle: Oracle) -> tuple[list[Column], float, list[E
     columns: list[Column] = []
     reasons, dearest = [], 0.0
     for kind in network.kinds:
-        answer = oracle.price(kind, prices, effort=8)
+        answer = oracle.price(kind, prices, effort=4)
         if not answer.columns:
             answer = oracle.price(kind, prices)
         if answer.columns:
