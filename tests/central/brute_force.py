@@ -46,7 +46,9 @@ def _floor(path, i: int) -> float:
     theta = np.geomspace(1e-4, 40.0, 40001)
     with np.errstate(all="ignore"):
         rho, kappa = path.arrival.rho(theta), impairment.kappa(theta) + 0.0 * theta
-        burst = theta * (path.arrival.sigma(theta) + impairment.eta(theta)) + path.arrival.request_log_bias(theta)
+        burst = theta * (path.arrival.sigma(theta) + impairment.eta(theta)) + path.arrival.request_log_bias(
+            theta
+        )
         need = (burst - path.log_epsilon + theta * rho + theta * kappa * (n + 1)) / (theta * (n + 1 - lag))
         rate = np.maximum(rho + kappa, need)
     return float(np.nanmin(np.where(np.isfinite(rate), rate, np.inf)))
@@ -91,7 +93,8 @@ def cheapest(instance: Instance, catalogue: dict[str, list]) -> float:
         if any(load[d] > instance.domain(d).capacity * (1 + 1e-9) for d in load):
             continue
         cost += sum(
-            float(instance.offer(f"{domain}/{offer}")[1].cost.variable(z)) for (domain, offer), z in total.items()
+            float(instance.offer(f"{domain}/{offer}")[1].cost.variable(z))
+            for (domain, offer), z in total.items()
         )
         best = min(best, cost)
     return best

@@ -8,18 +8,36 @@ import pytest
 from fedopt.instance import Instance
 
 
-def random_instance(seed: int, *, tenants: int = 3, stages: int = 2, domains: int = 2, slack: float = 1.0) -> Instance:
+def random_instance(
+    seed: int, *, tenants: int = 3, stages: int = 2, domains: int = 2, slack: float = 1.0
+) -> Instance:
     """An instance with mixed models, latencies, costs, links and policies; capacities in reach of `tenants` heads."""
     rng = np.random.default_rng(seed)
     impairments = [
         lambda: {"model": "exponential", "mean": float(rng.uniform(0.05, 0.4))},
-        lambda: {"model": "gamma", "shape": float(rng.uniform(0.5, 2.0)), "scale": float(rng.uniform(0.05, 0.2))},
-        lambda: {"model": "poisson", "rate": float(rng.uniform(0.02, 0.2)), "size": float(rng.uniform(0.3, 1.0))},
+        lambda: {
+            "model": "gamma",
+            "shape": float(rng.uniform(0.5, 2.0)),
+            "scale": float(rng.uniform(0.05, 0.2)),
+        },
+        lambda: {
+            "model": "poisson",
+            "rate": float(rng.uniform(0.02, 0.2)),
+            "size": float(rng.uniform(0.3, 1.0)),
+        },
         lambda: {"model": "none"},
     ]
     costs = [
-        lambda: {"model": "linear", "rate": float(rng.uniform(0.5, 3.0)), "fixed": float(rng.uniform(0.0, 0.5))},
-        lambda: {"model": "quadratic", "rate": float(rng.uniform(0.3, 2.0)), "quad": float(rng.uniform(0.01, 0.3))},
+        lambda: {
+            "model": "linear",
+            "rate": float(rng.uniform(0.5, 3.0)),
+            "fixed": float(rng.uniform(0.0, 0.5)),
+        },
+        lambda: {
+            "model": "quadratic",
+            "rate": float(rng.uniform(0.3, 2.0)),
+            "quad": float(rng.uniform(0.01, 0.3)),
+        },
         lambda: {"model": "piecewise", "points": [[0, 0.2], [2, float(rng.uniform(1.5, 3.0))], [5, 14.0]]},
     ]
     names = [f"s{s}" for s in range(stages)]

@@ -51,7 +51,9 @@ def test_central_agrees_with_sizes_found_by_plain_bisection(seed):
     # the bisection asks only the bound; the image form's search may end 1e-4 apart either way
     instance = random_instance(seed, slack=0.75 if seed % 2 else 1.0)
     plan = solve(instance, gap=1e-7)
-    assert plan.cost <= cheapest(instance, {t.id: points(instance, t.id) for t in instance.tenants}) * (1 + 2e-4)
+    assert plan.cost <= cheapest(instance, {t.id: points(instance, t.id) for t in instance.tenants}) * (
+        1 + 2e-4
+    )
 
 
 @pytest.mark.parametrize("guarantee", ["paper-path", "paper-local", "minplus:ville", "minplus:fine"])
@@ -135,6 +137,8 @@ def test_progress_can_stop_and_bounds_only_improve():
 def test_identical_tenants_are_one_kind():
     instance = random_instance(2, tenants=1, slack=6.0)
     crowd = instance.with_({"tenants.t0.count": 4})
-    copies = instance.with_(tenants=[instance.tenants[0].model_copy(update={"id": f"c{i}"}) for i in range(4)])
+    copies = instance.with_(
+        tenants=[instance.tenants[0].model_copy(update={"id": f"c{i}"}) for i in range(4)]
+    )
     assert len(Network(copies).kinds) == 1
     assert solve(crowd, gap=1e-7).cost == pytest.approx(solve(copies, gap=1e-7).cost, rel=1e-6)
