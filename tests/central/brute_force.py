@@ -13,7 +13,7 @@ from fedopt.plan.paths import Paths
 
 
 def points(instance: Instance, tenant: str) -> list[tuple[list[tuple[str, str]], np.ndarray]]:
-    """(hops, rates in work per unit of time) of both profiles on every admissible path, sized by plain bisection."""
+    """(hops, rates per unit of time) of both profiles on every admissible path, sized by plain bisection."""
     graph, paths = instance.graph(tenant), Paths(instance)
     first = [n for n in graph if graph.nodes[n]["stage"] == instance.stages[0]]
     found = []

@@ -11,7 +11,7 @@ from fedopt.instance import Instance
 def random_instance(
     seed: int, *, tenants: int = 3, stages: int = 2, domains: int = 2, slack: float = 1.0
 ) -> Instance:
-    """An instance with mixed models, latencies, costs, links and policies; capacities in reach of `tenants` heads."""
+    """An instance with mixed models, latencies, costs and links; capacities in reach of `tenants` heads."""
     rng = np.random.default_rng(seed)
     impairments = [
         lambda: {"model": "exponential", "mean": float(rng.uniform(0.05, 0.4))},
