@@ -1,0 +1,68 @@
+"""The suites by name: what each measures and how it is run, every case in a process of its own."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fedopt.bench.fresh_process import in_fresh_process
+from fedopt.bench.row import Row
+
+if TYPE_CHECKING:
+    from fedopt.bench.central import Case
+
+
+class UnknownSuite(ValueError):
+    """A suite that does not exist; the message lists those that do."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run of the benchmarks may be told: sizes of the central suite (none: its own), seconds for each
+    solve, the seed, and whether small sizes will do."""
+
+    cases: tuple[Case, ...] = ()
+    time_limit: float | None = None
+    seed: int = 0
+    quick: bool = False
+
+
+def run(suite: str, settings: Settings | None = None) -> Iterator[Row]:
+    """The rows of a suite, as they are measured. Raises UnknownSuite."""
+    if suite not in SUITES:
+        near = difflib.get_close_matches(suite, SUITES, n=1)
+        hint = f"did you mean {near[0]!r}? There" if near else "there"
+        raise UnknownSuite(f"there is no suite {suite!r}; {hint} are {', '.join(SUITES)}")
+    return SUITES[suite](settings or Settings())
+
+
+def _bounds(settings: Settings) -> Iterator[Row]:
+    from fedopt.bench import bounds
+
+    yield from in_fresh_process(bounds.rows, 200 if settings.quick else bounds.BOUNDS, settings.seed)
+
+
+def _simulate(settings: Settings) -> Iterator[Row]:
+    from fedopt.bench import simulation
+
+    sizes = (100_000, 8, 2_000) if settings.quick else (1_000_000, 60, 20_000)
+    yield from simulation.rows(*sizes, run=in_fresh_process)
+
+
+def _central(settings: Settings) -> Iterator[Row]:
+    from fedopt.bench import central
+
+    for case in settings.cases or (central.CASES[:1] if settings.quick else central.CASES):
+        yield from in_fresh_process(central.rows, case, settings.time_limit, settings.seed)
+
+
+SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
+    "bounds": _bounds,
+    "simulate": _simulate,
+    "central": _central,
+}
+"""bounds: µs per minplus bound; simulate: packets a second; central: time, memory and gap of solves."""
