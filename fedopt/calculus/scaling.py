@@ -47,7 +47,9 @@ def least_scale(mask, path, guess, shape, cap, ceiling):
         if not tried(form, mask, hops):
             continue
         at, found, where = theta, 0.0, 0
-        if best < math.inf:  # can this form improve on the best at all?
+        # Can this form improve on the best, or meet a tight ceiling, at all?  At rates far above what is
+        # needed a bound may rise again, so a loose ceiling says nothing.
+        if best < math.inf and (chosen >= 0 or best <= 1.5 * start):
             for i in range(hops):
                 rate[i] = min(best * shape[i], cap[i])
             value, at, found, where = best_of_form(BOUND, form, path, (rate.copy(), cap), theta, 0.0, 0, work)
