@@ -82,18 +82,24 @@ def scale_at_theta(form, path, theta, parameter, cut, shape, cap, guess, slope, 
         )
         value -= log_epsilon
         rising = value > at_last if scale > last else value < at_last
-        if value > 0.0 and at_last < math.inf and last != scale and rising and high == math.inf:
+        far = (
+            (scale >= ceiling or scale > 1e3 * edge) and scale > edge and value < math.inf and lag.max() > 0.0
+        )
+        rises = at_last < math.inf and last != scale and rising
+        if value > 0.0 and high == math.inf and (rises or far):
             # A rate-latency T costs θRT, so a bound may rise again at large rates: go back towards the edge.
             back += 1
             if back > 8:
                 return math.inf, 0.0
-            scale = 0.5 * (edge + min(scale, last))
+            scale = 0.5 * (edge + (min(scale, last) if last > 0.0 else scale))
             last, at_last, slope = math.nan, math.nan, 0.0
             continue
         if value < math.inf and at_last < math.inf and last != scale and at_last != value:
             slope = min((value - at_last) / (scale - last), 0.0)
         last, at_last = scale, value
         if value <= 0.0:
+            if low > scale:  # what failed lies beyond the proven interval
+                low, at_low, failed = edge, math.inf, False
             if high < math.inf and side > 0 and at_low < math.inf:
                 at_low *= 0.5
             high, at_high, side = scale, value, 1
