@@ -8,7 +8,9 @@ program: its bound, and the cut-off used for the enumeration, bound every plan o
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
+from typing import Any
 
 import highspy
 import numpy as np
@@ -17,7 +19,7 @@ from fedopt.central.generation import Relaxation, Run
 from fedopt.central.master import Master
 from fedopt.oracle import Column, Oracle
 
-__all__ = ["Choice", "choose", "proven_plan"]
+__all__ = ["Choice", "choose", "proven_plan", "watch"]
 
 _MOST_COLUMNS = 400_000
 
@@ -33,14 +35,23 @@ class Choice:
 
 
 def choose(
-    template: Master, columns: list[Column], gap: float, seconds: float, start: Choice | None = None
+    template: Master,
+    columns: list[Column],
+    gap: float,
+    run: Run,
+    *,
+    seconds: float = math.inf,
+    start: Choice | None = None,
+    outside: float = -math.inf,
 ) -> Choice | None:
     """The cheapest whole multiplicities of given columns, to a relative gap; None if there are none (or
     none in time).
 
     Curved costs are kept below by tangents and refined until the plan's true cost is met, so the bound is
-    valid.
+    valid.  While the search runs it reports through `run` once a second and stops when `run` says so;
+    outside: what plans beyond these columns cost at least, so that the search's bound may count as the run's.
     """
+    seconds = min(seconds, run.left())
     program = Master(template.network, template.profit, 0.0)
     program.adopt_tangents(template)
     program.add(columns)
@@ -53,6 +64,8 @@ def choose(
     program.make_integer()
     if start is not None:
         program.suggest(start.columns, start.heads)
+    watch(lp, run, len(columns), outside)
+    bound, tightened = -math.inf, False
     while True:
         lp.run()
         status = lp.getModelStatus()
@@ -63,18 +76,39 @@ def choose(
             return None
         values = np.array(lp.getSolution().col_value)
         heads = np.round(values[program.first_column :])
-        bound = float(info.mip_dual_bound)
+        proven = float(info.mip_dual_bound)
+        bound = min(bound, proven) if tightened else proven  # a tightened program bounds only itself
         cost = program.cost(heads)
         if program.overloaded(heads):
             program.tighten()
+            tightened = True
         elif cost - float(info.objective_function_value) <= 0.1 * gap * abs(cost) or not program.refine(
             values
         ):
             used = np.flatnonzero(heads > 0.5)
             return Choice([program.columns[j] for j in used], heads[used], cost, bound)
-        if lp.getRunTime() > seconds:
+        if lp.getRunTime() > seconds or run.expired():
             used = np.flatnonzero(heads > 0.5)
             return Choice([program.columns[j] for j in used], heads[used], cost, bound)
+
+
+def watch(lp: highspy.Highs, run: Run, columns: int, outside: float = -math.inf) -> None:
+    """Let a mixed-integer search report once a second and stop when the run is over."""
+    last = time.perf_counter()
+
+    def look(event: Any) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        if now - last >= 1.0:
+            last = now
+            bound = min(float(event.data_out.mip_dual_bound), outside)
+            if math.isfinite(bound):
+                run.lower_bound = max(run.lower_bound, bound)
+            run.record(columns)
+        if run.expired():
+            event.data_in.user_interrupt = 1
+
+    lp.cbMipInterrupt += look
 
 
 def proven_plan(
@@ -85,7 +119,7 @@ def proven_plan(
 
     Returns None where no plan was found in time, and a choice of infinite cost where there is none at all.
     """
-    best = choose(master, master.columns, gap, min(run.left(), 20.0))
+    best = choose(master, master.columns, gap, run, seconds=20.0)
     if best is not None and not best.columns and not math.isfinite(best.cost):
         best = None
     slack = 0.02
@@ -100,11 +134,11 @@ def proven_plan(
             cutoff = run.lower_bound + slack * max(abs(run.lower_bound), 1.0)
             slack *= 8.0
         candidates, complete = _candidates(master, oracle, relaxation, cutoff - relaxation.bound)
-        found = choose(master, candidates, gap, run.left(), best)
+        outside = math.inf if complete else cutoff
+        found = choose(master, candidates, gap, run, start=best, outside=outside)
         if found is None:
             return best if best is None else Choice(best.columns, best.heads, best.cost, run.lower_bound)
         # Plans outside the candidates cost at least the cut-off (nothing is outside where all were listed).
-        outside = math.inf if complete else cutoff
         run.lower_bound = max(run.lower_bound, min(found.bound, outside))
         if found.cost < (best.cost if best is not None else math.inf):
             best = found

@@ -16,7 +16,7 @@ import numpy as np
 
 from fedopt.calculus import split
 from fedopt.central.generation import Relaxation, Run
-from fedopt.central.integer import Choice
+from fedopt.central.integer import Choice, watch
 from fedopt.central.master import Master
 from fedopt.oracle import Column, Oracle
 from fedopt.oracle.regions import SplitSizing
@@ -45,7 +45,7 @@ def proven_region_plan(
     sizing = oracle.sizing
     if not isinstance(sizing, SplitSizing):
         raise TypeError("regions need a sizing that has regions")
-    best = _whole(master, master.columns, sizing, gap, run.left())
+    best = _whole(master, master.columns, sizing, gap, run)
     slack = 0.05
     while True:
         if best is not None:
@@ -60,7 +60,7 @@ def proven_region_plan(
             slack *= 20.0
         paths = _candidates(master, oracle, relaxation, math.inf if complete else cutoff - relaxation.bound)
         for _ in range(_MOST_ROUNDS):
-            outer = _outer(master, paths, gap, run.left())
+            outer = _outer(master, paths, gap, run)
             if outer is None:
                 break
             chosen, bound = outer
@@ -100,7 +100,7 @@ def _candidates(master: Master, oracle: Oracle, relaxation: Relaxation, room: fl
 
 
 def _outer(
-    master: Master, paths: list[_Path], gap: float, seconds: float
+    master: Master, paths: list[_Path], gap: float, run: Run
 ) -> tuple[list[tuple[int, int]], float] | None:
     """[(position among the paths, heads)] and the bound of the outer program; None without an answer in
     time."""
@@ -110,7 +110,8 @@ def _outer(
     lp = program.highs
     lp.setOptionValue("mip_rel_gap", 0.25 * gap)
     lp.setOptionValue("mip_feasibility_tolerance", 1e-9)
-    lp.setOptionValue("time_limit", float(seconds))
+    lp.setOptionValue("time_limit", run.left())
+    watch(lp, run, len(paths))
     for d in range(len(network.capacity)):
         lp.changeColBounds(d, 0.0, 0.0)
     heads = []
@@ -202,16 +203,14 @@ def _inner(
     if (solution.overflow > 1e-9 * network.capacity).any():
         return None
     used = list(program.columns)
-    return _whole(master, used, sizing, gap, run.left())
+    return _whole(master, used, sizing, gap, run)
 
 
 def _overflow_price(master: Master) -> float:
     return float(master.highs.getLp().col_cost_[0])
 
 
-def _whole(
-    master: Master, columns: list[Column], sizing: SplitSizing, gap: float, seconds: float
-) -> Choice | None:
+def _whole(master: Master, columns: list[Column], sizing: SplitSizing, gap: float, run: Run) -> Choice | None:
     """The cheapest plan over given columns in which each head keeps to one region; mixtures become one
     reservation."""
     network = master.network
@@ -222,10 +221,11 @@ def _whole(
     for option, value in (
         ("mip_rel_gap", 0.1 * gap),
         ("mip_feasibility_tolerance", 1e-9),
-        ("time_limit", seconds),
+        ("time_limit", run.left()),
     ):
         lp.setOptionValue(option, float(value))
     lp.setOptionValue("primal_feasibility_tolerance", 1e-9)
+    watch(lp, run, len(columns))
     for d in range(len(network.capacity)):
         lp.changeColBounds(d, 0.0, 0.0)
     pieces: dict[tuple[int, int], list[int]] = {}
