@@ -13,6 +13,7 @@ import typer
 from fedopt.cli import BAD_INPUT, BROKEN, DONE
 from fedopt.cli._options import Json, Out, Quiet, Seed
 from fedopt.cli._output import emit, fail, say
+from fedopt.cli._records import Time, Work, work_weights
 
 if TYPE_CHECKING:
     from fedopt.envelopes.fitting import Fit
@@ -24,17 +25,6 @@ File = Annotated[Path, typer.Argument(help="CSV file with a header.", metavar="F
 Slot = Annotated[float, typer.Option("--slot", help="Length of a slot, in units of time.", min=1e-12)]
 Unit = Annotated[
     str, typer.Option("--unit", help="Unit of time: date-times are converted to it (ns, us, ms, s, min, h).")
-]
-Time = Annotated[
-    str | None, typer.Option("--time", help="Column of times (default: the first).", metavar="COLUMN")
-]
-Work = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--work",
-        help="Work is the weighted sum of such columns, e.g. token counts; default one work per row.",
-        metavar="COLUMN=WEIGHT",
-    ),
 ]
 Theta = Annotated[
     str | None,
@@ -133,22 +123,15 @@ def _record(
 ) -> Record:
     from fedopt.envelopes.fitting_record import parse_hour, read_record
 
-    weights: dict[str, float] = {}
-    for text in work or []:
-        column, equals, weight = text.rpartition("=")
-        try:
-            weights[column] = float(weight)
-        except ValueError:
-            equals = ""
-        if not equals or not column:
-            fail(BAD_INPUT, f"--work {text}: write COLUMN=WEIGHT")
     window = None
     if of_day is not None:
         low, dash, high = of_day.partition("-")
         if not dash:
             fail(BAD_INPUT, f"--of-day {of_day}: write HH:MM-HH:MM")
         window = (parse_hour(low), parse_hour(high))
-    return read_record(file, slot=slot, time_column=time, work=weights, time_unit=unit, of_day=window)
+    return read_record(
+        file, slot=slot, time_column=time, work=work_weights(work), time_unit=unit, of_day=window
+    )
 
 
 def _fitted(

@@ -1,15 +1,29 @@
 """An instance from a real network: a topohub key, an SNDlib XML or a GraphML file.
 
-Flags become the arguments of `fedopt.instance.importing.import_network`.
+Flags become the arguments of `fedopt.instance.importing.import_network`; with --traffic an envelope is fitted
+first.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedopt.cli import BAD_INPUT, BROKEN, DONE
 from fedopt.cli._options import Json, Out, Quiet, Seed
+from fedopt.cli._output import fail, say
+from fedopt.cli._records import Time, Work, work_weights
+
+if TYPE_CHECKING:
+    from fedopt.envelopes.fitting import Fit
+
+SLOT_MS = 1.0
+"""Length of a slot of imported instances, in ms."""
+
+HOLD_OUT = 0.3
+"""Share of a trace, at its end, that the fitted envelope is checked against."""
 
 
 def command(
@@ -30,6 +44,22 @@ def command(
         float, typer.Option("--slack", help="Capacity by what is needed in all; near 1 is tight.", min=1.0)
     ] = 1.6,
     name: Annotated[str | None, typer.Option("--name", help="Name of the instance.")] = None,
+    traffic: Annotated[
+        Path | None,
+        typer.Option(
+            "--traffic",
+            help="A request trace (CSV): every tenant sends traffic within the envelope fitted to it.",
+            metavar="TRACE.csv",
+        ),
+    ] = None,
+    time: Time = None,
+    work: Work = None,
+    unit: Annotated[
+        str, typer.Option("--unit", help="Unit of the trace's times where they are numbers.")
+    ] = "ms",
+    windows: Annotated[
+        int, typer.Option("--windows", help="Longest window of the trace measured, in ms.", min=1)
+    ] = 200,
     seed: Seed = 0,
     out: Out = None,
     json: Json = False,
@@ -42,13 +72,55 @@ def command(
     impairments, which no topology states, are drawn from the seed. The same arguments give the same
     instance.
 
+    With --traffic the demands are only counted, and every tenant sends what the trace's envelope admits; the
+    last 30 % of the trace check it.
+
+    Exit codes: 0 an instance, 2 bad input, 5 an instance, but the end of the trace exceeds the envelope.
+
     Example: fedopt import topohub:sndlib/germany50 --out germany50.yaml
     """
     from fedopt.cli._instances import hand_over
+    from fedopt.instance import EnvelopeArrivals
     from fedopt.instance.importing import import_network
 
     options = {"areas": areas, "transits": transits, "sites": sites, "paths": paths}
-    instance = import_network(source, **options, slack=slack, seed=seed, name=name)
-    given = "".join(f" --{key} {value}" for key, value in {**options, "slack": slack, "seed": seed}.items())
+    found = None if traffic is None else _fitted(traffic, time, work, unit, windows, seed)
+    arrivals = None if found is None else EnvelopeArrivals.model_validate(found.arrivals(SLOT_MS))
+    instance = import_network(source, **options, slack=slack, seed=seed, name=name, arrivals=arrivals)
+    words: dict[str, object] = {**options, "slack": slack, "seed": seed}
+    if traffic is not None:
+        words |= {"traffic": traffic, "windows": windows, "unit": unit}
+        words |= {} if time is None else {"time": time}
+    given = "".join(f" --{key} {value}" for key, value in words.items())
+    given += "".join(f" --work {text}" for text in (work or [] if traffic is not None else []))
     header = f"Made by: fedopt import {source}{given}"
     hand_over(instance, out=out, json=json, quiet=quiet, header=header)
+    if found is not None and found.held_out is not None and not found.held_out.holds:
+        held = found.held_out
+        say(
+            f"{traffic}: the last {HOLD_OUT:.0%} of the trace exceed the envelope fitted to the rest, by "
+            f"{held.excess:.3g} nats at θ = {held.theta:.3g}; traffic rose, or the trace is too short"
+        )
+        raise typer.Exit(BROKEN)
+    raise typer.Exit(DONE)
+
+
+def _fitted(
+    traffic: Path, time: str | None, work: list[str] | None, unit: str, windows: int, seed: int
+) -> Fit:
+    """The envelope of a trace in slots of 1 ms, which is what imported instances have."""
+    from fedopt.envelopes.fitting import fit
+    from fedopt.envelopes.fitting_record import UNITS, read_record
+
+    if unit not in UNITS:
+        fail(BAD_INPUT, f"--unit {unit}: there are {', '.join(UNITS)}")
+    slot = SLOT_MS * UNITS[unit] / UNITS["ms"]
+    record = read_record(traffic, slot=slot, time_column=time, work=work_weights(work), time_unit=unit)
+    longest = min(windows, max(1, record.slots // 100))
+    try:
+        found = fit(record, windows=longest, hold_out=HOLD_OUT, seed=seed)
+    except ValueError as error:
+        fail(BAD_INPUT, f"{traffic}: {error}")
+    for warning in found.warnings:
+        say(f"Warning: {warning}")
+    return found

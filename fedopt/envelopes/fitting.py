@@ -94,14 +94,18 @@ class Fit:
         return Table(grid, rates, bursts, bias, independent_increments=self.independent)
 
     def arrivals(self, slot: float) -> dict[str, Any]:
-        """The arrivals model of an instance: rates per unit of time."""
+        """The arrivals model of an instance: rates per unit of time.
+
+        An instance wants a request size above 0 wherever a promise speaks of requests; where σ covers what
+        requests find, a negligible one is stated.
+        """
         return {
             "model": "envelope",
             "theta": self.theta.tolist(),
             "rho": (self.rho / slot).tolist(),
             "sigma": self.sigma.tolist(),
             "independent_increments": self.independent,
-            **({"request_size": self.request_size} if self.request_size > 0 else {}),
+            "request_size": max(self.request_size, 1e-9 * self.mean),
         }
 
     def impairment(self, slot: float) -> dict[str, Any]:

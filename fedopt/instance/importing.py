@@ -14,7 +14,8 @@ How a topology becomes stages, in steps that depend on nothing but the source an
 5. *Tenants.* Demands from area to area become one tenant entry; its `count` is the number of demands between
    nodes that fall on it (so each demand is one tenant), its rate is their mean. Its policy admits its own
    area and `core`. The entries take three kinds of service in turn, by falling demand. Where the source has
-   no demands, the product of the degrees of two nodes serves for their demand.
+   no demands, the product of the degrees of two nodes serves for their demand. Where `arrivals` are given,
+   such as an envelope fitted to a trace, every tenant sends this traffic and the demands are only counted.
 6. *Capacities.* Compute capacity is shared out equally, that of transits by the capacity or number of their
    edges; the totals are `slack` times what all tenants need, and what proves too little for a first
    placement (see `placing`) is enlarged. So the instance is feasible, and the cheapest paths do not all fit.
@@ -30,7 +31,7 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 
-from .arrivals import Poisson
+from .arrivals import EnvelopeArrivals, Poisson
 from .costs import Linear
 from .documents import SLO, Domain, Instance, Link, Offer, Policy, Tenant
 from .errors import InstanceError, Problem
@@ -65,11 +66,14 @@ def import_network(
     slack: float = 1.6,
     seed: int = 0,
     name: str | None = None,
+    arrivals: EnvelopeArrivals | Poisson | None = None,
 ) -> Instance:
     """The instance that `source` gives: `topohub:GROUP/NAME`, an SNDlib XML or GraphML file, or a `Topology`.
 
     The module's text says how. `seed` draws prices and impairments, which no topology states. Times are in
-    ms, work in jobs. Raises `InstanceError` for a source that cannot be used or arguments out of range.
+    ms, work in jobs. `arrivals` is what every tenant sends, in place of Poisson requests by its demand; the
+    tilts of an envelope become the instance's `theta`. Raises `InstanceError` for a source that cannot be
+    used or arguments out of range.
     """
     _check(areas=areas, transits=transits, sites=sites, paths=paths, slack=slack, seed=seed)
     found = topology(source) if isinstance(source, str) else source
@@ -81,7 +85,7 @@ def import_network(
     demands = _demands(found, graph)
     plan = _Places(graph, demands, areas, transits, sites, paths)
     domains = _domains(rng, graph, plan)
-    tenants = _tenants(plan, demands)
+    tenants = _tenants(plan, demands, arrivals)
     domains = _with_capacities(rng, graph, plan, domains, tenants, slack)
     placement = place(STAGES, domains, plan.links, tenants, 1.0, rng)
     if placement.unserved:
@@ -90,6 +94,7 @@ def import_network(
         raise InstanceError([problem], source=title)
     return Instance(
         name=title,
+        theta=arrivals.theta if isinstance(arrivals, EnvelopeArrivals) else None,
         stages=STAGES,
         domains=tuple(_enlarged(domain, placement) for domain in domains),
         links=tuple(plan.links),
@@ -285,7 +290,9 @@ def _domain(id: str, stage: str, operator: str, region: str, offers: Iterable[Of
     return Domain(id=id, stage=stage, operator=operator, region=region, capacity=1e12, offers=tuple(offers))
 
 
-def _tenants(plan: _Places, demands: Mapping[tuple[str, str], float]) -> list[Tenant]:
+def _tenants(
+    plan: _Places, demands: Mapping[tuple[str, str], float], arrivals: EnvelopeArrivals | Poisson | None
+) -> list[Tenant]:
     """One entry for each pair of areas with demand, by falling demand."""
     between: dict[tuple[str, str], list[float]] = {}
     for (start, end), value in demands.items():
@@ -299,7 +306,7 @@ def _tenants(plan: _Places, demands: Mapping[tuple[str, str], float]) -> list[Te
             Tenant(
                 id=f"{plan.names[start]}-to-{plan.names[end]}",
                 count=len(values),
-                arrivals=Poisson(rate=rounded(min(max(rate, 0.02), 2.0))),
+                arrivals=arrivals or Poisson(rate=rounded(min(max(rate, 0.02), 2.0))),
                 slo=SERVICES[k % len(SERVICES)],
                 policy=Policy(regions=("core", plan.names[start])),
             )

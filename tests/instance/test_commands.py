@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fedopt.cli import run
@@ -63,3 +64,46 @@ def test_bad_input_ends_with_2_and_one_message(
     assert shown.out == ""
     assert "Traceback" not in shown.err
     assert shown.err
+
+
+def test_import_with_traffic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(1)
+    times = np.cumsum(rng.exponential(0.01, 4_000))
+    trace = tmp_path / "trace.csv"
+    rows = [f"{t:.6f},{n}" for t, n in zip(times, rng.integers(1, 9, times.size), strict=True)]
+    trace.write_text("at,tokens\n" + "\n".join(rows) + "\n")
+    out = tmp_path / "i.yaml"
+    network = ["import", "topohub:sndlib/abilene", "--areas", "3", "--sites", "2", "--transits", "3"]
+    columns = ["--traffic", str(trace), "--time", "at", "--work", "tokens=0.1", "--unit", "s"]
+    assert run([*network, *columns, "--windows", "64", "--out", str(out)]) == 0
+    instance = load(out)
+    plain = import_network("topohub:sndlib/abilene", areas=3, sites=2, transits=3)
+    assert [(t.id, t.count) for t in instance.tenants] == [(t.id, t.count) for t in plain.tenants]
+    (arrivals,) = {tenant.arrivals for tenant in instance.tenants}
+    assert arrivals.model == "envelope"
+    assert instance.theta == arrivals.theta
+    # 0.1 requests per ms of 0.45 work each: the envelope's rates lie above that, and not by much
+    assert 0.045 * 0.9 < min(arrivals.rho) < 0.045 * 1.5
+    assert f"--traffic {trace} --windows 64 --unit s --time at --work tokens=0.1" in out.read_text()
+    capsys.readouterr()
+    for wrong, told in (
+        (["--traffic", "none.csv"], "none.csv"),
+        ([*columns, "--work", "tokens"], "COLUMN=WEIGHT"),
+        ([*columns[:-1], "days"], "there are ns"),
+        ([*columns[:-3], "words=1"], "no column 'words'"),
+    ):
+        assert run([*network, *wrong]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_the_end_of_a_trace_that_exceeds_the_rest_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(2)
+    gaps = np.concatenate([rng.exponential(10, 2_000), rng.exponential(2, 4_000)])
+    trace = tmp_path / "rising.csv"
+    trace.write_text("t\n" + "\n".join(f"{t:.3f}" for t in np.cumsum(gaps)) + "\n")
+    assert run(["import", "topohub:sndlib/abilene", "--traffic", str(trace)]) == 5
+    captured = capsys.readouterr()
+    assert "exceed the envelope" in captured.err
+    assert loads(captured.out).theta

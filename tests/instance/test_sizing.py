@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from fedopt.calculus.minplus import evaluate
+from fedopt.calculus.path import Path
+from fedopt.envelopes import build
 from fedopt.instance import (
     SLO,
+    EnvelopeArrivals,
     ExponentialImpairment,
     ExponentialWork,
     GammaImpairment,
@@ -72,3 +76,25 @@ def test_what_costs_rate() -> None:
     assert ville_rate(arrivals, impairments, SLO(deadline=30, epsilon=1e-3, of="time"), 1.0, 0, 0) < base
     assert ville_rate(arrivals, impairments, slo, 1.0, 30, 0) == math.inf
     assert ville_rate(arrivals, impairments, slo, 1.0, 0, 30) == math.inf
+
+
+@pytest.mark.parametrize("of", ["requests", "time"])
+@pytest.mark.parametrize("latency", [0.0, 5.0])
+def test_an_envelope_is_sized_to_what_the_calculus_proves(of: str, latency: float) -> None:
+    """The rate is proven by the forms for any envelope, and not half again too large."""
+    slot, theta = 0.5, (0.1, 0.3, 0.8)
+    arrivals = EnvelopeArrivals(theta=theta, rho=(0.55, 0.6, 0.7), sigma=(0.1, 0.2, 0.5), request_size=1.0)
+    slo = SLO(deadline=40, epsilon=1e-3, of=of)
+    impairment = ExponentialImpairment(mean=0.3)
+    rate = ville_rate(arrivals, [impairment, impairment], slo, slot, latency, 3.0)
+    path = Path(
+        arrival=build(arrivals, slot),
+        impairments=(build(impairment, slot),) * 2,
+        latencies=np.array([3.0, latency]) / slot,
+        rate_latency=np.array([False, True]),
+        deadline=slo.deadline / slot,
+        log_epsilon=math.log(slo.epsilon),
+        per_request=of == "requests",
+    )
+    assert evaluate(path, np.full(2, rate * slot)).log_bound <= math.log(slo.epsilon) + 1e-9
+    assert evaluate(path, np.full(2, rate * slot / 1.5)).log_bound > math.log(slo.epsilon)
