@@ -67,7 +67,7 @@ def test_the_least_scale_respects_the_floors(seed):
     rng = np.random.default_rng(seed)
     tandem = random_tandem(rng)
     packed = PackedPath(path_of(tandem, math.log(10.0 ** rng.uniform(-9, -1))))
-    models, arrival, impair, exponent, lag, window, biased, log_epsilon = packed.arguments()
+    models, arrival, impair, _, lag, window, biased, log_epsilon = packed.arguments()
     size = len(tandem.rates)
     scale, form, _, _, _ = least_scale(
         packed.mask, packed.arguments(), 1.0, np.ones(size), np.full(size, 1e3), math.inf

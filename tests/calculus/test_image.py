@@ -1,4 +1,4 @@
-"""The image form: reference values, its roots and prefactor on the safe side, the projection its proof needs."""
+"""The image form: reference values, roots and prefactor on the safe side, the projection its proof needs."""
 
 from __future__ import annotations
 
