@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from fedopt.plan.document import HistoryRow, Plan
@@ -111,16 +112,14 @@ def _measured(
             "simulation alone would confirm was not searched."
         )
         return plan.model_copy(update={"notes": [*plan.notes, note]})
-
-    def tell(done: int, total: int) -> None:
-        seconds = time.perf_counter() - started
-        watched(HistoryRow(round=len(plan.history) + done, cost=plan.cost, seconds=seconds))
+    rounds = count(len(plan.history) + 1)
 
     def stop() -> bool:
-        late = time_limit is not None and time.perf_counter() - started >= time_limit
-        return stopped or late
+        seconds = time.perf_counter() - started
+        late = time_limit is not None and seconds >= time_limit
+        return late or stopped or watched(HistoryRow(round=next(rounds), cost=plan.cost, seconds=seconds))
 
-    measured = resize(plan, instance, **simulation, progress=tell, stop=stop)
+    measured = resize(plan, instance, **simulation, stop=stop)
     timing = {**plan.timing, "total": time.perf_counter() - started}
     return measured.model_copy(update={"timing": timing})
 

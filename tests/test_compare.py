@@ -132,3 +132,20 @@ def test_difference_of_groups_with_several_entries():
     two = one.model_copy(update={"tenants": type(one.tenants)(halves)})
     assert largest_difference(one, two) == 0.0
     assert largest_difference(one, one.model_copy(update={"tenants": type(one.tenants)()})) == 2.0
+
+
+def test_simulated_beside_the_theorem_it_starts_from():
+    text = """
+    fedopt: 1
+    name: one
+    stages: [s]
+    domains: [{id: a, stage: s, capacity: 10, offers: [{id: o}]}]
+    tenants: [{id: t, arrivals: {model: poisson, rate: 0.5}, slo: {deadline: 6, epsilon: 0.05}}]
+    """
+    simulation = {"slots": 100_000, "seed": 1}
+    instance = loads(text, "one.yaml")
+    rows = fedopt.compare(instance, ["central"], ["minplus", "simulated"], simulation=simulation).rows
+    assert [row.guarantee for row in rows] == ["minplus", "simulated"]
+    assert rows[1].cost < rows[0].cost
+    assert (rows[1].status, rows[1].lower_bound) == ("feasible", None)
+    assert rows[1].difference > 0

@@ -141,3 +141,17 @@ def test_simulated_without_a_proven_plan_is_the_answer_of_minplus():
     plan = fedopt.solve(tight, guarantee="simulated", explain=False)
     assert (plan.status, plan.guarantee) == ("infeasible", "minplus")
     assert "starts from a plan under minplus" in plan.notes[-1]
+
+
+def test_a_measurement_keeps_to_the_time_limit_within_an_entry(measured):
+    instance, proven, _ = measured
+    rows = []
+
+    def progress(row):
+        rows.append(row)
+        return len(rows) > len(proven.history) + 3  # in the middle of the bisection
+
+    plan = fedopt.solve(instance, guarantee="simulated", progress=progress, simulation={"slots": 20_000})
+    assert len(rows) == len(proven.history) + 4
+    assert [row.round for row in rows] == sorted({row.round for row in rows})
+    assert plan.tenants["t"] == proven.tenants["t"]

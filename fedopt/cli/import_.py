@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SLOT_MS = 1.0
 """Length of a slot of imported instances, in ms."""
 
+MANY_SLOTS = 200_000
+"""From here on a fit takes more than a moment, which is said."""
+
 HOLD_OUT = 0.3
 """Share of a trace, at its end, that the fitted envelope is checked against."""
 
@@ -84,7 +87,7 @@ def command(
     from fedopt.instance.importing import import_network
 
     options = {"areas": areas, "transits": transits, "sites": sites, "paths": paths}
-    found = None if traffic is None else _fitted(traffic, time, work, unit, windows, seed)
+    found = None if traffic is None else _fitted(traffic, time, work, unit, windows, seed, quiet)
     arrivals = None if found is None else EnvelopeArrivals.model_validate(found.arrivals(SLOT_MS))
     instance = import_network(source, **options, slack=slack, seed=seed, name=name, arrivals=arrivals)
     words: dict[str, object] = {**options, "slack": slack, "seed": seed}
@@ -106,7 +109,13 @@ def command(
 
 
 def _fitted(
-    traffic: Path, time: str | None, work: list[str] | None, unit: str, windows: int, seed: int
+    traffic: Path,
+    time: str | None,
+    work: list[str] | None,
+    unit: str,
+    windows: int,
+    seed: int,
+    quiet: bool,
 ) -> Fit:
     """The envelope of a trace in slots of 1 ms, which is what imported instances have."""
     from fedopt.envelopes.fitting import fit
@@ -116,6 +125,8 @@ def _fitted(
         fail(BAD_INPUT, f"--unit {unit}: there are {', '.join(UNITS)}")
     slot = SLOT_MS * UNITS[unit] / UNITS["ms"]
     record = read_record(traffic, slot=slot, time_column=time, work=work_weights(work), time_unit=unit)
+    if record.slots >= MANY_SLOTS and not quiet:
+        say(f"{traffic}: fitting {record.slots:,} slots of {SLOT_MS:g} ms …")
     longest = min(windows, max(1, record.slots // 100))
     try:
         found = fit(record, windows=longest, hold_out=HOLD_OUT, seed=seed)

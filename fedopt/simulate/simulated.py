@@ -35,6 +35,10 @@ STEP = 1.004
 """Factor by which a sizing that was not confirmed is enlarged before it is tried on new random numbers."""
 
 
+class Stopped(Exception):
+    """A sizing that was asked to stop before it was done."""
+
+
 @dataclass(frozen=True)
 class Sizing:
     """Reservations found by simulation, in work per slot.
@@ -60,6 +64,7 @@ def size(
     slots: int | None = None,
     seed: int = 0,
     threads: int | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Sizing:
     """The least common factor on ``rates`` (work per slot) at which the promise is confirmed by simulation.
 
@@ -69,7 +74,9 @@ def size(
     together err with at most 1 − confidence. ``slots`` is the length of one evaluation (default: for some
     3,000 violations at ε, at most 20 million).
 
-    Raises TypeError where a user's own model cannot be sampled.
+    ``stop`` is asked before every evaluation.
+
+    Raises TypeError where a user's own model cannot be sampled, and Stopped where ``stop`` answered true.
     """
     rates = np.asarray(rates, dtype=float)
     epsilon = math.exp(path.log_epsilon)
@@ -79,6 +86,8 @@ def size(
         slots = int(min(max(wanted, 1_000_000), 20_000_000))
 
     def share(scale: float, stream: int, one_sided: float) -> Share:
+        if stop is not None and stop():
+            raise Stopped
         simulated = SlotPath(whole.arrivals, whole.impairments, rates * scale, whole.stream)
         return _share(path, simulated, slots, (seed, stream), one_sided, threads)
 
@@ -175,7 +184,14 @@ def resize(
         if not _hashable(key):
             key = (number,)
         if key not in sized:
-            sized[key] = size(path, rates, confidence=confidence, slots=slots, seed=seed, threads=threads)
+            try:
+                sized[key] = size(
+                    path, rates, confidence=confidence, slots=slots, seed=seed, threads=threads, stop=stop
+                )
+            except Stopped:
+                left += 1
+                entries.append(entry)
+                continue
         entries.append(_resized(entry, sized[key], instance.slot, seed))
         if progress is not None:
             progress(number + 1, len(plan.tenants))
