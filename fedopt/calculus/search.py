@@ -327,16 +327,21 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
         whole = cut_at(hops, 0)
         size, sweeps = chosen if given else float(sizes[0]), 0
         for k in range(1, 40):  # θ at one length, then the best length at that θ, until neither moves
-            value, at = _over_theta(goal, form, path, target, theta, size, whole, work)
+            value, at = _over_theta(
+                goal, form, path, target, theta if sweeps > 0 else guess, size, whole, work
+            )
             improved = value < best
             if improved:
                 best, theta, chosen = value, at, size
-            if given or sweeps == 6 or (best == math.inf and k == sizes.size):
+            if given or sweeps == 6:
                 break
-            if best == math.inf:
+            # A bound of no use is least where θ vanishes, from where no other length looks better: try some.
+            if best == math.inf or (goal == BOUND and best >= 0.0 and k < 8 and sweeps == 0):
+                if k >= sizes.size:
+                    break
                 size = float(sizes[k])
                 continue
-            if not improved:
+            if not improved and sweeps > 0:
                 break
             sweeps += 1
             # The least log-bound at the reservations found tells lengths apart even where stability binds.
