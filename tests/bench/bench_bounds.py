@@ -70,9 +70,8 @@ def main() -> None:
     cap = np.full(3, 1e3)
     cores = numba.config.NUMBA_NUM_THREADS
     print(f"{options.count} three-domain paths at once, µs each, median of {options.runs}")
-    print(
-        f"{'forms':<12} {'bound, 1 core':>14} {f'{cores} cores':>9} {'least rate, 1 core':>19} {f'{cores} cores':>9}"
-    )
+    many = f"{cores} cores"
+    print(f"{'forms':<12} {'bound, 1 core':>14} {many:>9} {'least rate, 1 core':>19} {many:>9}")
     for name, mask in [("all", ALL), *((form, bit(form)) for form in FORMS)]:
         given = (mask, MODELS, ROWS, ONES, ZEROS, window, log_epsilon)
         row = []
