@@ -18,6 +18,7 @@ from numba import njit
 
 from fedopt.bench.row import Row
 from fedopt.calculus import forms, minplus
+from fedopt.calculus.forms import EVERY_RATE
 from fedopt.calculus.path import Path
 from fedopt.calculus.search import best_bound
 from fedopt.envelopes import ExponentialWork, Poisson
@@ -46,7 +47,8 @@ def _many(mask, path, rates):
     values = np.empty(rates.shape[0])
     for k in range(rates.shape[0]):
         lowered = np.full(rates.shape[1], rates[k].min())
-        values[k] = min(best_bound(mask, path, rates[k])[0], best_bound(mask, path, lowered)[0])
+        best = best_bound(mask, path, rates[k])[0]
+        values[k] = min(best, best_bound(mask & EVERY_RATE, path, lowered)[0])
     return values
 
 

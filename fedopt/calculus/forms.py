@@ -19,6 +19,7 @@ __all__ = [
     "ALL",
     "BLOCK",
     "BLOCK_VILLE",
+    "EVERY_RATE",
     "FINE",
     "FORMS",
     "IMAGE",
@@ -33,6 +34,8 @@ __all__ = [
 IMAGE, VILLE, BLOCK_VILLE, FINE, MONOTONE, BLOCK = range(6)
 FORMS = ("image", "ville", "block-ville", "fine", "monotone", "block")
 ALL = (1 << len(FORMS)) - 1
+EVERY_RATE = 1 << IMAGE | 1 << FINE | 1 << BLOCK
+"""Mask of the forms that look at every reservation; the others know only the smallest."""
 
 
 def bit(form: str) -> int:

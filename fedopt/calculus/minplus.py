@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedopt.calculus.dependence import best_exponents
-from fedopt.calculus.forms import ALL, BLOCK, BLOCK_VILLE, FORMS, IMAGE, VILLE, allowed_forms, at_theta
+from fedopt.calculus.forms import (
+    ALL,
+    BLOCK,
+    BLOCK_VILLE,
+    EVERY_RATE,
+    FORMS,
+    IMAGE,
+    VILLE,
+    allowed_forms,
+    at_theta,
+)
 from fedopt.calculus.path import Path
 from fedopt.calculus.search import best_bound
 from fedopt.envelopes import ModelTable, pack
@@ -78,8 +88,8 @@ def evaluate(path: Path, rates: np.ndarray, forms: int = ALL) -> Evaluation:
     exponents.
 
     rates: reservations in work/slot, shape (L,); forms: mask of the forms to use (`forms.bit`).  Because
-    delay only falls
-    when a server gets faster, the bound at rates lowered to the smallest one is valid too, and counts.
+    delay only falls when a server gets faster, the bound at rates lowered to the smallest one is valid too,
+    and counts.
     """
     packed = PackedPath(path)
     rates = np.asarray(rates, float)
@@ -87,8 +97,8 @@ def evaluate(path: Path, rates: np.ndarray, forms: int = ALL) -> Evaluation:
         packed.exponent = best_exponents(packed, rates, packed.mask & forms)
     best = best_bound(packed.mask & forms, packed.arguments(), rates)
     if rates.min() < rates.max():
-        lowered = best_bound(packed.mask & forms, packed.arguments(), np.full(len(rates), rates.min()))
-        best = min(best, lowered)
+        mask = packed.mask & forms & EVERY_RATE
+        best = min(best, best_bound(mask, packed.arguments(), np.full(len(rates), rates.min())))
     return describe(best, packed)
 
 
