@@ -16,9 +16,17 @@ from fedopt.contracts.errors import ContractError
 __all__ = ["SigningKey", "generate_key", "load_key", "public_key", "save_key"]
 
 
+def key_id(key: OKPKey) -> str:
+    """The name of a key: "ed25519-" and its RFC 7638 thumbprint.
+
+    The thumbprint alone may begin with a dash and would then look like an option on a command line.
+    """
+    return f"ed25519-{key.thumbprint()}"
+
+
 @dataclass(frozen=True)
 class SigningKey:
-    """A private key with its issuer. `kid` is the RFC 7638 thumbprint of the public key."""
+    """A private key with its issuer. `kid` names the public key; see `key_id`."""
 
     issuer: str
     key: OKPKey
@@ -26,7 +34,7 @@ class SigningKey:
     @property
     def kid(self) -> str:
         """Identifier of the key."""
-        return str(self.key.thumbprint())
+        return key_id(self.key)
 
     def public(self) -> dict[str, Any]:
         """The public JSON Web Key, with issuer."""
@@ -85,7 +93,7 @@ def public_key(members: Any) -> tuple[str, str, OKPKey]:
         raise ContractError(
             "key", "not a public Ed25519 key (kty OKP, crv Ed25519, x, kid, issuer)"
         ) from error
-    if kid != key.thumbprint() or not isinstance(issuer, str):
+    if kid != key_id(key) or not isinstance(issuer, str):
         raise ContractError("key", "kid is not the key's thumbprint, or the issuer is no text")
     return str(kid), issuer, key
 
