@@ -82,6 +82,8 @@ def choose(
         if program.overloaded(heads):
             program.tighten()
             tightened = True
+            lp.cbMipInterrupt.clear()
+            watch(lp, run, len(columns))  # its bound no longer counts as the run's
         elif cost - float(info.objective_function_value) <= 0.1 * gap * abs(cost) or not program.refine(
             values
         ):
@@ -131,9 +133,13 @@ def proven_plan(
                 return Choice(best.columns, best.heads, best.cost, run.lower_bound)
             cutoff = best.cost - 0.5 * gap * abs(best.cost)
         else:
-            cutoff = run.lower_bound + slack * max(abs(run.lower_bound), 1.0)
+            reach = slack * max(abs(run.lower_bound), 1.0)
+            cutoff = run.lower_bound + reach if slack < 100.0 else math.inf  # in the end, everything
             slack *= 8.0
-        candidates, complete = _candidates(master, oracle, relaxation, cutoff - relaxation.bound)
+        complete = math.isinf(cutoff)
+        candidates = _candidates(master, oracle, relaxation, cutoff - relaxation.bound)
+        if candidates is None:
+            return best if best is None else Choice(best.columns, best.heads, best.cost, run.lower_bound)
         outside = math.inf if complete else cutoff
         found = choose(master, candidates, gap, run, start=best, outside=outside)
         if found is None:
@@ -152,21 +158,15 @@ def proven_plan(
             return None
 
 
-def _candidates(
-    master: Master, oracle: Oracle, relaxation: Relaxation, room: float
-) -> tuple[list[Column], bool]:
-    """All columns whose reduced cost at the relaxation's duals is below `room`, and whether these are all
-    there are."""
+def _candidates(master: Master, oracle: Oracle, relaxation: Relaxation, room: float) -> list[Column] | None:
+    """All columns whose reduced cost at the relaxation's duals is below `room`; None if too many."""
     prices = relaxation.duals.prices(oracle.network)
     columns: list[Column] = []
-    complete = True
     for kind in oracle.network.kinds:
         base = relaxation.least[kind.index]
         if master.profit:  # not serving costs nothing: the reduced cost of a head is against that
             base = min(base, kind.payment)
-        found = oracle.within(kind, prices, base + room)
-        complete = complete and len(found) >= oracle.catalogued(kind)
-        columns.extend(found)
-    if len(columns) > _MOST_COLUMNS:
-        raise MemoryError(f"{len(columns):,} candidate columns: the gap cannot be closed by enumeration")
-    return columns, complete
+        columns.extend(oracle.within(kind, prices, base + room))
+        if len(columns) > _MOST_COLUMNS:
+            return None
+    return columns

@@ -86,8 +86,3 @@ class Oracle:
             return []
         answers = self.sizing.size(kind, candidates, prices, limit - paths.charge[candidates])
         return [column for columns in answers for column in columns]
-
-    def catalogued(self, kind: Kind) -> int:
-        """How many points a kind's catalogue has (for `points` sizings): all of them sized, those
-        admissible counted."""
-        return len(self.within(kind, np.zeros(len(self.network.names)), math.inf))
