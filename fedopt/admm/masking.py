@@ -1,14 +1,15 @@
 """Secure aggregation: the broker learns the sum of the operators' numbers and nothing else about them.
 
-Every pair of operators agrees on a key (X25519), every operator adds to its fixed-point numbers the streams of its
-pairs, with opposite signs at the two ends, and a stream of its own. The pairs cancel in the sum. Once the broker has
-named who answered, each of those reveals its own stream together with its streams towards those who did not: a
-drop-out between the two steps costs nobody's privacy, and one before them costs nothing at all. After Bonawitz et
-al., Practical secure aggregation for privacy-preserving machine learning (CCS 2017), without its secret sharing: who
-drops out between the steps costs that one aggregate, and the run goes on with the next.
+Every pair of operators agrees on a key (X25519), every operator adds to its fixed-point numbers the streams
+of its pairs, with opposite signs at the two ends, and a stream of its own. The pairs cancel in the sum. Once
+the broker has named who answered, each of those reveals its own stream together with its streams towards
+those who did not: a drop-out between the two steps costs nobody's privacy, and one before them costs nothing
+at all. After Bonawitz et al., Practical secure aggregation for privacy-preserving machine learning (CCS
+2017), without its secret sharing: who drops out between the steps costs that one aggregate, and the run goes
+on with the next.
 
-What the broker learns is proven in docs/explanation/masking.md; it rests on two refusals that are kept here: an
-operator masks one vector under a label, and reveals for one set of survivors, which must be a majority.
+What the broker learns is proven in docs/explanation/masking.md; it rests on two refusals that are kept here:
+an operator masks one vector under a label, and reveals for one set of survivors, which must be a majority.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal
+
+from fedopt.admm.federation_extra import federation_extra
 
 __all__ = [
     "MODULUS",
@@ -59,8 +62,9 @@ def encoded(value: float, rounding: Literal["down", "up", "nearest"] = "nearest"
     if not math.isfinite(value) or abs(value) > LARGEST:
         raise MaskingError(f"{value!r} has no fixed-point form; its magnitude must be at most {LARGEST:.3g}")
     scaled = Fraction(value) * (1 << FRACTION_BITS)
-    whole = {"down": math.floor, "up": math.ceil, "nearest": round}[rounding](scaled)
-    return int(whole) % MODULUS
+    if rounding == "nearest":
+        return round(scaled) % MODULUS
+    return (math.floor(scaled) if rounding == "down" else math.ceil(scaled)) % MODULUS
 
 
 def decoded(total: int) -> float:
@@ -89,13 +93,15 @@ def public_part(secret: bytes) -> bytes:
 class Masker:
     """One operator's side of the aggregations of a run.
 
-    `public` holds the public part of every operator of the run, its own included, as each of them signed it. The
-    masks depend on the secret, the run and the labels alone, so an operator that is rebuilt after a crash from the
-    same secret and asked the same again answers the same.
+    `public` holds the public part of every operator of the run, its own included, as each of them signed it.
+    The masks depend on the secret, the run and the labels alone, so an operator that is rebuilt after a crash
+    from the same secret and asked the same again answers the same.
     """
 
     def __init__(self, run: str, operator: str, secret: bytes, public: Mapping[str, bytes]) -> None:
-        """Raises MaskingError where the operator's own key is not among them, or a key is none or occurs twice."""
+        """Raises MaskingError where the operator's own key is not among them, or a key is none or occurs
+        twice.
+        """
         if public.get(operator) != public_part(secret):
             raise MaskingError(f"the keys of run {run!r} do not hold the key that {operator!r} published")
         if len(public) < 2:
@@ -135,8 +141,9 @@ class Masker:
     def reveal(self, label: str, survivors: Sequence[str] | frozenset[str]) -> list[int]:
         """What must be subtracted from this operator's masked numbers so that they cancel over the survivors.
 
-        Raises MaskingError where nothing was masked under this label, another set was named before (the difference of
-        two sums is a single operator's number), or the set is no majority of the run or lacks this operator.
+        Raises MaskingError where nothing was masked under this label, another set was named before (the
+        difference of two sums is a single operator's number), or the set is no majority of the run or lacks
+        this operator.
         """
         named = frozenset(survivors)
         if label not in self._masked:
@@ -147,8 +154,8 @@ class Masker:
             )
         if len(named) < fewest_survivors(len(self.operators)):
             raise MaskingError(
-                f"{len(named)} survivors of {len(self.operators)} operators are too few; a sum is revealed over "
-                f"{fewest_survivors(len(self.operators))} or more"
+                f"{len(named)} survivors of {len(self.operators)} operators are too few; a sum is revealed "
+                f"over {fewest_survivors(len(self.operators))} or more"
             )
         if self._revealed.setdefault(label, named) != named:
             raise MaskingError(f"another set of survivors was named for {label!r} already")
@@ -172,10 +179,11 @@ class Masker:
 
 
 def revealed_sum(masked: Mapping[str, Sequence[int]], reveals: Mapping[str, Sequence[int]]) -> list[int]:
-    """The broker's side: the sum (fixed point) over the operators that revealed, from what each masked and revealed.
+    """The broker's side: the sum (fixed point) over the operators that revealed, from what each masked and
+    revealed.
 
-    Raises MaskingError where a survivor did not reveal (then this aggregate is lost; nothing was learnt), or the
-    lengths differ.
+    Raises MaskingError where a survivor did not reveal (then this aggregate is lost; nothing was learnt), or
+    the lengths differ.
     """
     missing = sorted(set(reveals) - set(masked))
     if missing or not reveals:
@@ -189,7 +197,8 @@ def revealed_sum(masked: Mapping[str, Sequence[int]], reveals: Mapping[str, Sequ
 
 
 def _private(secret: bytes) -> Any:
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+    with federation_extra():
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     if len(secret) != 2 * _KEY:
         raise MaskingError(f"a secret has {2 * _KEY} bytes, not {len(secret)}")
