@@ -6,6 +6,7 @@ Flags become the arguments of `fedopt.solve`; the rest is reading, reporting and
 from __future__ import annotations
 
 import json as json_module
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,11 +16,14 @@ from fedopt.cli import BAD_INPUT, DONE, INFEASIBLE, LIMIT
 from fedopt.cli._options import Gap, Guarantee, InstanceFiles, Json, Objective, Out, Quiet, Seed, TimeLimit
 from fedopt.cli._output import check_out, emit, fail, say, stdout_kept_clean
 from fedopt.cli._progress import RoundProgress
+from fedopt.cli._trial_progress import TrialProgress
+from fedopt.cli._workers import Address, Backend, Jobs
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from fedopt.plan import Plan
+    from fedopt.sweep.workers import Workers
 
 EXIT_CODES = {"optimal": DONE, "feasible": DONE, "infeasible": INFEASIBLE, "limit": LIMIT}
 
@@ -40,6 +44,9 @@ def command(
     warm_start: Annotated[
         Path | None, typer.Option("--warm-start", help="An earlier plan to start from.", metavar="PLAN")
     ] = None,
+    jobs: Jobs = 1,
+    backend: Backend = "loky",
+    address: Address = None,
     out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -49,22 +56,19 @@ def command(
     Under --guarantee simulated the reservations of minplus are scaled down to the least that simulation
     confirms (random numbers from --seed): a measurement, not a theorem.
 
-    With several instances, --out names a folder and --json prints a list. Ctrl-C stops at the best plan so
-    far.
+    With several instances, --out names a folder and --json prints a list; --jobs solves several at a time,
+    in processes or on a cluster. A file that is refused does not stop the others. Ctrl-C stops at the best
+    plan so far.
 
     Exit codes: 0 a plan, 2 bad input, 3 infeasible, 4 a limit was reached before any plan; of several the
     largest.
 
     Example: fedopt solve instances/quickstart.yaml --gap 1e-3 --out plan.json
     """
-    from fedopt.instance import InstanceError
-
     if model is not None:
         if method not in ("central", f"model:{model}"):
             fail(BAD_INPUT, "--model and --method name different solvers; give one of them")
         method = f"model:{model}"
-    if len(instances) == 1:
-        check_out(out, instances)
     options = {
         "guarantee": guarantee,
         "objective": objective,
@@ -72,26 +76,70 @@ def command(
         "time_limit": time_limit,
         "simulation": {"seed": seed},
     }
-    plans: list[Plan] = []
+    if len(instances) > 1:
+        from fedopt.sweep.workers import Workers
+
+        workers = Workers(backend, jobs, address)
+        raise typer.Exit(_many(instances, method, options, warm_start, workers, out, json, quiet))
+    check_out(out, instances)
+    plan = _solve(instances[0], method, options, warm_start, quiet)
+    emit(plan, _text(plan, json or quiet), json=json, out=out, quiet=quiet)
+    raise typer.Exit(EXIT_CODES[plan.status])
+
+
+def _many(
+    files: list[Path],
+    method: str,
+    options: dict[str, object],
+    warm_start: Path | None,
+    workers: Workers,
+    out: Path | None,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Solve every file, hand its plan over as it comes, and say the largest exit code."""
+    from fedopt.plan import Plan
+
+    names = [f"{file.stem}.plan.json" for file in files]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if out is not None and twice is not None:
+        fail(BAD_INPUT, f"--out {out}: two instances would both be written to {twice}; rename one of them")
+    plans: dict[int, Plan] = {}
     codes: list[int] = []
-    for file in instances:
+    alone = workers.backend == "loky" and workers.jobs == 1
+    task = _Task(method, options, warm_start, quiet or not alone)
+    with TrialProgress("instances", quiet or alone) as progress:
+        for index, (text, code) in workers.run(task, files):
+            codes.append(code)
+            if code == BAD_INPUT:
+                say(text)
+            else:
+                plans[index] = plan = Plan.loads(text, str(files[index]))
+                target = None if out is None else out / names[index]
+                emit(plan, _text(plan, json or quiet), out=target, quiet=json or quiet)
+            progress(len(codes), len(files))
+    if json:
+        emit([json_module.loads(plans[index].to_json()) for index in sorted(plans)], "", json=True)
+    return max(codes)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is done with one file of several: (its plan as JSON, exit code), or (what is wrong, 2)."""
+
+    method: str
+    options: dict[str, object]
+    warm_start: Path | None
+    quiet: bool
+
+    def __call__(self, file: Path) -> tuple[str, int]:
         try:
-            plan = _solve(file, method, options, warm_start, quiet)
-        except InstanceError as error:
-            if len(instances) == 1:
+            plan = _solve(file, self.method, self.options, self.warm_start, self.quiet)
+        except Exception as error:
+            if getattr(error, "exit_code", None) != BAD_INPUT:
                 raise
-            say(str(error))
-            codes.append(BAD_INPUT)
-            continue
-        plans.append(plan)
-        codes.append(EXIT_CODES[plan.status])
-        if len(instances) > 1:
-            _report(plan, out / f"{file.stem}.plan.json" if out is not None else None, json, quiet)
-    if len(instances) == 1:
-        emit(plans[0], _text(plans[0], json or quiet), json=json, out=out, quiet=quiet)
-    elif json:
-        emit([json_module.loads(plan.to_json()) for plan in plans], "", json=True)
-    raise typer.Exit(max(codes))
+            return str(error) if str(file) in str(error) else f"{file}: {error}", BAD_INPUT
+        return plan.to_json(indent=None), EXIT_CODES[plan.status]
 
 
 def _solve(file: Path, method: str, options: dict[str, object], warm_start: Path | None, quiet: bool) -> Plan:
@@ -103,10 +151,6 @@ def _solve(file: Path, method: str, options: dict[str, object], warm_start: Path
     instance = load(file)
     with stdout_kept_clean(), RoundProgress(file.name, quiet) as progress:
         return solve(instance, method, warm_start=start, progress=progress, **options)  # type: ignore[arg-type]
-
-
-def _report(plan: Plan, out: Path | None, json: bool, quiet: bool) -> None:
-    emit(plan, _text(plan, json or quiet), out=out, quiet=json or quiet)
 
 
 def _text(plan: Plan, silent: bool) -> RenderableType:

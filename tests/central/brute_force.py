@@ -7,13 +7,21 @@ import math
 
 import numpy as np
 
+from fedopt.calculus.forms import ALL, bit
 from fedopt.calculus.minplus import evaluate
 from fedopt.instance import Instance
 from fedopt.plan.paths import Paths
 
 
-def points(instance: Instance, tenant: str) -> list[tuple[list[tuple[str, str]], np.ndarray]]:
-    """(hops, rates per unit of time) of both profiles on every admissible path, sized by plain bisection."""
+def points(
+    instance: Instance, tenant: str, guarantee: str = "minplus", slack: float = 0.0
+) -> list[tuple[list[tuple[str, str]], np.ndarray]]:
+    """(hops, rates per unit of time) of both profiles on every admissible path, sized by plain bisection.
+
+    Under minplus or one of its forms; the log-bound may exceed log ε by `slack` nats.
+    """
+    _, _, form = guarantee.partition(":")
+    mask = bit(form) if form else ALL
     graph, paths = instance.graph(tenant), Paths(instance)
     first = [n for n in graph if graph.nodes[n]["stage"] == instance.stages[0]]
     found = []
@@ -26,7 +34,7 @@ def points(instance: Instance, tenant: str) -> list[tuple[list[tuple[str, str]],
                 return
             floors = np.array([_floor(whole, i) for i in range(len(whole))])
             for shape in (np.ones(len(whole)), floors):
-                scale = _least(whole, shape)
+                scale = _least(whole, shape, mask, whole.log_epsilon + slack)
                 if math.isfinite(scale):
                     found.append((hops, scale * shape / instance.slot))
             return
@@ -54,25 +62,30 @@ def _floor(path, i: int) -> float:
     return float(np.nanmin(np.where(np.isfinite(rate), rate, np.inf)))
 
 
-def _least(path, shape: np.ndarray) -> float:
-    """Least scale at which some form proves the promise, by bisection on the bound itself."""
+def _least(path, shape: np.ndarray, mask: int, promised: float) -> float:
+    """Least scale at which some form of the mask proves a log-bound, by bisection on the bound itself.
+
+    The bound is as good as its search for θ and the rest, so what fails at one scale may hold just below:
+    look there too before believing.
+    """
+
+    def proven(scale: float) -> bool:
+        return evaluate(path, scale * shape, mask).log_bound <= promised
+
     low, high = 0.0, 1.0 / shape.min()
-    while evaluate_at(path, high * shape) > path.log_epsilon:
+    while not proven(high):
         low, high = high, 1.3 * high
         if high > 1e4:
             return math.inf
-    while high - low > 1e-7 * high:
-        middle = 0.5 * (low + high)
-        if evaluate_at(path, middle * shape) <= path.log_epsilon:
-            high = middle
-        else:
-            low = middle
+    below: float | None = high
+    while below is not None:
+        high = below
+        while high - low > 1e-7 * high:
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if proven(middle) else (middle, high)
+        below = next((s for s in high * (1.0 - np.geomspace(1e-4, 1e-2, 12)) if proven(s)), None)
+        low = 0.9 * high
     return high
-
-
-def evaluate_at(path, rates: np.ndarray) -> float:
-    """The least log-bound over all forms at the given rates."""
-    return evaluate(path, rates).log_bound
 
 
 def cheapest(instance: Instance, catalogue: dict[str, list]) -> float:

@@ -154,3 +154,28 @@ def test_simulated_says_that_it_is_a_measurement(metro, tmp_path, capsys):
     assert "a measurement by simulation, not a theorem" in capsys.readouterr().out
     assert run(["explain", str(metro), "--guarantee", "simulated"]) == 2
     assert "--guarantee minplus" in capsys.readouterr().err
+
+
+def test_several_files_on_several_processes(metro, tmp_path, capsys):
+    second, broken = tmp_path / "second.yaml", tmp_path / "broken.yaml"
+    second.write_text(metro.read_text().replace("deadline: 30", "deadline: 40"))
+    broken.write_text("stages: [")
+    out = tmp_path / "plans"
+    line = ["solve", str(metro), str(broken), str(second), "--guarantee", "minplus:ville", "--json"]
+    assert run([*line, "--jobs", "2", "--out", str(out)]) == 2
+    captured = capsys.readouterr()
+    first, other = json.loads(captured.out)
+    assert first["cost"] > other["cost"]
+    assert "broken.yaml" in captured.err
+    assert json.loads((out / "metro.plan.json").read_text())["cost"] == first["cost"]
+    assert json.loads((out / "second.plan.json").read_text())["cost"] == other["cost"]
+
+
+def test_plans_of_several_files_do_not_overwrite_each_other(fake, metro, tmp_path, capsys):
+    solver = fake()
+    other = tmp_path / "elsewhere" / metro.name
+    other.parent.mkdir()
+    other.write_text(metro.read_text())
+    assert run(["solve", str(metro), str(other), "--out", str(tmp_path / "plans")]) == 2
+    assert "metro.plan.json" in capsys.readouterr().err
+    assert solver.calls == []
