@@ -14,9 +14,13 @@ import ssl
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedopt.admm.federation_extra import federation_extra
 from fedopt.instance.writing import write_atomically
+
+if TYPE_CHECKING:
+    from cryptography.x509 import GeneralName
 
 __all__ = [
     "CertificateError",
@@ -135,7 +139,7 @@ def _mutual(context: ssl.SSLContext, certificate: Path, key: Path, peers: Iterab
     return context
 
 
-def _alternative(host: str) -> object:
+def _alternative(host: str) -> GeneralName:
     from cryptography import x509
 
     try:

@@ -1,0 +1,1 @@
+"""How messages travel between the broker and the operators: in process, between processes, over HTTPS."""
