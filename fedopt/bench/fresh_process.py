@@ -1,36 +1,75 @@
-"""Running a measurement in a process of its own, so that its peak memory is its own."""
+"""Running a measurement in a process of its own, so that its peak memory is its own and it can be ended."""
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from typing import Any
 
 from fedopt.bench.row import Row
 
+__all__ = ["OutOfTime", "ProcessDied", "in_fresh_process"]
 
-def in_fresh_process(measure: Callable[..., list[Row]], *arguments: Any) -> list[Row]:
+
+class OutOfTime(RuntimeError):
+    """A measurement that had not ended when its time was over; its process was."""
+
+    exit_code = 4
+
+
+class ProcessDied(RuntimeError):
+    """The process of a measurement ended without an answer, for want of memory most likely."""
+
+    exit_code = 4
+
+
+def in_fresh_process(
+    measure: Callable[..., list[Row]], *arguments: Any, limit: float | None = None
+) -> list[Row]:
     """The rows of ``measure(*arguments)``, with the peak memory in MB of the process that made them.
 
     The peak includes the interpreter and all libraries. ``measure`` must be a function of a module, and its
-    arguments and rows must survive pickling.
+    arguments and rows must survive pickling. What it raises is raised here. Raises OutOfTime where it takes
+    longer than ``limit`` seconds, start of the process included, and ProcessDied.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        rows, peak = pool.submit(_with_peak, measure, arguments).result()
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(theirs, measure, arguments))
+    process.start()
+    theirs.close()
+    with ours:
+        try:
+            if not ours.poll(limit):
+                raise OutOfTime(f"not done after {limit:g} seconds")
+            rows, peak, error = ours.recv()
+        except EOFError:
+            process.join()
+            raise ProcessDied(f"the process ended with code {process.exitcode} and no answer") from None
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            process.join()
+    if error is not None:
+        raise error
     return [replace(row, peak_mb=peak) for row in rows]
 
 
-def _with_peak(
-    measure: Callable[..., list[Row]], arguments: tuple[Any, ...]
-) -> tuple[list[Row], float | None]:
-    rows = measure(*arguments)
+def _answer(pipe: Connection, measure: Callable[..., list[Row]], arguments: tuple[Any, ...]) -> None:
+    try:
+        answer: tuple[list[Row], float | None, Exception | None] = (measure(*arguments), _peak(), None)
+    except Exception as error:
+        answer = ([], None, error)
+    pipe.send(answer)
+
+
+def _peak() -> float | None:
     try:
         import resource
     except ImportError:  # not on Windows
-        return rows, None
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return rows, peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

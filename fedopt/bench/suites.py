@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fedopt.bench.fresh_process import in_fresh_process
@@ -56,13 +56,37 @@ def _simulate(settings: Settings) -> Iterator[Row]:
 def _central(settings: Settings) -> Iterator[Row]:
     from fedopt.bench import central
 
+    seconds: dict[tuple[int, int, int], tuple[str, float]] = {}
     for case in settings.cases or (central.CASES[:1] if settings.quick else central.CASES):
-        yield from in_fresh_process(central.rows, case, settings.time_limit, settings.seed)
+        (row,) = in_fresh_process(central.rows, case, settings.time_limit, settings.seed)
+        if case.kinds is None:
+            seconds[case.tenants, case.stages, case.domains] = (str(case), row.seconds)
+        elif (case.kinds, case.stages, case.domains) in seconds:  # as many tenants as here are kinds
+            other, taken = seconds[case.kinds, case.stages, case.domains]
+            row = replace(row, ratio_to=other, ratio=taken / row.seconds)
+        yield row
+
+
+def _against(settings: Settings) -> Iterator[Row]:
+    from fedopt.bench import against
+
+    sizes, domains = (against.QUICK, 2) if settings.quick else (against.SIZES, against.DOMAINS)
+    limit = settings.time_limit or 60.0
+    yield from against.rows(sizes, domains, limit, settings.seed, run=in_fresh_process)
+
+
+def _growth(settings: Settings) -> Iterator[Row]:
+    from fedopt.bench import growth
+
+    yield from growth.rows(settings.quick, settings.time_limit, settings.seed, run=in_fresh_process)
 
 
 SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "bounds": _bounds,
     "simulate": _simulate,
     "central": _central,
+    "against": _against,
+    "growth": _growth,
 }
-"""bounds: µs per minplus bound; simulate: packets a second; central: time, memory and gap of solves."""
+"""bounds: µs per minplus bound; simulate: packets a second; central: time, memory and gap of solves; against:
+the same beside SCIP and HiGHS; growth: time over tenants, stages and domains."""
