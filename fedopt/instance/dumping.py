@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,13 +26,18 @@ def dumps(instance: Instance, form: Literal["yaml", "json"] = "yaml", header: st
     if form == "json":
         return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     comment = "".join(f"# {line}".rstrip() + "\n" for line in header.splitlines())
-    return comment + "\n".join(_lines(data, 0)) + "\n"
+    return comment + yaml_text(data)
 
 
 def dump(instance: Instance, path: str | os.PathLike[str], header: str = "") -> Path:
     """Write the instance to `path` in one step, as JSON where its name ends in `.json`, else as YAML."""
     form: Literal["yaml", "json"] = "json" if Path(path).suffix == ".json" else "yaml"
     return write_atomically(path, dumps(instance, form, header))
+
+
+def yaml_text(data: Mapping[str, Any]) -> str:
+    """Mappings, lists and scalars as YAML, small parts on one line."""
+    return "\n".join(_lines(data, 0)) + "\n"
 
 
 def _refuse_objects(value: Any, place: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["AgentJournal", "JournalError", "Run", "Told"]
+__all__ = ["AgentJournal", "JournalError", "Run", "Told", "hold"]
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -64,7 +64,7 @@ class AgentJournal:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = open(self.folder / "lock", "a+b")  # noqa: SIM115 - held as long as the journal
-            _hold(self._lock.fileno())
+            hold(self._lock.fileno())
             self.connection = sqlite3.connect(
                 self.folder / "agent.sqlite", isolation_level=None, check_same_thread=False
             )
@@ -151,7 +151,8 @@ class AgentJournal:
         return [Told(*row) for row in rows]
 
 
-def _hold(descriptor: int) -> None:
+def hold(descriptor: int) -> None:
+    """Lock an open file for this process. Raises BlockingIOError where another one has it."""
     try:
         import fcntl
     except ImportError:  # no advisory locks on this system; SQLite's own still guard the book

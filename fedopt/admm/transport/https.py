@@ -7,7 +7,7 @@ import json
 import random
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -113,6 +113,7 @@ class Connections:
         tls_key: Path,
         patience: Patience | None = None,
         seed: int = 0,
+        wrap: Callable[[str, httpx.AsyncBaseTransport], httpx.AsyncBaseTransport] | None = None,
     ) -> None:
         self.links = dict(links)
         self.patience = patience or Patience()
@@ -123,11 +124,13 @@ class Connections:
         self._open: dict[str, _Open] = {}
         for name, link in self.links.items():
             tls = client_context(certificate, tls_key, link.certificate)
+            transport: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(
+                verify=tls, limits=limits, trust_env=False
+            )
             client = httpx.AsyncClient(
                 base_url=link.url,
-                verify=tls,
+                transport=wrap(name, transport) if wrap is not None else transport,
                 timeout=self.patience.attempt,
-                limits=limits,
                 trust_env=False,  # a proxy of the environment has no business between the two
             )
             self._open[name] = _Open(client, tls)

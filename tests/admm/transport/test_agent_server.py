@@ -20,6 +20,7 @@ from fedopt.admm.transport.certificates import client_context
 from fedopt.admm.transport.https import Failure, Reply
 from fedopt.admm.transport.refusal import Refusal
 from fedopt.admm.transport.signed import HEADER, sign_message
+from tests.admm.transport.disturbed import Disturbance
 from tests.admm.transport.world import config_of, connections, make_identity, served, signing_key
 
 
@@ -204,3 +205,14 @@ def test_nobody_there_is_silent_and_named(folder):
         failure = broker.exchange("r1", 0, {"opA": b"{}"}, Patience(total=0.2, first_pause=0.01))["opA"]
     assert (failure.kind, failure.operator) == ("silent", "opA")
     assert failure.attempts > 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_lossy_network_changes_nothing_but_the_number_of_attempts(folder, url, seed):
+    disturbance = Disturbance(lost=0.2, doubled=0.05, seed=seed)
+    with connections(folder, {"opA": url}, wrap=disturbance.wrap) as broker:
+        for sequence in range(60):
+            answer = broker.exchange("r1", sequence, {"opA": body(add=sequence)})["opA"]
+            assert json.loads(answer.body)["total"] == sum(range(sequence + 1))
+        assert broker.traffic("opA").retries == disturbance.counts["lost"] > 0
+    assert disturbance.counts["doubled"] > 0

@@ -15,7 +15,7 @@ from fedopt.admm.transport.certificates import make_certificate
 from fedopt.admm.transport.https import AgentLink, Connections, Patience
 from fedopt.contracts import generate_key, save_key
 from fedopt.contracts.keys import SigningKey, load_key
-from fedopt.instance.dumping import _lines
+from fedopt.instance.dumping import yaml_text
 from fedopt.instance.writing import write_atomically
 
 QUICK = Patience(attempt=5.0, total=5.0, first_pause=0.01, longest_pause=0.1)
@@ -44,7 +44,7 @@ def write_config(folder: Path, operator: str, peers: Sequence[str] = (), **field
         "state": f"{operator}.state",
         **fields,
     }
-    return write_atomically(folder / f"{operator}.agent.yaml", "\n".join(_lines(data, 0)) + "\n")
+    return write_atomically(folder / f"{operator}.agent.yaml", yaml_text(data))
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def link(folder: Path, operator: str, url: str) -> AgentLink:
 
 
 def connections(
-    folder: Path, urls: dict[str, str], who: str = "broker", patience: Patience = QUICK
+    folder: Path, urls: dict[str, str], who: str = "broker", patience: Patience = QUICK, wrap: Any = None
 ) -> Connections:
     return Connections(
         {name: link(folder, name, url) for name, url in urls.items()},
@@ -73,6 +73,7 @@ def connections(
         folder / f"{who}.crt",
         folder / f"{who}.tls.key",
         patience,
+        wrap=wrap,
     )
 
 
