@@ -399,6 +399,8 @@ def _size_terms(
     tops = np.where(np.isfinite(isolation), tops, -1.0)
     floor = np.where(np.isfinite(high), 0.0, 1e-9 * price.max(initial=0.0) or 1e-9)
     paid = np.maximum(price, floor)
+    if not paid.any():  # nothing to pay anywhere: any rates will do, and the program needs a direction
+        paid = np.full(len(paid), 1e-9)
     fixed = np.where(
         np.all(np.isfinite(isolation), axis=-1), np.nan_to_num(isolation, posinf=0.0) @ paid, np.inf
     )

@@ -232,6 +232,18 @@ def test_a_free_domain_takes_its_largest_rate():
     assert unlimited.lower_bound <= unlimited.cost
 
 
+def test_where_nothing_costs_anything_there_is_a_plan_at_no_cost():
+    path = random_path(np.random.default_rng(8), 3)
+    highs = 1.5 * split.size(path, np.ones(3), GRID).rates
+    free = split.size(path, np.zeros(3), GRID, highs=highs)
+    assert free.cost == 0.0
+    assert free.lower_bound <= 0.0
+    assert (free.rates <= highs).all()
+    bound, _ = split.log_bound(split.terms(path, free.theta), free.rates)
+    assert bound[0] <= path.log_epsilon + 1e-9
+    assert math.isinf(split.size(path, np.zeros(3), GRID, highs=0.3 * highs).cost)
+
+
 def test_refined_theta_is_no_worse_and_near_a_fine_grid():
     path = random_path(np.random.default_rng(9), length=3)
     coarse = split.size(path, [1, 1, 1], GRID)
