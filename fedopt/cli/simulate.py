@@ -31,6 +31,10 @@ def command(
     confidence: Annotated[
         float, typer.Option("--confidence", help="Confidence of every interval.", min=0.5, max=0.999999)
     ] = 0.95,
+    quantile: Annotated[
+        list[float] | None,
+        typer.Option("--quantile", help="Delay quantile to report, e.g. 0.999. Repeatable.", metavar="P"),
+    ] = None,
     traffic: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,6 +69,9 @@ def command(
         fail(BAD_INPUT, f"{plan} was made for another instance than {instance} (their checksums differ)")
     if not decided.has_plan:
         fail(BAD_INPUT, f"{plan} holds no plan (status {decided.status}), so there is nothing to simulate")
+    wanted = tuple(sorted(set(quantile or (0.99, 0.999))))
+    if not all(0 < p < 1 for p in wanted):
+        fail(BAD_INPUT, "--quantile: a number strictly between 0 and 1, such as 0.999")
     replaced = dict(_trace(text, document) for text in traffic or [])
     with TrialProgress("tenants", quiet) as progress:
         result = simulate(
@@ -75,6 +82,7 @@ def command(
             seed=seed,
             threads=threads,
             confidence=confidence,
+            probabilities=wanted,
             arrivals=replaced,
             progress=progress,
         )
@@ -88,7 +96,6 @@ def _trace(text: str, instance: Instance) -> tuple[str, Any]:
     name, equals, rest = text.partition("=")
     if not equals or name not in {tenant.id for tenant in instance.tenants}:
         fail(BAD_INPUT, f"--traffic {text}: write TENANT=FILE with one of the instance's tenants")
-    parts = rest.split(":")
     parts = rest.split(":")
     file, time, work = (*parts, "time", "work")[:3] if len(parts) == 1 else (*parts, "work")[:3]
     try:

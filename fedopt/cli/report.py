@@ -1,0 +1,95 @@
+"""Write a plan's report: one HTML page that needs nothing else, with simulation, audit and settlement."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedopt.cli._options import Json, Out, PlanFile, Quiet
+from fedopt.cli._output import check_out, emit, say
+
+
+def command(
+    plan: PlanFile,
+    instance: Annotated[
+        Path | None,
+        typer.Option("--instance", "-i", help="The instance that the plan is for: promises, curves, values."),
+    ] = None,
+    simulation: Annotated[
+        Path | None, typer.Option("--simulation", help="Result of fedopt simulate (JSON).")
+    ] = None,
+    audit: Annotated[Path | None, typer.Option("--audit", help="Result of fedopt audit (JSON).")] = None,
+    settlement: Annotated[
+        Path | None, typer.Option("--settlement", help="Result of fedopt settle (JSON).")
+    ] = None,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tenant",
+            help="Draw this tenant's tail and budgets (repeatable); default: those that matter most.",
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Check the plan against its instance.")
+    ] = True,
+    explain_seconds: Annotated[
+        float,
+        typer.Option("--explain-seconds", help="Time for valuing what binds; 0: prices only.", min=0.0),
+    ] = 20.0,
+    out: Out = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a plan's report: one self-contained HTML page that works from a file and offline.
+
+    Stage graph with the chosen paths, reservations against capacity, tail curves (bound, simulation, audit),
+    deadline and risk budgets, what binds, convergence, disclosure, settlement. Without --out it lies beside
+    the plan. --json prints what was written.
+
+    Example: fedopt report plan.json --instance instances/quickstart.yaml -o report.html
+    """
+    from fedopt.audit import Audit
+    from fedopt.instance import load
+    from fedopt.instance.writing import write_atomically
+    from fedopt.plan import Plan
+    from fedopt.report import Given, read_settlement, read_simulation, render
+
+    files = {
+        "plan": plan,
+        "instance": instance,
+        "simulation": simulation,
+        "audit": audit,
+        "settlement": settlement,
+    }
+    target = out or plan.with_suffix(".html")
+    check_out(target, [file for file in files.values() if file is not None])
+    given = Given(
+        plan=Plan.load(plan),
+        instance=None if instance is None else load(instance),
+        simulation=None if simulation is None else read_simulation(simulation),
+        audit=None if audit is None else Audit.load(audit),
+        settlement=None if settlement is None else read_settlement(settlement),
+        names={role: file.name for role, file in files.items() if file is not None},
+    )
+    started = time.monotonic()
+
+    def progress(message: str) -> None:
+        if not quiet and time.monotonic() - started > 2.0:
+            say(f"{message} …")
+
+    page = render(
+        given, tenants=tenant or (), check=check, explain_seconds=explain_seconds, progress=progress
+    )
+    write_atomically(target, page)
+    document = {
+        "file": str(target),
+        "bytes": len(page.encode("utf-8")),
+        "instance": given.plan.instance.name,
+        "status": given.plan.status,
+        "entries": len(given.plan.tenants),
+        "given": sorted(given.names),
+    }
+    emit(document, f"wrote {target}", json=json, quiet=quiet)

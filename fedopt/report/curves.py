@@ -1,0 +1,175 @@
+"""Tail curves of an entry: what is proven, simulated and audited about P(delay > x), as log10 over x.
+
+The proven curve takes the least bound at every deadline, at the entry's reservations. The minplus bounds
+count whole slots of the window, so they are constant between them: the curve is a staircase whose steps lie
+on or above every bound in between, and one of which holds the promised deadline.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedopt.calculus import forms, minplus, paper, split
+from fedopt.plan.guarantees import FORMS
+from fedopt.report.given import Given, Measured
+
+if TYPE_CHECKING:
+    from fedopt.audit.document import Audit
+    from fedopt.calculus.path import Path
+    from fedopt.plan.document import TenantPlan
+    from fedopt.plan.paths import Paths
+
+POINTS = 40
+AUDIT_POINTS = 40
+LOG10 = math.log(10.0)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A measured point of a tail: P(delay > at) = 10^level, with intervals along one of the axes."""
+
+    at: float
+    level: float
+    at_interval: tuple[float, float] | None = None
+    level_interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Tails:
+    """All that is known about one entry's tail; x in units of time, levels as log10 of probabilities.
+
+    `bound` is a staircase of corners, `stated` the plan's own log10-bound at the deadline. `audit_fit` is the
+    fitted tail above its threshold, `missing` says in words why a curve is not there.
+    """
+
+    deadline: float
+    epsilon: float
+    fixed: float
+    bound: list[tuple[float, float]]
+    stated: float | None
+    simulated: list[Reading]
+    audited: list[Reading]
+    audit_fit: list[tuple[float, float]]
+    missing: list[str]
+
+
+def tails(given: Given, paths: Paths | None, entry: TenantPlan) -> Tails | None:
+    """The tail curves of an admitted entry; None where nobody says what it was promised."""
+    promise = given.promise(entry)
+    if promise is None or not entry.admitted:
+        return None
+    deadline, epsilon = promise
+    missing = []
+    bound: list[tuple[float, float]] = []
+    fixed = 0.0
+    if paths is None or given.instance is None:
+        missing.append("the bound's curve needs the instance (--instance)")
+    elif entry.form == "paper-local":
+        missing.append("the paper's local formula bounds no end-to-end delay, so there is no curve")
+    else:
+        path, rates = paths.entry(entry), paths.rates(entry)
+        fixed = deadline - (path.deadline - float(path.latencies.sum())) * given.instance.slot
+        bound = _bound(path, rates, entry, given.plan.guarantee, deadline, fixed, given.instance.slot)
+    simulated = given.simulated(entry)
+    audit = given.audited(entry)
+    if simulated is None:
+        missing.append("not simulated")
+    if audit is None:
+        missing.append("not audited")
+    return Tails(
+        deadline=deadline,
+        epsilon=epsilon,
+        fixed=fixed,
+        bound=bound,
+        stated=None if entry.log_bound is None else entry.log_bound / LOG10,
+        simulated=[] if simulated is None else _readings(simulated.quantiles, simulated.violation, deadline),
+        audited=[] if audit is None else _audited(audit),
+        audit_fit=[] if audit is None else _fit(audit, epsilon),
+        missing=missing,
+    )
+
+
+def log_bound_at(path: Path, rates: np.ndarray, entry: TenantPlan, guarantee: str, deadline: float) -> float:
+    """The least natural log-bound that the guarantee proves at another deadline (in slots), same rates."""
+    moved = replace(path, deadline=deadline)
+    family, _, form = guarantee.partition(":")
+    if entry.form == "split" and entry.theta is not None:
+        return float(split.log_bound(split.terms(moved, entry.theta), rates)[0][0])
+    if entry.form == "paper-path" or family == "paper-path":
+        return paper.least_path(moved, rates)[0]
+    bound = minplus.evaluate(moved, rates, forms.bit(form) if form in FORMS else forms.ALL).log_bound
+    if (
+        entry.form in FORMS and entry.theta is not None
+    ):  # a search ends near the best; the plan's own proof counts
+        own = minplus.Evaluation(bound, entry.form, entry.theta, entry.block, entry.parameters)
+        bound = min(bound, minplus.verify(moved, rates, own))
+    return bound
+
+
+def _bound(
+    path: Path,
+    rates: np.ndarray,
+    entry: TenantPlan,
+    guarantee: str,
+    deadline: float,
+    fixed: float,
+    slot: float,
+) -> list[tuple[float, float]]:
+    """Corners of the staircase, from the least delay there is to half again the queueing that is allowed."""
+    room = max(deadline - fixed, slot) / slot
+    whole = path.slots if entry.form != "split" and not guarantee.startswith("paper") else path.window
+    step = max(1, math.ceil(1.5 * room / POINTS))
+    before = int(min(room, max(path.window, 0.0)) // step)
+    corners: list[tuple[float, float]] = []
+    level = 0.0
+    for k in range(-before, int(0.5 * room // step) + 2):
+        window = whole + k * step
+        value = log_bound_at(path, rates, entry, guarantee, path.deadline - path.window + window)
+        at = deadline + (window - path.window) * slot
+        below = min(level, value / LOG10) if math.isfinite(value) else level
+        corners += [(at, level), (at, below)]
+        level = below
+    return corners
+
+
+def _readings(quantiles: dict[str, Measured], violation: Measured, deadline: float) -> list[Reading]:
+    found = [
+        Reading(each.estimate, math.log10(1 - float(p)), at_interval=each.interval)
+        for p, each in quantiles.items()
+        if float(p) < 1
+    ]
+    low, high = violation.interval
+    if high > 0:
+        floor = math.log10(high) - 2
+        level = math.log10(violation.estimate) if violation.estimate > 0 else floor
+        ends = (math.log10(low) if low > 0 else floor, math.log10(high))
+        found.append(Reading(deadline, level, level_interval=ends))
+    return sorted(found, key=lambda reading: reading.at)
+
+
+def _audited(audit: Audit) -> list[Reading]:
+    found = []
+    for p, quantile in audit.quantiles.items():
+        low, high = quantile.interval
+        ends = (quantile.estimate if low is None else low, math.inf if high is None else high)
+        found.append(Reading(quantile.estimate, math.log10(1 - float(p)), at_interval=ends))
+    return sorted(found, key=lambda reading: reading.at)
+
+
+def _fit(audit: Audit, epsilon: float) -> list[tuple[float, float]]:
+    """The fitted generalised Pareto tail: ζ(1 + ξ(x−u)/β)^(−1/ξ) above the threshold u."""
+    rate = audit.exceedances / max(audit.samples, 1)
+    if not (0 < rate <= 1 and audit.scale > 0):
+        return []
+    lowest = min(epsilon, *(1 - float(p) for p in audit.quantiles), rate) / 3
+    levels = np.geomspace(rate, lowest, AUDIT_POINTS)
+    ratio = np.log(rate / levels)
+    growth = ratio if abs(audit.shape) < 1e-9 else np.expm1(audit.shape * ratio) / audit.shape
+    return [
+        (audit.threshold + audit.scale * float(g), math.log10(float(p)))
+        for g, p in zip(growth, levels, strict=True)
+    ]

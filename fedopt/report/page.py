@@ -1,0 +1,289 @@
+"""The page: everything known about a plan in one HTML file that needs nothing else.
+
+Every text goes through the template's escaping or the drawing's; data for the browser is JSON that cannot end
+its element; and a content security policy lets the browser run the page's own script and nothing else, so a
+hostile name in a file stays a name.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import fedopt
+from fedopt.plan.summary import MEANING, format_gap, paragraph
+from fedopt.report.budgets import Budget, budget_bar, budgets
+from fedopt.report.convergence import convergence_charts, convergence_table
+from fedopt.report.curves import Tails, tails
+from fedopt.report.domains import domain_table
+from fedopt.report.drawing import clean
+from fedopt.report.given import Given, ReportError
+from fedopt.report.ledger import ledger_tables
+from fedopt.report.money_chart import settlement_chart, settlement_tables
+from fedopt.report.stage_graph import draw, network
+from fedopt.report.tables import Column, Table, number, power
+from fedopt.report.tail_chart import tail_chart
+from fedopt.report.tenants import featured, route, tenant_table
+
+if TYPE_CHECKING:
+    from fedopt.explain.binding import Worth
+    from fedopt.plan.checking import CheckReport
+    from fedopt.plan.document import TenantPlan
+
+SECTIONS = (
+    ("summary", "Summary"),
+    ("graph", "Stage graph"),
+    ("domains-section", "Reservations"),
+    ("tenants-section", "Tenants"),
+    ("tails", "Tails and budgets"),
+    ("worth", "What binds"),
+    ("convergence", "Convergence"),
+    ("disclosure", "Disclosure"),
+    ("settlement", "Settlement"),
+    ("provenance", "Provenance"),
+)
+"""Anchor and title of every section, in order; each is always there, and says so where it has nothing."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One entry drawn in detail: its tail and its budgets, as SVG beside the numbers."""
+
+    name: str
+    entry: TenantPlan
+    route: str
+    tails: Tails | None
+    chart: str
+    budgets: Sequence[tuple[Budget, str]]
+
+
+def render(
+    given: Given,
+    *,
+    tenants: Sequence[str] = (),
+    check: bool = True,
+    explain_seconds: float = 20.0,
+    progress: Progress | None = None,
+) -> str:
+    """The page as HTML.
+
+    `tenants` names those whose tails and budgets are drawn (default: a few that matter most). With an
+    instance the plan is checked against it (`check`), and what binds is valued for at most
+    `explain_seconds` (0: prices only). `progress` is told what is being done. Raises ReportError, also where
+    the template engine is not installed.
+    """
+    tell = progress or (lambda message: None)
+    tell("drawing the stage graph")
+    net = network(given)
+    details = _details(given, tenants, tell)
+    report = None
+    if check and given.instance is not None:
+        tell("checking the plan")
+        report = fedopt.check(given.plan, given.instance)
+    worths = _worths(given, explain_seconds, tell)
+    tell("writing the page")
+    style, script = _resource("page.css"), _resource("page.js")
+    context: dict[str, Any] = {
+        "given": given,
+        "plan": given.plan,
+        "sections": SECTIONS,
+        "title": f"Plan for {given.plan.instance.name}",
+        "verdicts": _verdicts(given, report),
+        "facts": _facts(given),
+        "paragraph": paragraph(given.plan),
+        "check": report,
+        "graph": draw(net, given.rate) if net.nodes else "",
+        "has_links": bool(net.flows),
+        "domains": domain_table(given, net),
+        "tenants": tenant_table(given, net),
+        "details": details,
+        "tail_legend": _tail_legend(given),
+        "worths": worths,
+        "worth_table": _worth_table(worths),
+        "charts": convergence_charts(given.plan),
+        "rounds": convergence_table(given.plan),
+        "ledger": ledger_tables(given.plan.ledger),
+        "settlement_chart": settlement_chart(given.settlement) if given.settlement else "",
+        "settlement_tables": settlement_tables(given.settlement) if given.settlement else [],
+        "provenance": _provenance(given),
+        "number": number,
+        "power": power,
+        "style": style,
+        "script": script,
+        "style_hash": _hash(style),
+        "script_hash": _hash(script),
+    }
+    return clean(_template().render(context))
+
+
+def _template() -> Any:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise ReportError(
+            "the report needs Jinja2, which is not installed: pip install 'fedopt[report]'"
+        ) from error
+    environment = Environment(
+        loader=PackageLoader("fedopt.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")
+
+
+def _resource(name: str) -> str:
+    return (files("fedopt.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """A content security policy's name of an inline style or script."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _details(given: Given, tenants: Sequence[str], tell: Progress) -> list[Detail]:
+    from fedopt.plan.paths import Paths
+
+    paths = None if given.instance is None else Paths(given.instance)
+    found = []
+    entries = featured(given, tenants)
+    for at, entry in enumerate(entries):
+        tell(f"tail curves: {at + 1} of {len(entries)}")
+        curves = tails(given, paths, entry)
+        name = f"detail-{at}"
+        who = (
+            entry.id
+            if len(given.plan.tenants.of(entry.id)) == 1
+            else f"{entry.id} over {' → '.join(entry.path)}"
+        )
+        found.append(
+            Detail(
+                name,
+                entry,
+                route(entry),
+                curves,
+                tail_chart(f"{name}-tail", who, curves, given.time) if curves else "",
+                [
+                    (budget, budget_bar(f"{name}-budget-{place}", who, budget))
+                    for place, budget in enumerate(budgets(given, entry))
+                ],
+            )
+        )
+    return found
+
+
+def _tail_legend(given: Given) -> list[tuple[str, str, str]]:
+    """(style, shape, words) of what the tail charts show."""
+    items = [("bound", "triangle", "proven bound; the plan's own at the deadline")]
+    if given.simulation is not None:
+        items.append(("simulated", "circle", "simulated, with intervals"))
+    if given.audit is not None:
+        items.append(("audited", "square", "audited, with intervals and fitted tail"))
+    return [*items, ("target", "diamond", "the promise: deadline and ε")]
+
+
+def _worths(given: Given, seconds: float, tell: Progress) -> list[Worth]:
+    if given.instance is None or not given.plan.has_plan or seconds <= 0:
+        return []
+    from fedopt.explain import explain
+    from fedopt.plan.guarantees import MEASURED
+
+    if given.plan.guarantee == MEASURED:  # its rates come from no optimisation that could be relaxed
+        return []
+    tell("valuing what binds")
+    return list(explain(given.instance, given.plan.guarantee, plan=given.plan, seconds=seconds).binding)
+
+
+def _worth_table(worths: Sequence[Worth]) -> Table | None:
+    if not worths:
+        return None
+    return Table(
+        "worths",
+        "Binding constraints and what relaxing each is worth, the most valuable first",
+        [
+            Column("constraint"),
+            Column("saves", True),
+            Column("of the cost", True),
+            Column("in words", wide=True),
+        ],
+        [
+            [
+                f"{worth.constraint}: {worth.place}",
+                number(worth.saving),
+                "–" if worth.per_cent is None else f"{worth.per_cent:.2g} %",
+                worth.message,
+            ]
+            for worth in worths
+        ],
+        keys={1: [worth.saving for worth in worths], 2: [worth.per_cent for worth in worths]},
+    )
+
+
+def _facts(given: Given) -> list[tuple[str, str]]:
+    plan = given.plan
+    heads = sum(entry.count for entry in plan.tenants)
+    facts: list[tuple[str, str]] = [("Status", plan.status)]
+    if plan.cost is not None:
+        facts.append(("Cost" if plan.objective == "cost" else "Cost less payments", number(plan.cost, 6)))
+    if plan.lower_bound is not None:
+        facts.append(("Proven lower bound", number(plan.lower_bound, 6)))
+    if plan.gap is not None:
+        facts.append(("Certified gap", format_gap(plan.gap)))
+    facts.append(("Tenants served", f"{plan.admitted:,} of {heads:,}"))
+    return [*facts, ("Guarantee", plan.guarantee), ("Method", plan.method)]
+
+
+def _verdicts(given: Given, report: CheckReport | None) -> list[tuple[str, str, str]]:
+    """(verdict, what it is about, in words): kept, broken, open or none."""
+    found = []
+    if report is not None:
+        words = f"{report.entries:,} entries recomputed" if report.ok else f"{len(report.findings)} findings"
+        found.append(("kept" if report.ok else "broken", "Independent check", words))
+    if given.simulation is not None:
+        found.append(_tally("Simulation", [tenant.verdict for tenant in given.simulation.tenants]))
+    if given.audit is not None:
+        parts = list(given.audit.series.values()) or [given.audit]
+        found.append(_tally("Audit", [part.verdict or "no promise" for part in parts]))
+    if given.settlement is not None:
+        good = given.settlement.conserved
+        words = "adds up to the cent" if good else "does not add up"
+        found.append(("kept" if good else "broken", "Settlement", words))
+    return found
+
+
+def _tally(what: str, verdicts: Sequence[str]) -> tuple[str, str, str]:
+    kinds = [kind for kind in ("kept", "broken", "undecided", "no promise") if kind in verdicts]
+    words = ", ".join(f"{verdicts.count(kind):,} {kind}" for kind in kinds)
+    worst = "broken" if "broken" in verdicts else "open" if set(verdicts) - {"kept"} else "kept"
+    return worst, what, words or "nothing to judge"
+
+
+def _provenance(given: Given) -> list[tuple[str, str]]:
+    plan = given.plan
+    rows = [
+        ("Instance", plan.instance.name),
+        ("SHA-256 of the instance", plan.instance.sha256),
+        ("Method", plan.method),
+        ("Guarantee", f"{plan.guarantee}. {MEANING.get(plan.guarantee.partition(':')[0], '')}".strip()),
+        ("Objective", plan.objective),
+    ]
+    rows += [(f"Time, {key}", f"{value:.3g} s") for key, value in plan.timing.items()]
+    if given.simulation is not None:
+        simulation = given.simulation
+        rows.append(
+            (
+                "Simulation",
+                f"seed {simulation.seed}, {simulation.trials} trials, {simulation.confidence:.0%} intervals",
+            )
+        )
+    if given.audit is not None:
+        rows.append(("Audit", f"{given.audit.samples:,} samples, {given.audit.confidence:.0%} intervals"))
+    rows += [(f"File, {role}", name) for role, name in given.names.items()]
+    return [*rows, ("Written by", f"fedopt {fedopt.__version__}")]
