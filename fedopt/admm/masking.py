@@ -60,7 +60,8 @@ def encoded(value: float, rounding: Literal["down", "up", "nearest"] = "nearest"
     MaskingError for a number that is not finite or beyond `LARGEST`.
     """
     if not math.isfinite(value) or abs(value) > LARGEST:
-        raise MaskingError(f"{value!r} has no fixed-point form; its magnitude must be at most {LARGEST:.3g}")
+        # the number itself is not for the broker, who is told why its question was refused
+        raise MaskingError(f"a number has no fixed-point form; it must be finite and at most {LARGEST:.3g}")
     scaled = Fraction(value) * (1 << FRACTION_BITS)
     if rounding == "nearest":
         return round(scaled) % MODULUS

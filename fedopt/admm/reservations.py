@@ -17,7 +17,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = ["ROOM", "Book", "Outcome", "open_tables"]
 
@@ -142,6 +142,14 @@ class Book:
         """What became of a run's reservations; None where it never prepared any."""
         known = self._row(run)
         return None if known is None else known[0]
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Every run that prepared or aborted: `run`, `state`, `loads` by domain, `until` (a hold's end)."""
+        rows = self._connection.execute("SELECT run, state, loads, until FROM reservations ORDER BY rowid")
+        return [
+            {"run": run, "state": state, "loads": json.loads(loads), "until": until}
+            for run, state, loads, until in rows
+        ]
 
     def reserved(self, besides: str | None = None, replaced: str | None = None) -> dict[str, float]:
         """The load of each domain that is committed or held within its term, without that of two runs."""

@@ -9,20 +9,36 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from joserfc.jwk import OKPKey
 
 import fedopt
-from fedopt.admm.masking import generate_secret
+from fedopt.admm.masking import MaskingError, generate_secret
+from fedopt.admm.messages import (
+    Answer,
+    Keys,
+    Message,
+    MessageError,
+    Opened,
+    Opening,
+    Outcome,
+    Settle,
+    parse_message,
+    to_bytes,
+)
+from fedopt.admm.operator import Operator
+from fedopt.admm.reservations import Book
 from fedopt.admm.transport.agent_config import AgentConfig, BrokerPeer, read_document
 from fedopt.admm.transport.agent_journal import AgentJournal, Run, Told
 from fedopt.admm.transport.certificates import fingerprint_of
 from fedopt.admm.transport.contract_folder import ContractFolder
+from fedopt.admm.transport.private_file import PrivateFile
 from fedopt.admm.transport.refusal import Refusal
 from fedopt.admm.transport.signed import SignatureError, sign_message, verify_message
 from fedopt.contracts.keys import SigningKey, load_key, public_key
+from fedopt.instance.errors import InstanceError, Problem
 
 __all__ = ["Agent", "PrivateSide", "read_public_key"]
 
@@ -30,38 +46,43 @@ __all__ = ["Agent", "PrivateSide", "read_public_key"]
 class PrivateSide(Protocol):
     """The operator's side of one run: a state machine whose state is what it was told."""
 
-    def answer(self, message: Any, told_before: bool) -> Any:
+    def answer(self, message: Message, told_before: bool = False) -> Answer:
         """The answer to a message; `told_before`: told again after a restart, for the state alone."""
 
 
 class Agent:
     """What an agent does with a message, over whatever connection it came.
 
-    `opened` makes the private side of a run from the run and its first message. `parse` reads a message from
-    its text, `settles` tells the messages that settle a run which was prepared.
+    Raises InstanceError, ContractError, CertificateError or JournalError where a file that the configuration
+    names cannot be used.
     """
 
-    def __init__(
-        self,
-        config: AgentConfig,
-        journal: AgentJournal,
-        opened: Callable[[Run], PrivateSide],
-        parse: Callable[[bytes], Any],
-        settles: Callable[[Any], bool],
-        schemas: tuple[dict[str, Any], dict[str, Any]],
-    ) -> None:
+    def __init__(self, config: AgentConfig) -> None:
         self.config = config
         self.limits = config.limits
         self.operator = config.operator
+        self._private = PrivateFile.load(config.file(config.private))
+        if self._private.operator != self.operator:
+            problem = Problem(
+                "operator",
+                f"is {self._private.operator!r}, but the agent is {self.operator!r}'s",
+                "give the agent its own operator's file",
+            )
+            raise InstanceError([problem], str(config.file(config.private)))
         self._key: SigningKey = load_key(config.file(config.key))
+        self._peers = {name: read_public_key(config.file(file)) for name, file in config.peers.items()}
         self._brokers = {fingerprint_of(config.file(b.certificate)): b for b in config.brokers}
         self._broker_keys = {b.name: read_public_key(config.file(b.key)) for b in config.brokers}
         self._contracts = ContractFolder(config.file(config.contracts) if config.contracts else None)
-        self._journal = journal
-        self._opened, self._parse, self._settles = opened, parse, settles
-        self.schemas = schemas
+        self._contracts.tokens()
+        self._journal = AgentJournal(config.file(config.state))
+        self.book = Book(self._private.capacity(), self._journal.connection)
         self._sides: dict[str, PrivateSide] = {}
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let another process use the state folder."""
+        self._journal.close()
 
     def known_broker(self, fingerprint: str | None) -> BrokerPeer:
         """The broker whose certificate a connection showed. Raises Refusal("unknown-peer")."""
@@ -107,7 +128,7 @@ class Agent:
                 raise Refusal(
                     "replayed", f"message {sequence} of {run} was answered, or is older than one that was"
                 )
-        message = self._parse(body)
+        message = self._parsed(run, sequence, body)
         if known is None:
             if sequence != 0:
                 raise Refusal(
@@ -117,15 +138,28 @@ class Agent:
         self._check_open(known, sequence, message)
         try:
             with self._journal.transaction():
-                side = self._side(known)
-                answer = side.answer(message, False)
+                said = self._side(known).answer(message)
+                answer = to_bytes(said)
                 self._journal.note(run, Told(sequence, digest, body, answer), signature)
-        except BaseException:
+                if isinstance(message, Settle) and isinstance(said, Outcome) and said.granted:
+                    self._close(run, f"settled: {message.decision}")
+        except BaseException as error:
             self._sides.pop(run, None)  # rebuilt from the journal, which holds nothing of this message
             if sequence == 0:
                 self._journal.forget_run(run)
+            if isinstance(error, MessageError | MaskingError | SignatureError):
+                raise Refusal("refused", str(error)) from error
             raise
         return answer
+
+    def _parsed(self, run: str, sequence: int, body: bytes) -> Message:
+        try:
+            message = parse_message(body)
+        except MessageError as error:
+            raise Refusal("malformed", str(error)) from None
+        if (message.run, message.sequence) != (run, sequence):
+            raise Refusal("malformed", "the message says another run or number than its address")
+        return message
 
     def _begin(self, run: str, broker: str) -> Run:
         """Open a run, closing those that their brokers left."""
@@ -133,35 +167,103 @@ class Agent:
         open_runs = self._journal.open_runs()
         for name, last in open_runs:
             if last < oldest:
-                self._journal.close_run(name, "its broker was silent too long")
-                self._sides.pop(name, None)
+                self._close(name, "its broker was silent too long")
         if sum(last >= oldest for _, last in open_runs) >= self.limits.open_runs:
             raise Refusal("too-many", f"{self.limits.open_runs} runs are open here already")
-        return self._journal.open_run(run, broker, generate_secret(), self._contracts.digest())
+        taken = self.book.reserved()
+        free = {name: max(0.0, capacity - taken[name]) for name, capacity in self.book.capacity.items()}
+        opened = Run(run, broker, generate_secret(), self._contracts.digests(), free, None)
+        self._journal.open_run(opened)
+        return opened
 
-    def _check_open(self, run: Run, sequence: int, message: Any) -> None:
-        if self._settles(message):
+    def _close(self, run: str, why: str) -> None:
+        self._journal.close_run(run, why)
+        self._sides.pop(run, None)
+
+    def _check_open(self, run: Run, sequence: int, message: Message) -> None:
+        if isinstance(message, Settle):
             return  # what was prepared is settled whatever has changed since
         if run.closed is not None:
             raise Refusal("closed", f"the run {run.run} is over: {run.closed}")
         if sequence >= self.limits.messages_per_run:
             raise Refusal("too-many", f"a run has at most {self.limits.messages_per_run} messages here")
-        changed = self._contracts.changes(run.contracts)
+        if isinstance(message, Opening):
+            agreed = {name: digest for name, digest in run.contracts.items() if name in message.offers}
+            if message.contracts != agreed:
+                self._journal.forget_run(run.run)
+                raise Refusal(
+                    "contract-changed", "the contracts named are not the ones that stand; read them again"
+                )
+        now = self._contracts.digests()
+        changed = sorted(
+            name for name in now.keys() | run.contracts if now.get(name) != run.contracts.get(name)
+        )
         if changed:
             why = f"the contract of {', '.join(changed[:5])} changed"
-            self._journal.close_run(run.run, why)
-            self._sides.pop(run.run, None)
+            self._close(run.run, why)
             raise Refusal("contract-changed", f"{why} during the run; begin a new run")
 
     def _side(self, run: Run) -> PrivateSide:
         """The private side of a run, told again what it was told where this process does not know it."""
         side = self._sides.get(run.run)
         if side is None:
-            side = self._opened(run)
+            domains = [
+                domain.model_copy(update={"capacity": run.capacity[domain.id]})
+                for domain in self._private.domains
+            ]
+            operator = Operator(
+                self.operator,
+                domains,
+                secret=run.secret,
+                book=self.book,
+                noise=self.config.noise,
+                seed=int.from_bytes(hashlib.sha256(b"noise" + run.secret).digest()),
+            )
+            side = SignedKeys(operator, self._key, self._peers)
             for told in self._journal.all_told(run.run):
-                side.answer(self._parse(told.request), True)
+                side.answer(parse_message(told.request), True)
             self._sides[run.run] = side
         return side
+
+
+class SignedKeys:
+    """An operator whose masking key is signed, and who masks with keys only that their operators signed.
+
+    Otherwise the broker could hand out keys of its own and take the masks off.
+    """
+
+    def __init__(
+        self, operator: PrivateSide, key: SigningKey, peers: Mapping[str, tuple[str, OKPKey]]
+    ) -> None:
+        self._operator, self._key, self._peers = operator, key, peers
+
+    def answer(self, message: Message, told_before: bool = False) -> Answer:
+        """The operator's answer. Raises SignatureError for a masking key without its operator's signature."""
+        if isinstance(message, Keys):
+            for name, public in message.keys.items():
+                self._check(message.run, name, public, message.signatures.get(name))
+        answer = self._operator.answer(message, told_before)
+        if isinstance(answer, Opened) and answer.key is not None:
+            signature = sign_message(
+                self._key, "mask-key", answer.run, 0, self._key.issuer, answer.key.encode()
+            )
+            return answer.model_copy(update={"signature": signature})
+        return answer
+
+    def _check(self, run: str, name: str, public: str, signature: str | None) -> None:
+        if name == self._key.issuer:
+            key = public_key(self._key.public())
+            known: tuple[str, OKPKey] | None = (key[0], key[2])
+        else:
+            known = self._peers.get(name)
+        if known is None:
+            raise SignatureError(
+                f"the operator {name!r} is not known here; its public key must be among the peers"
+            )
+        try:
+            verify_message(signature, known, "mask-key", run, 0, name, public.encode())
+        except SignatureError as error:
+            raise SignatureError(f"the masking key of {name!r}: {error}") from None
 
 
 def read_public_key(path: Any) -> tuple[str, OKPKey]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictInt, StrictStr, model_validator
 
-from fedopt.instance.base import Document, Name, Positive
+from fedopt.instance.base import Document, Name, Positive, Share
 from fedopt.instance.errors import InstanceError, Problem
 from fedopt.instance.yaml_text import TextError, read_yaml
 
@@ -64,6 +64,7 @@ class AgentConfig(Document):
     contracts: StrictStr | None = None
     state: StrictStr
     limits: Limits = Limits()
+    noise: Annotated[Share, Field(le=0.5)] = 0.0
 
     _folder: Path = Path()
 

@@ -7,6 +7,7 @@ again is answered from here; after a restart the operator's state is rebuilt by 
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ __all__ = ["AgentJournal", "JournalError", "Run", "Told", "hold"]
 TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
   run TEXT PRIMARY KEY, broker TEXT NOT NULL, opened REAL NOT NULL, closed TEXT, secret BLOB NOT NULL,
-  contracts TEXT NOT NULL) STRICT;
+  contracts TEXT NOT NULL, capacity TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS messages (
   run TEXT NOT NULL, sequence INTEGER NOT NULL, digest TEXT NOT NULL, signature TEXT NOT NULL,
   request BLOB NOT NULL, answer BLOB NOT NULL, answered REAL NOT NULL,
@@ -34,12 +35,17 @@ class JournalError(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """A run that a broker opened: whose it is, its masking secret, the contracts it began with, its end."""
+    """A run that a broker opened: whose it is, its masking secret, and what it began with.
+
+    `contracts`: SHA-256 of the signed contract by "domain/offer"; `capacity`: what was free of each domain,
+    work per unit of time; `closed`: why it takes no more messages.
+    """
 
     run: str
     broker: str
     secret: bytes
-    contracts: str
+    contracts: dict[str, str]
+    capacity: dict[str, float]
     closed: str | None
 
 
@@ -92,12 +98,19 @@ class AgentJournal:
             raise
         self.connection.execute("COMMIT")
 
-    def open_run(self, run: str, broker: str, secret: bytes, contracts: str) -> Run:
+    def open_run(self, run: Run) -> None:
         """Note a new run."""
         self.connection.execute(
-            "INSERT INTO runs VALUES (?, ?, ?, NULL, ?, ?)", (run, broker, time.time(), secret, contracts)
+            "INSERT INTO runs VALUES (?, ?, ?, NULL, ?, ?, ?)",
+            (
+                run.run,
+                run.broker,
+                time.time(),
+                run.secret,
+                json.dumps(run.contracts),
+                json.dumps(run.capacity),
+            ),
         )
-        return Run(run, broker, secret, contracts, None)
 
     def close_run(self, run: str, why: str) -> None:
         """Note that a run takes no more messages, and why. Its messages stay as evidence."""
@@ -110,9 +123,12 @@ class AgentJournal:
     def run(self, run: str) -> Run | None:
         """A run, or None where no broker ever opened it."""
         row = self.connection.execute(
-            "SELECT run, broker, secret, contracts, closed FROM runs WHERE run = ?", (run,)
+            "SELECT run, broker, secret, contracts, capacity, closed FROM runs WHERE run = ?", (run,)
         ).fetchone()
-        return None if row is None else Run(*row)
+        if row is None:
+            return None
+        name, broker, secret, contracts, capacity, closed = row
+        return Run(name, broker, secret, json.loads(contracts), json.loads(capacity), closed)
 
     def open_runs(self) -> list[tuple[str, float]]:
         """The runs that are not closed, with the time of their last message, oldest first."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import fedopt
 from fedopt.admm.federation_extra import federation_extra
+from fedopt.admm.messages import answer_schema, message_schema
 from fedopt.admm.transport.certificates import server_context
 from fedopt.admm.transport.refusal import REASONS, STATUS, Refusal
 from fedopt.admm.transport.signed import HEADER
@@ -31,7 +32,7 @@ MOST_CONNECTIONS = 64
 CLOSING_SECONDS = 10
 KEPT_ALIVE_SECONDS = 600
 
-RunName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Name of the run.")]
+RunName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="Name of the run.")]
 Sequence = Annotated[
     int, Path(ge=0, le=1_000_000_000, description="Number of the message in the run, from 0.")
 ]
@@ -88,7 +89,7 @@ def application(agent: Agent) -> FastAPI:
         responses={
             200: {
                 "description": "The answer, signed by the operator in the header `Fedopt-Signature`.",
-                **_json(agent.schemas[1]),
+                **_json(answer_schema()),
             }
         },
         openapi_extra={
@@ -101,7 +102,7 @@ def application(agent: Agent) -> FastAPI:
                     "description": "Detached JWS of the broker over message, run, sequence and operator.",
                 }
             ],
-            "requestBody": {"required": True, **_json(agent.schemas[0])},
+            "requestBody": {"required": True, **_json(message_schema())},
         },
     )
     async def message(request: Request, run: RunName, sequence: Sequence) -> Response:
@@ -124,7 +125,9 @@ def prepared(agent: Agent) -> tuple[uvicorn.Server, socket.socket]:
     """A server of the agent and the socket that it is to listen on, bound already; port 0 took a free one."""
     config = agent.config
     host, port = config.address
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    # asyncio sends small answers at once only on sockets that say that they are TCP
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

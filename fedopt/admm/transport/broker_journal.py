@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Literal
 
 from fedopt.admm.transport.agent_journal import JournalError, hold
-from fedopt.admm.transport.https import Failure, Reply
+from fedopt.admm.transport.https import Failure, Question, Reply
 
 __all__ = ["BrokerJournal", "BrokerRun", "Diverged"]
 
 Decision = Literal["commit", "abort"]
-Exchange = Callable[[str, int, Mapping[str, bytes]], Mapping[str, "Reply | Failure"]]
+Exchange = Callable[[str, Mapping[str, Question]], Mapping[str, "Reply | Failure"]]
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE TABLE IF NOT EXISTS exchanges (
   run TEXT NOT NULL, sequence INTEGER NOT NULL, operator TEXT NOT NULL, digest TEXT NOT NULL,
   request BLOB NOT NULL, answer BLOB, signature TEXT, failure TEXT,
-  PRIMARY KEY (run, sequence, operator)) STRICT;
+  PRIMARY KEY (run, operator, sequence)) STRICT;
 """
 
 
@@ -88,28 +88,27 @@ class BrokerJournal:
         row = self.connection.execute("SELECT decision FROM runs WHERE run = ?", (run,)).fetchone()
         return None if row is None else row[0]
 
-    def recorded(self, run: str, sequence: int) -> dict[str, tuple[str, Reply | Failure]]:
-        """The outcomes of a broadcast by operator, each with the digest of what was asked."""
-        rows = self.connection.execute(
-            "SELECT operator, digest, answer, signature, failure FROM exchanges"
-            " WHERE run = ? AND sequence = ?",
-            (run, sequence),
+    def recorded(self, run: str, operator: str, sequence: int) -> tuple[str, Reply | Failure] | None:
+        """The digest of a question and what came of it, where it was asked before."""
+        row = self.connection.execute(
+            "SELECT digest, answer, signature, failure FROM exchanges"
+            " WHERE run = ? AND operator = ? AND sequence = ?",
+            (run, operator, sequence),
+        ).fetchone()
+        if row is None:
+            return None
+        digest, answer, signature, failure = row
+        return digest, (
+            Failure(**json.loads(failure)) if failure is not None else Reply(answer, signature, 0)
         )
-        return {
-            operator: (
-                digest,
-                Failure(**json.loads(failure)) if failure is not None else Reply(answer, signature, 0),
-            )
-            for operator, digest, answer, signature, failure in rows
-        }
 
     def record(
-        self, run: str, sequence: int, bodies: Mapping[str, bytes], outcomes: Mapping[str, Reply | Failure]
+        self, run: str, questions: Mapping[str, Question], outcomes: Mapping[str, Reply | Failure]
     ) -> None:
         """Keep what was asked in a broadcast and what came back, in one transaction."""
         self.connection.execute("BEGIN IMMEDIATE")
         for operator, outcome in outcomes.items():
-            body = bodies[operator]
+            sequence, body = questions[operator]
             came = (outcome.body, outcome.signature) if isinstance(outcome, Reply) else (None, None)
             failure = json.dumps(vars(outcome)) if isinstance(outcome, Failure) else None
             self.connection.execute(
@@ -120,30 +119,35 @@ class BrokerJournal:
 
 
 class BrokerRun:
-    """A run's broadcasts, numbered: from the journal as far as it goes, then over the connections.
+    """A run's broadcasts: from the journal as far as it goes, then over the connections.
 
     `exchange` sends, as `Connections.exchange` does. Without a journal nothing is kept.
     """
 
     def __init__(self, run: str, exchange: Exchange, journal: BrokerJournal | None = None) -> None:
         self.run = run
-        self.sequence = 0
         self._exchange = exchange
         self._journal = journal
 
-    def broadcast(self, bodies: Mapping[str, bytes]) -> dict[str, Reply | Failure]:
-        """Ask each operator its question. Raises Diverged where another was recorded under this number."""
-        sequence, self.sequence = self.sequence, self.sequence + 1
-        recorded = self._journal.recorded(self.run, sequence) if self._journal is not None else {}
+    def broadcast(
+        self, questions: Mapping[str, Question], failures_stand: bool = True
+    ) -> dict[str, Reply | Failure]:
+        """Ask each operator its question; unless failures stand, those that failed before are asked again.
+
+        Raises Diverged where another question was asked under the same number before.
+        """
         outcomes: dict[str, Reply | Failure] = {}
-        for operator, (digest, outcome) in recorded.items():
-            if digest != hashlib.sha256(bodies.get(operator, b"")).hexdigest():
-                raise Diverged(f"message {sequence} to {operator!r} is not the one that was sent before")
-            outcomes[operator] = outcome
-        left = {operator: body for operator, body in bodies.items() if operator not in outcomes}
+        for operator, (sequence, body) in questions.items():
+            known = self._journal.recorded(self.run, operator, sequence) if self._journal else None
+            if known is not None:
+                if known[0] != hashlib.sha256(body).hexdigest():
+                    raise Diverged(f"message {sequence} to {operator!r} is not the one that was sent before")
+                if failures_stand or isinstance(known[1], Reply):
+                    outcomes[operator] = known[1]
+        left = {operator: question for operator, question in questions.items() if operator not in outcomes}
         if left:
-            fresh = self._exchange(self.run, sequence, left)
+            fresh = self._exchange(self.run, left)
             if self._journal is not None:
-                self._journal.record(self.run, sequence, left, fresh)
+                self._journal.record(self.run, left, fresh)
             outcomes.update(fresh)
-        return {operator: outcomes[operator] for operator in bodies}
+        return {operator: outcomes[operator] for operator in questions}

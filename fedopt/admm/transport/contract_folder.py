@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from fedopt.contracts import ContractError, signed_digest
@@ -40,14 +39,9 @@ class ContractFolder:
             self._seen = seen
         return self._tokens
 
-    def digest(self) -> str:
-        """What the folder holds now, to be compared later: JSON of subject to SHA-256."""
-        return json.dumps({subject: signed_digest(token) for subject, token in self.tokens().items()})
-
-    def changes(self, before: str) -> list[str]:
-        """The subjects whose contract is not what `digest` said before."""
-        then, now = json.loads(before), json.loads(self.digest())
-        return sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    def digests(self) -> dict[str, str]:
+        """What the folder holds now: SHA-256 of the signed text by subject."""
+        return {subject: signed_digest(token) for subject, token in self.tokens().items()}
 
 
 def _read(file: Path) -> tuple[int, str, str]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from fedopt.admm.public import operator_of, public_view
 from fedopt.admm.transport.certificates import make_certificate
-from fedopt.admm.transport.private_file import PrivateFile, operator_of
+from fedopt.admm.transport.private_file import PrivateFile
 from fedopt.contracts import Contract, generate_key, save_key, sign
 from fedopt.contracts.keys import SigningKey
 from fedopt.instance import Instance, InstanceError
@@ -42,7 +43,6 @@ class Divided:
 def divide(
     instance: Instance,
     folder: str | Path,
-    public_view: Callable[[Instance], Instance],
     *,
     ports: Sequence[int] | None = None,
     host: str = "127.0.0.1",

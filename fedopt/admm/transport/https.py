@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     from fedopt.contracts.keys import SigningKey
 
-__all__ = ["AgentLink", "Connections", "Failure", "Patience", "Reply"]
+__all__ = ["AgentLink", "Connections", "Failure", "Patience", "Question", "Reply"]
+
+Question = tuple[int, bytes]
+"""A message to an operator: its number in the run, and its text."""
 
 MOST_ANSWER_BYTES = 64_000_000
 PROBE_SECONDS = 1.0
@@ -155,17 +158,17 @@ class Connections:
         return self._open[operator].traffic
 
     def exchange(
-        self, run: str, sequence: int, bodies: Mapping[str, bytes], patience: Patience | None = None
+        self, run: str, questions: Mapping[str, Question], patience: Patience | None = None
     ) -> dict[str, Reply | Failure]:
-        """Send each operator its message and wait until each answered or failed."""
+        """Send each operator its question and wait until each answered or failed."""
 
         async def all_told() -> list[Reply | Failure]:
             waits = patience or self.patience
             return await asyncio.gather(
-                *(self._told(name, run, sequence, body, waits) for name, body in bodies.items())
+                *(self._told(name, run, *question, waits) for name, question in questions.items())
             )
 
-        return dict(zip(bodies, self._runner.run(all_told()), strict=True))
+        return dict(zip(questions, self._runner.run(all_told()), strict=True))
 
     def contracts(self, subjects: Mapping[str, list[str]]) -> dict[str, str | Failure]:
         """The signed contracts of "domain/offer" subjects by operator: subject to token, or why there is

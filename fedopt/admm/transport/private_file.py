@@ -8,13 +8,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fedopt.admm.public import operator_of
 from fedopt.admm.transport.agent_config import read_document
 from fedopt.instance import Domain, Instance, Units
 from fedopt.instance.base import Document, Name, Positive
 from fedopt.instance.canonical import plain
 from fedopt.instance.documents import MAX_DOMAINS
 
-__all__ = ["PrivateFile", "operator_of"]
+__all__ = ["PrivateFile"]
 
 
 class PrivateFile(Document):
@@ -58,8 +59,3 @@ class PrivateFile(Document):
     def capacity(self) -> dict[str, float]:
         """Work per unit of time by domain."""
         return {domain.id: domain.capacity for domain in self.domains}
-
-
-def operator_of(domain: Domain) -> str:
-    """Whose a domain is; one that names no operator is its own."""
-    return domain.operator or domain.id

@@ -1,6 +1,4 @@
-"""An agent over real TLS: who may speak, what is refused and by which name, and that asking twice is asking
-once.
-"""
+"""An agent over real TLS: who may speak, what is refused by which name; asking twice is asking once."""
 
 from __future__ import annotations
 
@@ -14,205 +12,260 @@ pytest.importorskip("httpx")
 
 import httpx
 
-from fedopt.admm.transport.agent import Agent
-from fedopt.admm.transport.agent_journal import AgentJournal, JournalError
+from fedopt.admm.messages import Prepare, Reservation, Settle, to_bytes
+from fedopt.admm.transport.agent import Agent, read_public_key
+from fedopt.admm.transport.agent_config import AgentConfig
+from fedopt.admm.transport.agent_journal import JournalError
+from fedopt.admm.transport.broker_config import BrokerConfig
 from fedopt.admm.transport.certificates import client_context
-from fedopt.admm.transport.https import Failure, Reply
-from fedopt.admm.transport.refusal import Refusal
+from fedopt.admm.transport.https import Failure, Patience, Reply
 from fedopt.admm.transport.signed import HEADER, sign_message
+from fedopt.contracts import generate_key
+from fedopt.contracts.keys import load_key
 from tests.admm.transport.disturbed import Disturbance
-from tests.admm.transport.world import config_of, connections, make_identity, served, signing_key
-
-
-class Counter:
-    """A private side that adds up what it is told: its answers show how often it was really told."""
-
-    def __init__(self) -> None:
-        self.total = 0
-
-    def answer(self, message, told_before):
-        if message.get("kind") == "fail":
-            raise Refusal("refused", "asked to")
-        if message.get("kind") == "break":
-            raise ZeroDivisionError("a private number: 12.5")
-        self.total += message["add"]
-        return json.dumps({"total": self.total}).encode()
-
-
-def parse(body):
-    try:
-        message = json.loads(body)
-        assert isinstance(message, dict)
-        return message
-    except (ValueError, AssertionError):
-        raise Refusal("malformed", "not a message") from None
-
-
-def make_agent(folder, **fields):
-    config = config_of(folder, "opA", **fields)
-    journal = AgentJournal(config.file(config.state))
-    return Agent(
-        config, journal, lambda run: Counter(), parse, lambda m: m.get("kind") == "commit", ({}, {})
-    ), journal
+from tests.admm.transport.world import (
+    changed,
+    connections,
+    federation,
+    opening,
+    proposal,
+    said,
+    served,
+)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("federation")
-    for name in ("opA", "broker", "stranger"):
-        make_identity(folder, name)
-    return folder
+def divided(tmp_path_factory):
+    return federation(tmp_path_factory.mktemp("world") / "federation")
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory):
+    """A broker of another federation: right in everything but that nobody here knows it."""
+    return BrokerConfig.load(federation(tmp_path_factory.mktemp("other") / "federation").broker)
 
 
 @pytest.fixture
-def agent(folder, tmp_path):
-    made, journal = make_agent(folder, state=str(tmp_path / "state"), limits={"message_bytes": 1000})
-    yield made
-    journal.close()
+def config(divided, tmp_path):
+    return changed(divided.agents["opB"], state=str(tmp_path / "state"), limits={"message_bytes": 2000})
 
 
 @pytest.fixture
-def url(agent):
-    with served(agent) as url:
+def url(config):
+    with served(config) as url:
         yield url
 
 
-def body(**fields):
-    return json.dumps(fields).encode()
+def ask(broker, sequence, text, run="r1"):
+    return broker.exchange(run, {"opB": (sequence, text)})["opB"]
 
 
-def test_answers_are_counted_once_however_often_they_are_asked_for(folder, url):
-    with connections(folder, {"opA": url}) as broker:
-        for _ in range(3):
-            first = broker.exchange("r1", 0, {"opA": body(add=1)})["opA"]
-            assert json.loads(first.body) == {"total": 1}
-        second = broker.exchange("r1", 1, {"opA": body(add=5)})["opA"]
-        assert json.loads(second.body) == {"total": 6}
-        for sequence, text in ((1, body(add=7)), (0, body(add=9))):
-            assert broker.exchange("r1", sequence, {"opA": text})["opA"].reason == "replayed"
-        assert json.loads(broker.exchange("r1", 2, {"opA": body(add=0)})["opA"].body) == {"total": 6}
-        assert broker.traffic("opA").requests == 7
+def test_the_same_question_is_answered_the_same_and_another_under_its_number_is_replayed(divided, url):
+    with connections(divided, {"opB": url}) as broker:
+        first = {ask(broker, 0, opening(divided, "opB")).body for _ in range(3)}
+        assert len(first) == 1
+        answers = {ask(broker, 1, proposal(1, 4.0)).body for _ in range(3)}
+        assert len(answers) == 1
+        assert ask(broker, 1, proposal(1, 5.0)).reason == "replayed"
+        assert ask(broker, 0, opening(divided, "opB", masked=True)).reason == "replayed"
+        assert isinstance(ask(broker, 7, proposal(7, 5.0)), Reply)
+        assert ask(broker, 3, proposal(3, 4.0)).reason == "replayed"
 
 
-def test_an_older_message_that_never_arrived_is_refused_once_a_later_one_was_answered(folder, url):
-    with connections(folder, {"opA": url}) as broker:
-        broker.exchange("r1", 0, {"opA": body(add=1)})
-        assert isinstance(broker.exchange("r1", 5, {"opA": body(add=1)})["opA"], Reply)
-        assert broker.exchange("r1", 3, {"opA": body(add=1)})["opA"].reason == "replayed"
+def test_a_run_begins_with_its_opening(divided, url):
+    with connections(divided, {"opB": url}) as broker:
+        assert ask(broker, 1, proposal(1, 4.0)).reason == "unknown-run"
+        assert ask(broker, 0, proposal(0, 4.0)).reason == "refused"
+        assert ask(broker, 0, opening(divided, "opB", operator="opA")).reason == "refused"
+        assert ask(broker, 0, opening(divided, "opB", contracts={})).reason == "contract-changed"
+        assert isinstance(ask(broker, 0, opening(divided, "opB")), Reply)
 
 
-def test_a_run_that_was_not_opened_is_unknown(folder, url):
-    with connections(folder, {"opA": url}) as broker:
-        assert broker.exchange("r9", 1, {"opA": body(add=1)})["opA"].reason == "unknown-run"
+def test_what_cannot_be_read_is_malformed_and_leaves_no_trace(divided, url):
+    with connections(divided, {"opB": url}) as broker:
+        ask(broker, 0, opening(divided, "opB"))
+        for text in (
+            b"[1",
+            b"{}",
+            b"\xff",
+            b'{"kind": "proposal"}',
+            proposal(2, 4.0),
+            proposal(1, 4.0, "r2"),
+        ):
+            assert ask(broker, 1, text).reason == "malformed"
+        assert ask(broker, 1, b" " * 3000).reason == "too-large"
+        assert isinstance(ask(broker, 1, proposal(1, 4.0)), Reply)
 
 
-def test_what_is_refused_leaves_no_trace(folder, agent, url):
-    with connections(folder, {"opA": url}) as broker:
-        assert broker.exchange("r1", 0, {"opA": body(kind="fail")})["opA"].reason == "refused"
-        assert broker.exchange("r1", 0, {"opA": body(add=1)})["opA"].body == b'{"total": 1}'
-        defect = broker.exchange("r1", 1, {"opA": body(kind="break")})["opA"]
-        assert defect.reason == "defect"
-        assert "12.5" not in defect.message
-        assert broker.exchange("r1", 1, {"opA": body(add=2)})["opA"].body == b'{"total": 3}'
-        assert broker.exchange("r1", 2, {"opA": b"[1"})["opA"].reason == "malformed"
-        assert broker.exchange("r1", 2, {"opA": body(add=1, pad="x" * 2000)})["opA"].reason == "too-large"
+def test_a_restarted_agent_goes_on_where_it_was(divided, config, tmp_path):
+    whole = changed(config, state=str(tmp_path / "other"))
+    with served(whole) as url, connections(divided, {"opB": url}) as broker:
+        ask(broker, 0, opening(divided, "opB"))
+        straight = [said(ask(broker, n, proposal(n, float(n)))) for n in range(1, 4)]
+    cut = []
+    with served(config) as url, connections(divided, {"opB": url}) as broker:
+        ask(broker, 0, opening(divided, "opB"))
+    for n in range(1, 4):
+        with served(config) as url, connections(divided, {"opB": url}) as broker:
+            if n > 1:
+                assert said(ask(broker, n - 1, proposal(n - 1, float(n - 1)))) == cut[-1]
+            cut.append(said(ask(broker, n, proposal(n, float(n)))))
+    assert cut == straight
 
 
-def test_a_restarted_agent_goes_on_where_it_was(folder, tmp_path):
-    state = str(tmp_path / "state")
-    for sequence in range(4):
-        agent, journal = make_agent(folder, state=state)
-        with served(agent) as url, connections(folder, {"opA": url}) as broker:
-            if sequence:
-                again = broker.exchange("r1", sequence - 1, {"opA": body(add=sequence - 1)})["opA"]
-                assert json.loads(again.body)["total"] == sum(range(sequence))
-            answer = broker.exchange("r1", sequence, {"opA": body(add=sequence)})["opA"]
-            assert json.loads(answer.body)["total"] == sum(range(sequence + 1))
-        journal.close()
+def test_a_run_can_be_settled_and_then_takes_no_more(divided, url):
+    chat = Reservation(tenant="chat", offer="edge/llm", count=2, rate=3.0)
+    with connections(divided, {"opB": url}) as broker:
+        ask(broker, 0, opening(divided, "opB"))
+        too_much = Prepare(run="r1", sequence=1, reservations=(chat, chat))
+        full = said(ask(broker, 1, to_bytes(too_much)))
+        assert (full["granted"], full["domain"]) == (False, "edge")
+        assert "11.93" not in str(full)
+        hold = to_bytes(Prepare(run="r1", sequence=2, reservations=(chat,)))
+        commit = to_bytes(Settle(run="r1", sequence=3, decision="commit"))
+        for _ in range(2):
+            assert said(ask(broker, 2, hold))["granted"]
+            assert said(ask(broker, 3, commit))["granted"]
+        assert ask(broker, 4, proposal(4, 1.0)).reason == "closed"
+        # the next run is offered what is left
+        ask(broker, 0, opening(divided, "opB", run="r2"), "r2")
+        carried = said(ask(broker, 1, proposal(1, 11.0, "r2", price=100.0), "r2"))
+        assert carried["loads"][0] == pytest.approx(11.93 - 6.0)
+        release = to_bytes(Settle(run="r1", sequence=4, decision="release"))
+        assert said(ask(broker, 4, release))["granted"]
 
 
-def test_one_state_folder_has_one_agent(folder, tmp_path):
-    _, journal = make_agent(folder, state=str(tmp_path / "state"))
+def test_contracts_that_change_during_a_run_end_it(divided, config, tmp_path):
+    folder = tmp_path / "contracts"
+    folder.mkdir()
+    (signed,) = (config.parent / "contracts").glob("*.jws")
+    (folder / "1.jws").write_bytes(signed.read_bytes())
+    moved = changed(config, contracts=str(folder))
+    with served(moved) as url, connections(divided, {"opB": url}) as broker:
+        ask(broker, 0, opening(divided, "opB"))
+        (folder / "1.jws").unlink()
+        failure = ask(broker, 1, proposal(1, 4.0))
+        assert failure.reason == "contract-changed"
+        assert "edge/llm" in failure.message
+        (folder / "1.jws").write_bytes(signed.read_bytes())
+        assert ask(broker, 1, proposal(1, 4.0)).reason == "closed"
+
+
+def test_limits_on_runs_and_messages(divided, config):
+    tight = changed(config, limits={"open_runs": 1, "messages_per_run": 2})
+    with served(tight) as url, connections(divided, {"opB": url}, Patience(total=0.1)) as broker:
+        ask(broker, 0, opening(divided, "opB"))
+        assert ask(broker, 0, opening(divided, "opB", run="r2"), "r2").reason == "too-many"
+        assert isinstance(ask(broker, 1, proposal(1, 4.0)), Reply)
+        assert ask(broker, 2, proposal(2, 4.0)).reason == "too-many"
+        # an end is always heard
+        assert said(ask(broker, 3, to_bytes(Settle(run="r1", sequence=3, decision="abort"))))["granted"]
+        assert isinstance(ask(broker, 0, opening(divided, "opB", run="r2"), "r2"), Reply)
+
+
+def test_one_state_folder_has_one_agent(config):
+    agent = Agent(AgentConfig.load(config))
     with pytest.raises(JournalError, match="another agent"):
-        AgentJournal(tmp_path / "state")
-    journal.close()
+        Agent(AgentConfig.load(config))
+    agent.close()
 
 
-def test_a_stranger_gets_no_connection(folder, url):
-    with connections(folder, {"opA": url}, who="stranger") as broker:
-        failure = broker.exchange("r1", 0, {"opA": body(add=1)})["opA"]
+def test_a_stranger_gets_no_connection(divided, stranger, url):
+    with connections(divided, {"opB": url}, who=stranger) as broker:
+        failure = ask(broker, 0, opening(divided, "opB"))
     assert isinstance(failure, Failure)
     assert failure.kind == "certificate"
-    assert "opA" in str(failure)
+    assert "opB" in str(failure)
 
 
-def test_another_server_with_another_certificate_is_not_spoken_to(folder, tmp_path):
-    agent, journal = make_agent(
-        folder, state=str(tmp_path / "s"), tls={"certificate": "stranger.crt", "key": "stranger.tls.key"}
+def test_a_server_with_another_certificate_is_not_spoken_to(divided, config, stranger):
+    tls = {name: str(stranger.file(file)) for name, file in stranger.tls.model_dump().items()}
+    with served(changed(config, tls=tls)) as url, connections(divided, {"opB": url}) as broker:
+        assert ask(broker, 0, opening(divided, "opB")).kind == "certificate"
+
+
+def test_a_run_is_answered_to_the_broker_that_opened_it_alone(divided, config, stranger, tmp_path):
+    public = tmp_path / "stranger.pub"
+    public.write_text(json.dumps(load_key(stranger.file(stranger.key)).public()))
+    ours = [{"name": "broker", "certificate": "../shared/broker.crt", "key": "../shared/broker.pub"}]
+    other = {"name": "rival", "certificate": str(stranger.file(stranger.tls.certificate)), "key": str(public)}
+    with served(changed(config, brokers=[*ours, other])) as url:
+        with connections(divided, {"opB": url}) as broker:
+            ask(broker, 0, opening(divided, "opB"))
+        with connections(divided, {"opB": url}, who=stranger) as rival:
+            assert ask(rival, 1, proposal(1, 4.0)).reason == "not-yours"
+            assert isinstance(ask(rival, 0, opening(divided, "opB", run="r2"), "r2"), Reply)
+
+
+def post(divided, url, path, content, headers):
+    config = BrokerConfig.load(divided.broker)
+    link = config.links()["opB"]
+    context = client_context(
+        config.file(config.tls.certificate), config.file(config.tls.key), link.certificate
     )
-    with served(agent) as url, connections(folder, {"opA": url}) as broker:
-        failure = broker.exchange("r1", 0, {"opA": body(add=1)})["opA"]
-    journal.close()
-    assert failure.kind == "certificate"
-
-
-def post(folder, url, path, content, headers):
-    context = client_context(folder / "broker.crt", folder / "broker.tls.key", folder / "opA.crt")
     with httpx.Client(verify=context, trust_env=False) as client:
         return client.post(f"{url}{path}", content=content, headers=headers)
 
 
-def test_forged_and_transplanted_messages_are_unsigned(folder, url):
-    text, key = body(add=1), signing_key(folder, "broker")
-    signed = sign_message(key, "request", "r1", 0, "opA", text)
+def test_forged_and_transplanted_messages_are_unsigned(divided, url):
+    config = BrokerConfig.load(divided.broker)
+    key, text = load_key(config.file(config.key)), opening(divided, "opB")
     wrong = {
         "none": {},
-        "another's": {HEADER: sign_message(signing_key(folder, "stranger"), "request", "r1", 0, "opA", text)},
-        "of another run": {HEADER: sign_message(key, "request", "r2", 0, "opA", text)},
-        "of another place": {HEADER: sign_message(key, "request", "r1", 1, "opA", text)},
-        "for another operator": {HEADER: sign_message(key, "request", "r1", 0, "opB", text)},
-        "of another text": {HEADER: sign_message(key, "request", "r1", 0, "opA", body(add=2))},
-        "of an answer": {HEADER: sign_message(key, "answer", "r1", 0, "opA", text)},
+        "no signature": {HEADER: "x"},
+        "another's": {HEADER: sign_message(generate_key("broker"), "request", "r1", 0, "opB", text)},
+        "of another run": {HEADER: sign_message(key, "request", "r2", 0, "opB", text)},
+        "of another place": {HEADER: sign_message(key, "request", "r1", 1, "opB", text)},
+        "for another operator": {HEADER: sign_message(key, "request", "r1", 0, "opA", text)},
+        "of another text": {HEADER: sign_message(key, "request", "r1", 0, "opB", text + b" ")},
+        "of an answer": {HEADER: sign_message(key, "answer", "r1", 0, "opB", text)},
     }
     for name, headers in wrong.items():
-        got = post(folder, url, "/v1/runs/r1/messages/0", text, headers)
+        got = post(divided, url, "/v1/runs/r1/messages/0", text, headers)
         assert (got.status_code, got.json()["reason"]) == (401, "unsigned"), name
-    assert post(folder, url, "/v1/runs/r1/messages/0", text, {HEADER: signed}).status_code == 200
+    right = {HEADER: sign_message(key, "request", "r1", 0, "opB", text)}
+    assert post(divided, url, "/v1/runs/r1/messages/0", text, right).status_code == 200
 
 
-def test_names_of_runs_and_numbers_are_checked(folder, url):
-    for path in ("/v1/runs/a%20b/messages/0", "/v1/runs/r/messages/-1", f"/v1/runs/{'r' * 101}/messages/0"):
-        assert post(folder, url, path, b"{}", {}).status_code == 422
+def test_names_of_runs_and_numbers_are_checked(divided, url):
+    for path in ("/v1/runs/a%20b/messages/0", "/v1/runs/r/messages/-1", f"/v1/runs/{'r' * 65}/messages/0"):
+        assert post(divided, url, path, b"{}", {}).status_code == 422
 
 
-def test_an_answer_that_the_operator_did_not_sign_is_forged(folder, url):
-    with connections(folder, {"opA": url}) as broker:
-        object.__setattr__(broker.links["opA"], "key", _other_key(folder))
-        failure = broker.exchange("r1", 0, {"opA": body(add=1)})["opA"]
-    assert failure.kind == "forged"
+def test_an_answer_that_the_operator_did_not_sign_is_forged(divided, url, stranger):
+    with connections(divided, {"opB": url}) as broker:
+        other = read_public_key(divided.agents["opA"].parent.parent / "shared" / "opA.pub")
+        object.__setattr__(broker.links["opB"], "key", other)
+        assert ask(broker, 0, opening(divided, "opB")).kind == "forged"
 
 
-def _other_key(folder):
-    from fedopt.admm.transport.agent import read_public_key
-
-    return read_public_key(folder / "stranger.pub")
-
-
-def test_nobody_there_is_silent_and_named(folder):
-    with connections(folder, {"opA": "https://127.0.0.1:9"}) as broker:
-        from fedopt.admm.transport.https import Patience
-
-        failure = broker.exchange("r1", 0, {"opA": b"{}"}, Patience(total=0.2, first_pause=0.01))["opA"]
-    assert (failure.kind, failure.operator) == ("silent", "opA")
+def test_nobody_there_is_silent_and_named(divided):
+    hasty = Patience(total=0.2, first_pause=0.01)
+    with connections(divided, {"opB": "https://127.0.0.1:9"}, hasty) as broker:
+        failure = ask(broker, 0, opening(divided, "opB"))
+    assert (failure.kind, failure.operator) == ("silent", "opB")
     assert failure.attempts > 1
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_lossy_network_changes_nothing_but_the_number_of_attempts(folder, url, seed):
-    disturbance = Disturbance(lost=0.2, doubled=0.05, seed=seed)
-    with connections(folder, {"opA": url}, wrap=disturbance.wrap) as broker:
-        for sequence in range(60):
-            answer = broker.exchange("r1", sequence, {"opA": body(add=sequence)})["opA"]
-            assert json.loads(answer.body)["total"] == sum(range(sequence + 1))
-        assert broker.traffic("opA").retries == disturbance.counts["lost"] > 0
+def test_contracts_are_published_as_they_were_signed(divided, url, config):
+    (signed,) = (config.parent / "contracts").glob("*.jws")
+    with connections(divided, {"opB": url}) as broker:
+        got = broker.contracts({"opB": ["edge/llm", "edge/none"]})
+    assert got["edge/llm"] == signed.read_text().strip()
+    assert isinstance(got["edge/none"], Failure)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_lossy_network_changes_nothing_but_the_number_of_attempts(divided, url, seed):
+    disturbance = Disturbance(lost=0.2, doubled=0.1, seed=seed)
+    with connections(divided, {"opB": url}) as broker:
+        ask(broker, 0, opening(divided, "opB", run="calm"), "calm")
+        calm = [
+            said(ask(broker, n, proposal(n, float(n % 9), "calm"), "calm"))["loads"] for n in range(1, 40)
+        ]
+    with connections(divided, {"opB": url}, wrap=disturbance.wrap) as broker:
+        ask(broker, 0, opening(divided, "opB"))
+        rough = [said(ask(broker, n, proposal(n, float(n % 9))))["loads"] for n in range(1, 40)]
+        assert broker.traffic("opB").retries == disturbance.counts["lost"] > 0
     assert disturbance.counts["doubled"] > 0
+    assert rough == calm

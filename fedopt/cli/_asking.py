@@ -1,0 +1,27 @@
+"""A group of commands one of which is meant where none is named: `fedopt agent CONFIG`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperGroup
+
+__all__ = ["DefaultsTo"]
+
+
+class DefaultsTo(TyperGroup):
+    """A group whose first argument may be left out; `DefaultsTo.the(NAME)` makes the class for one."""
+
+    default_command = ""
+
+    @classmethod
+    def the(cls, name: str) -> type[TyperGroup]:
+        """The group in which NAME is what is meant."""
+        return type(f"DefaultsTo_{name}", (cls,), {"default_command": name})
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the name of the default command in front where the first word is no command."""
+        asks_help = any(word in ("--help", "-h") for word in args[:1])
+        if args and not asks_help and args[0] not in self.commands:
+            args = [self.default_command, *args]
+        return super().parse_args(ctx, args)
