@@ -1,24 +1,21 @@
-"""Operators in this process: every document still crosses as bytes, so that nothing else can."""
+"""All operators in this process: the transport of a run that no boundary divides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fedopt.admm.messages import Answer, Message, parse_answer, parse_message, to_bytes
+from fedopt.admm.messages import Answer, Message
 from fedopt.admm.operator import Lost, Operator
 
 __all__ = ["InProcess"]
 
 
 class InProcess:
-    """A transport to operators that live here."""
+    """Operators asked one after another, by name."""
 
     def __init__(self, operators: Mapping[str, Operator]) -> None:
         self.operators = dict(operators)
 
     def broadcast(self, messages: Mapping[str, Message]) -> dict[str, Answer | Lost]:
-        """Ask each operator its question."""
-        return {
-            name: parse_answer(to_bytes(self.operators[name].answer(parse_message(to_bytes(message)))))
-            for name, message in messages.items()
-        }
+        """Ask each operator its question. Raises MessageError where a question does not belong there."""
+        return {name: self.operators[name].answer(message) for name, message in messages.items()}
