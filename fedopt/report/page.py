@@ -83,7 +83,7 @@ def render(
     net = network(given)
     details = _details(given, tenants, tell)
     report = None
-    if check and given.instance is not None:
+    if check and given.instance is not None and given.plan.has_plan:
         tell("checking the plan")
         report = fedopt.check(given.plan, given.instance)
     worths = _worths(given, explain_seconds, tell)
@@ -96,7 +96,7 @@ def render(
         "title": f"Plan for {given.plan.instance.name}",
         "verdicts": _verdicts(given, report),
         "facts": _facts(given),
-        "paragraph": paragraph(given.plan),
+        "paragraph": paragraph(given.plan).partition("\n")[0],
         "check": report,
         "graph": draw(net, given.rate) if net.nodes else "",
         "has_links": bool(net.flows),
@@ -228,7 +228,8 @@ def _worth_table(worths: Sequence[Worth]) -> Table | None:
 
 def _facts(given: Given) -> list[tuple[str, str]]:
     plan = given.plan
-    heads = sum(entry.count for entry in plan.tenants)
+    asked = plan.tenants if given.instance is None else given.instance.tenants
+    heads = sum(entry.count for entry in asked)
     facts: list[tuple[str, str]] = [("Status", plan.status)]
     if plan.cost is not None:
         facts.append(("Cost" if plan.objective == "cost" else "Cost less payments", number(plan.cost, 6)))

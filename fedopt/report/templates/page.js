@@ -15,7 +15,7 @@ function bar(share) {
   const svg = document.createElementNS(SVG, "svg");
   for (const [name, value] of Object.entries({ class: "bar", width: 60, height: 9, viewBox: "0 0 60 9", "aria-hidden": "true" }))
     svg.setAttribute(name, value);
-  for (const [style, width] of [["track", 60], ["load", 60 * share]]) {
+  for (const [style, width] of [["track", 60], [share >= 0.9995 ? "load full" : "load", 60 * share]]) {
     const path = document.createElementNS(SVG, "path");
     path.setAttribute("class", style);
     path.setAttribute("d", `M0 0h${width.toFixed(1)}v9H0Z`);
@@ -126,7 +126,7 @@ class LiveTable {
     this.rows[at].forEach((text, column) => {
       const cell = element(column ? "td" : "th");
       if (column === 0) cell.scope = "row";
-      if (column && this.styles[column]) cell.className = this.styles[column];
+      if (this.styles[column]) cell.className = this.styles[column];
       const bars = this.bars[column];
       const barred = bars && bars[at] !== null;
       const route = this.routes[at];
