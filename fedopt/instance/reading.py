@@ -6,15 +6,17 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from .consistency import inconsistencies
 from .diagnosing import place_of, problems_of
 from .documents import Instance
 from .errors import InstanceError, Problem
 from .yaml_text import MAX_DEPTH, Lines, TextError, read_yaml
+
+Read = TypeVar("Read", bound=BaseModel)
 
 MAX_BYTES = 64_000_000
 """The largest file that is read."""
@@ -37,16 +39,7 @@ def load(path: str | os.PathLike[str]) -> Instance:
     file, each with its place and a remedy; also for a file that is missing, unreadable, too large or no text.
     """
     file = Path(path)
-    try:
-        if file.is_dir():
-            raise _refused(str(file), "is a directory", "give the file of an instance in it")
-        with open(file, "rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise _refused(str(file), "does not exist", _neighbour(file)) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise _refused(str(file), f"cannot be read: {reason}", "check the path and its permissions") from None
+    content = _content(file, "an instance")
     return _parsed(
         _text(content, str(file)), str(file), file.parent, json_only=file.suffix.lower() == ".json"
     )
@@ -64,6 +57,42 @@ def loads(
     return _parsed(
         _text(content, name), name, None if directory is None else Path(directory), json_only=False
     )
+
+
+def read_document(path: str | os.PathLike[str], kind: type[Read], what: str) -> Read:
+    """Read a document of another kind from a YAML or JSON file, as `load` reads an instance; `what` names it.
+
+    Raises `InstanceError` with all problems of the file, each with its place, line and a remedy.
+    """
+    file = Path(path)
+    source = str(file)
+    text = _text(_content(file, what), source)
+    try:
+        read, lines = _value(text, file.suffix.lower() == ".json")
+    except TextError as error:
+        raise _refused(source, error.message, error.remedy, error.line) from None
+    if not isinstance(read, dict):
+        raise _refused(source, "holds no named fields", f"write the fields of {what}")
+    try:
+        return kind.__pydantic_validator__.validate_python(read)
+    except ValidationError as error:
+        raise InstanceError(
+            [_placed(problem, read, lines) for problem in problems_of(error, read, kind)], source
+        ) from None
+
+
+def _content(file: Path, what: str) -> bytes:
+    """The bytes of a file, at most one more than are allowed; raises `InstanceError`."""
+    try:
+        if file.is_dir():
+            raise _refused(str(file), "is a directory", f"give the file of {what} in it")
+        with open(file, "rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise _refused(str(file), "does not exist", _neighbour(file)) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _refused(str(file), f"cannot be read: {reason}", "check the path and its permissions") from None
 
 
 def _refused(source: str, message: str, remedy: str, line: int | None = None) -> InstanceError:

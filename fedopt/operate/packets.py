@@ -1,0 +1,242 @@
+"""A period's packets of one tenant at its reserved rates, slot by slot, with what each domain saw of itself.
+
+The servers are those of `fedopt.simulate.slots` (impairments first, they carry over; work may cross all
+domains in one slot); here the delay of every slot's work is kept in time order, which an audit needs, and
+every domain counts how its own impairment exceeded a reference level, which is all that it reports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from fedopt.simulate.slot_work import begin, fill
+from fedopt.simulate.slots import SlotPath
+from fedopt.simulate.streams import mix, streams
+
+__all__ = ["BATCHES", "WINDOW", "Heard", "impairment_of", "listen", "reference_level"]
+
+CHUNK = 512
+BATCHES = 24
+WINDOW = 10
+"""Slots over which a domain adds up its impairment before it is compared with the reference."""
+
+SHARE = 0.02
+"""Part of the windows that exceed the reference when a domain delivers what its contract says."""
+
+_DRAIN = 4096
+"""Slots after a period in which its last work may still leave; what has not left then is late."""
+_REFERENCE_WINDOWS = 200_000
+_OWN = np.uint64(0x94D049BB133111EB)
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """What a period told of one tenant.
+
+    delay: slots of queueing of each slot's work, −1 where there was none, shape (slots,); weight: its
+    requests (or work); counts, excess: per domain of the path and batch, the windows whose impairment
+    exceeded the reference level and by how much in all, shape (L, BATCHES).
+    """
+
+    delay: np.ndarray
+    weight: np.ndarray
+    counts: np.ndarray
+    excess: np.ndarray
+
+    def late(self, allowed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Requests, and those delayed more than `allowed` slots, of each batch; shape (BATCHES,)."""
+        edges = np.arange(BATCHES) * len(self.weight) // BATCHES
+        late = np.where(self.delay > allowed, self.weight, 0.0)
+        return np.add.reduceat(self.weight, edges), np.add.reduceat(late, edges)
+
+    def series(self) -> np.ndarray:
+        """Queueing delays of the requests in time order, slots; one entry for each request."""
+        sent = self.delay >= 0
+        weight = np.maximum(np.rint(self.weight[sent]).astype(np.int64), 1)
+        return np.repeat(self.delay[sent], weight)
+
+
+@njit(cache=True, nogil=True)
+def _run(
+    code, parameters, mean, work, requests, work_start, rates, levels, start, step, slots, warmup,
+    delay, weight, counts, excess,
+):  # fmt: skip
+    domains = rates.shape[0]
+    sources = domains + 1
+    tolerance = 1e-9 * mean
+    batches = counts.shape[1]
+    windows = slots // WINDOW // batches * batches
+    block = np.empty((sources, CHUNK))
+    weights = np.empty((sources, CHUNK))
+    state = np.empty((sources, 2))
+    origin = np.empty(sources, dtype=np.uint64)
+    own = np.zeros(domains)
+    first = np.zeros(domains)
+    window = np.zeros(domains)
+    for s in range(sources):
+        origin[s] = mix(start + _OWN * np.uint64(s + 1))
+        begin(
+            code[s], parameters[s, 0], parameters[s, 1], parameters[s, 2],
+            work[work_start[s] : work_start[s + 1]], origin[s], step, state[s],
+        )  # fmt: skip
+    size = warmup + slots + _DRAIN + 1
+    came = np.empty(size, dtype=np.int64)
+    left = np.empty(size)
+    head = 0
+    tail = 0
+    at = CHUNK
+    now = -warmup
+    while now < slots or (head != tail and came[head] < slots and now < slots + _DRAIN):
+        if at == CHUNK:
+            at = 0
+            for s in range(sources):
+                table = slice(work_start[s], work_start[s + 1])
+                fill(
+                    code[s], parameters[s, 0], parameters[s, 1], parameters[s, 2], work[table],
+                    requests[table], origin[s], step, state[s], block[s], weights[s],
+                )  # fmt: skip
+        x = block[0, at]
+        if x > 0.0:
+            came[tail] = now
+            left[tail] = x
+            tail += 1
+            if 0 <= now < slots:
+                weight[now] = weights[0, at]
+        waiting = 0.0
+        counted = 0 <= now < slots
+        for d in range(domains):
+            taken = block[d + 1, at]
+            priority = first[d] + taken
+            free = rates[d]
+            if priority >= free:
+                first[d] = priority - free
+                free = 0.0
+            else:
+                first[d] = 0.0
+                free -= priority
+            queue = own[d] + x
+            if queue <= free:
+                x = queue
+                queue = 0.0
+            else:
+                x = free
+                queue -= free
+            own[d] = queue
+            waiting += queue
+            if counted:
+                window[d] += taken
+                if (now + 1) % WINDOW == 0:
+                    place = now // WINDOW
+                    if place < windows and window[d] > levels[d]:
+                        batch = place * batches // windows
+                        counts[d, batch] += 1
+                        excess[d, batch] += window[d] / levels[d] - 1.0
+                    window[d] = 0.0
+        at += 1
+        while head != tail:
+            rest = left[head]
+            if waiting > 0.0 and rest - x > tolerance:
+                left[head] = rest - x
+                break
+            x -= rest
+            if 0 <= came[head] < slots:
+                delay[came[head]] = now - came[head]
+            head += 1
+        now += 1
+    for k in range(head, tail):
+        if 0 <= came[k] < slots:
+            delay[came[k]] = slots + _DRAIN
+
+
+_kernel: Any = _run
+
+
+def listen(path: SlotPath, slots: int, seed: np.random.SeedSequence, levels: np.ndarray) -> Heard:
+    """Run a tenant for a period of `slots` slots, from empty after a warm-up of an eighth of it.
+
+    levels: reference of each domain's impairment over WINDOW slots, work, shape (L,); infinite where none is
+    counted. Independent of threads and of what ran before. Work that has not left 4,096 slots after the end
+    counts as delayed beyond all.
+    """
+    sources = (path.arrivals, *path.impairments)
+    starts = np.concatenate([[0], np.cumsum([s.work.size for s in sources])]).astype(np.int64)
+    delay = np.full(slots, -1, dtype=np.int64)
+    weight = np.zeros(slots)
+    counts = np.zeros((len(path.impairments), BATCHES), dtype=np.int64)
+    excess = np.zeros((len(path.impairments), BATCHES))
+    start, step = streams(seed, 1)[0]
+    _kernel(
+        np.array([s.code for s in sources], dtype=np.int64),
+        np.array([s.parameters for s in sources]),
+        max(path.arrivals.mean, 1e-300),
+        np.concatenate([s.work for s in sources]),
+        np.concatenate([s.requests for s in sources]),
+        starts,
+        path.rates,
+        np.asarray(levels, dtype=float),
+        start,
+        step,
+        slots,
+        slots // 8,
+        delay,
+        weight,
+        counts,
+        excess,
+    )
+    return Heard(delay, weight, counts, excess)
+
+
+@njit(cache=True)
+def _one_source(code, a, b, c, work, requests, start, number, step, early, out):
+    state = np.empty(2)
+    origin = mix(start + _OWN * np.uint64(number))
+    begin(code, a, b, c, work, origin, step, state)
+    weights = np.empty(max(early, out.shape[0]))
+    fill(code, a, b, c, work, requests, origin, step, state, np.empty(early), weights[:early])
+    fill(code, a, b, c, work, requests, origin, step, state, out, weights[: out.shape[0]])
+
+
+_impairment: Any = _one_source
+
+
+def impairment_of(path: SlotPath, place: int, slots: int, seed: np.random.SeedSequence) -> np.ndarray:
+    """The work that the domain at a place of the path lost in each slot of the period that `listen` ran."""
+    law = path.impairments[place]
+    start, step = streams(seed, 1)[0]
+    out = np.empty(slots)
+    _impairment(law.code, *law.parameters, law.work, law.requests, start, place + 2, step, slots // 8, out)
+    return out
+
+
+@njit(cache=True)
+def _windows(code, a, b, c, work, requests, origin, step, count):
+    state = np.empty(2)
+    begin(code, a, b, c, work, origin, step, state)
+    block = np.empty(WINDOW)
+    weights = np.empty(WINDOW)
+    sums = np.empty(count)
+    for k in range(count):
+        fill(code, a, b, c, work, requests, origin, step, state, block, weights)
+        sums[k] = block.sum()
+    return sums
+
+
+_sums: Any = _windows
+
+
+def reference_level(law: Any, seed: int) -> tuple[float, float]:
+    """The level that the work of WINDOW slots of a law (`SlotWork`) exceeds in a share SHARE of windows, and
+    the share that it truly exceeds it in (less where the law has atoms); (∞, SHARE) for no work.
+    """
+    if law.mean <= 0.0:
+        return np.inf, SHARE
+    start, step = streams(np.random.SeedSequence([seed, 0x52454645]), 1)[0]
+    sums = _sums(law.code, *law.parameters, law.work, law.requests, start, step, _REFERENCE_WINDOWS)
+    # a hair above: sums of a law with atoms meet the level exactly, up to the order of addition
+    level = float(np.quantile(sums, 1 - SHARE, method="higher")) * (1 + 1e-9)
+    share = float((sums > level).mean())
+    return (level, share) if share > 0 and level > 0 else (np.inf, SHARE)

@@ -1,0 +1,265 @@
+"""What to do at the start of a period: keep what still holds, patch it, or plan anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fedopt.instance import Instance, Tenant
+from fedopt.operate.admission import Ledger, Prices, admit, improve, lower_bound, total_cost
+from fedopt.operate.pricing import Pricing, kind_of
+from fedopt.operate.scenario import Planning
+from fedopt.plan import DomainPlan, InstanceReference, Plan, TenantPlan
+from fedopt.plan.charges import domain_loads, entry_costs, offer_loads
+from fedopt.plan.document import TenantPlans, relative_gap
+from fedopt.plan.paths import Paths
+from fedopt.plan.promises import promise_violations
+from fedopt.solve import solve
+
+__all__ = ["Decision", "PlanningError", "Standing", "decide", "stated"]
+
+Mode = Literal["kept", "patched", "planned"]
+TOLERANCE = 1e-6
+
+
+class PlanningError(RuntimeError):
+    """A period that could not be planned although limits were not the reason."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The plan in force and the prices that certify what is patched into it."""
+
+    plan: Plan
+    prices: Prices
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The plan of a period, for `instance`.
+
+    mode: kept (nobody moved), patched (newcomers placed, some moved, at standing prices), planned (solved
+    anew). refused: newcomers for whom there is no room; suspended: tenants that lost their place.
+    """
+
+    instance: Instance
+    standing: Standing
+    mode: Mode
+    placed: int
+    moved: int
+    refused: tuple[str, ...] = ()
+    suspended: tuple[str, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the period."""
+        return self.standing.plan
+
+
+def decide(
+    pricing: Pricing,
+    tenants: Sequence[Tenant],
+    standing: Standing | None,
+    planning: Planning,
+    suspended: frozenset[str] = frozenset(),
+) -> Decision:
+    """Serve the tenants on the pricing's infrastructure, starting from the plan in force.
+
+    Entries that no longer prove their promise, or whose domain has no room, are placed again beside the
+    newcomers. Where the certified gap of the patched plan is above `planning.replan_gap`, or somebody finds
+    no place, everything is planned anew from there. suspended: tenants that were admitted and have no entry.
+    """
+    known = {} if standing is None else {entry.id: entry for entry in standing.plan.tenants if entry.admitted}
+    incumbents = suspended | known.keys()
+    if not tenants:
+        empty = pricing.infrastructure
+        return Decision(
+            empty, Standing(stated(empty, [], Prices({}, {}), 0.0, "kept"), Prices({}, {})), "kept", 0, 0
+        )
+    instance = pricing.infrastructure.with_(tenants=tuple(tenants))
+    if standing is None:
+        return _anew(pricing, instance, None, known, incumbents, planning)
+    ledger = Ledger(instance, _proven(instance, pricing.guarantee, tenants, known))
+    evicted = _make_room(ledger)
+    waiting = [tenant for tenant in tenants if tenant.id not in ledger.entries]
+    on = standing.prices.on(instance)
+    stuck = [tenant.id for tenant in waiting if not admit(ledger, pricing, on, tenant)]
+    if stuck:
+        return _anew(pricing, instance, standing, known, incumbents, planning)
+    moved = sum(tenant.id in known for tenant in waiting)
+    prices = standing.prices
+    answer = _gap(pricing, ledger, tenants, prices)
+    if answer > planning.replan_gap:
+        prices = Prices(_loads(ledger, tenants), prices.capacity)
+        moved += improve(ledger, pricing, prices.on(instance), tenants, 0.2 * planning.gap)
+        prices = Prices(_loads(ledger, tenants), prices.capacity)
+        answer = _gap(pricing, ledger, tenants, prices)
+    if answer > planning.replan_gap:
+        return _anew(pricing, instance, standing, known, incumbents, planning)
+    mode: Mode = "patched" if waiting or moved or evicted else "kept"
+    entries = [ledger.entries[tenant.id] for tenant in tenants]
+    bound = lower_bound(pricing, prices, tenants)
+    plan = stated(instance, entries, prices, bound, mode, pricing.guarantee, planning.gap)
+    return Decision(
+        instance, Standing(plan, prices), mode, len(waiting) - sum(t.id in known for t in waiting), moved
+    )
+
+
+def _proven(
+    instance: Instance, guarantee: str, tenants: Sequence[Tenant], known: dict[str, TenantPlan]
+) -> dict[str, TenantPlan]:
+    """The entries that still prove what their tenants are promised now."""
+    paths = Paths(instance)
+    verdicts: dict[tuple[object, ...], bool] = {}
+    kept = {}
+    for tenant in tenants:
+        entry = known.get(tenant.id)
+        if entry is None:
+            continue
+        key = (
+            kind_of(tenant),
+            tuple(entry.path),
+            tuple(entry.reservations.values()),
+            entry.form,
+            entry.theta,
+        )
+        if key not in verdicts:
+            found = promise_violations(paths.entry(entry), paths.rates(entry), entry, guarantee, TOLERANCE)
+            verdicts[key] = next(iter(found), None) is None
+        if verdicts[key]:
+            kept[tenant.id] = entry
+    return kept
+
+
+def _make_room(ledger: Ledger) -> int:
+    """Take the latest entries out of domains that are over their capacity; returns how many."""
+    taken = 0
+    for domain in ledger.instance.domains:
+        for name in reversed(list(ledger.entries)):
+            if ledger.used[domain.id] <= domain.capacity * (1 + 1e-9):
+                break
+            if domain.id in ledger.entries[name].reservations:
+                ledger.take(name)
+                taken += 1
+    return taken
+
+
+def _loads(ledger: Ledger, tenants: Sequence[Tenant]) -> dict[str, float]:
+    return offer_loads([ledger.entries[tenant.id] for tenant in tenants])
+
+
+def _gap(pricing: Pricing, ledger: Ledger, tenants: Sequence[Tenant], prices: Prices) -> float:
+    cost = total_cost(ledger.instance, [ledger.entries[tenant.id] for tenant in tenants])
+    gap = relative_gap(cost, min(lower_bound(pricing, prices, tenants), cost))
+    return math.inf if gap is None else gap
+
+
+def _anew(
+    pricing: Pricing,
+    instance: Instance,
+    standing: Standing | None,
+    known: dict[str, TenantPlan],
+    incumbents: frozenset[str],
+    planning: Planning,
+) -> Decision:
+    """Everything planned anew, warm from the plan in force; who cannot be served is refused or suspended."""
+    warm = None if standing is None else standing.plan
+    plan = _solved(instance, pricing.guarantee, planning, warm)
+    refused: tuple[str, ...] = ()
+    suspended: tuple[str, ...] = ()
+    if not plan.has_plan:
+        served = _whom_to_serve(pricing, instance, incumbents, planning, warm)
+        left_out = [tenant.id for tenant in instance.tenants if tenant.id not in served]
+        refused = tuple(name for name in left_out if name not in incumbents)
+        suspended = tuple(name for name in left_out if name in incumbents)
+        tenants = tuple(tenant for tenant in instance.tenants if tenant.id in served)
+        if not tenants:
+            empty = Standing(
+                stated(pricing.infrastructure, [], Prices({}, {}), 0.0, "planned"), Prices({}, {})
+            )
+            return Decision(pricing.infrastructure, empty, "planned", 0, 0, refused, suspended)
+        instance = pricing.infrastructure.with_(tenants=tenants)
+        plan = _solved(instance, pricing.guarantee, planning, warm)
+        if not plan.has_plan:
+            raise PlanningError(f"{instance.name}: whom the admission chose cannot be served: {plan.status}")
+    prices = Prices.of(plan)
+    entries = list(plan.tenants)
+    ours = lower_bound(pricing, prices, instance.tenants)
+    bound = max(plan.lower_bound if plan.lower_bound is not None else -math.inf, ours)
+    document = stated(instance, entries, prices, bound, "planned", pricing.guarantee, planning.gap)
+    moved = sum(
+        known[e.id].path != e.path or known[e.id].reservations != e.reservations
+        for e in entries
+        if e.id in known
+    )
+    placed = sum(entry.id not in known for entry in entries)
+    return Decision(instance, Standing(document, prices), "planned", placed, moved, refused, suspended)
+
+
+def _solved(instance: Instance, guarantee: str, planning: Planning, warm: Plan | None) -> Plan:
+    return solve(
+        instance, planning.method, guarantee=guarantee, gap=planning.gap, warm_start=warm, explain=False
+    )
+
+
+def _whom_to_serve(
+    pricing: Pricing, instance: Instance, incumbents: frozenset[str], planning: Planning, warm: Plan | None
+) -> set[str]:
+    """As many of those served already as possible, then as many newcomers, at least cost."""
+    prices = Prices({}, {}).on(instance)
+    least = [pricing.price(tenant, prices).least for tenant in instance.tenants]
+    dear = 20.0 * max((value for value in least if math.isfinite(value)), default=1.0)
+    worth = {True: 10.0 * dear, False: dear}
+    paying = tuple(
+        tenant.model_copy(update={"payment": worth[tenant.id in incumbents]}) for tenant in instance.tenants
+    )
+    plan = solve(
+        instance.with_(tenants=paying),
+        planning.method,
+        guarantee=pricing.guarantee,
+        objective="profit",
+        gap=planning.gap,
+        warm_start=warm,
+        explain=False,
+    )
+    return {entry.id for entry in plan.tenants if entry.admitted}
+
+
+def stated(
+    instance: Instance,
+    entries: Sequence[TenantPlan],
+    prices: Prices,
+    bound: float | None,
+    mode: str,
+    guarantee: str = "minplus",
+    gap: float = 0.0,
+) -> Plan:
+    """The plan document; without times and history, so that it depends on what was decided alone."""
+    costs = entry_costs(instance, entries)
+    cost = math.fsum(costs)
+    bound = None if bound is None else min(bound, cost)
+    loads = domain_loads(instance, entries)
+    return Plan(
+        instance=InstanceReference(name=instance.name, sha256=instance.sha256),
+        status="optimal" if bound is not None and cost - bound <= gap * abs(cost) else "feasible",
+        method=mode,
+        guarantee=guarantee,
+        cost=cost,
+        lower_bound=bound,
+        tenants=TenantPlans(
+            entry.model_copy(update={"cost": each}) for entry, each in zip(entries, costs, strict=True)
+        ),
+        domains=[
+            DomainPlan(
+                id=domain.id,
+                reserved=loads[domain.id],
+                capacity=domain.capacity,
+                price=prices.capacity.get(domain.id, 0.0),
+            )
+            for domain in instance.domains
+        ],
+    )
