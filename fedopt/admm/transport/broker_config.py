@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictStr, model_validator
 
@@ -38,7 +38,7 @@ class Waiting(Document):
 
 
 class BrokerConfig(Document):
-    """A broker and its agents. `registry` is the folder in which it keeps the operators' signed contracts."""
+    """A broker, its identity and its agents; `state` is the folder of its journal."""
 
     fedopt: Literal[1] = 1
     kind: Literal["agents"] = "agents"
@@ -73,6 +73,10 @@ class BrokerConfig(Document):
             )
             for agent in self.agents
         }
+
+    def public_keys(self) -> dict[str, dict[str, Any]]:
+        """The operators' public signing keys (JSON Web Keys)."""
+        return {agent.operator: read_document(self.file(agent.key)) for agent in self.agents}
 
     def waits(self) -> Patience:
         """The patience asked for."""

@@ -18,6 +18,7 @@ from typing import Literal
 
 from fedopt.admm.transport.agent_journal import JournalError, hold
 from fedopt.admm.transport.https import Failure, Question, Reply
+from fedopt.contracts import ContractError
 
 __all__ = ["BrokerJournal", "BrokerRun", "Diverged"]
 
@@ -31,6 +32,9 @@ CREATE TABLE IF NOT EXISTS exchanges (
   run TEXT NOT NULL, sequence INTEGER NOT NULL, operator TEXT NOT NULL, digest TEXT NOT NULL,
   request BLOB NOT NULL, answer BLOB, signature TEXT, failure TEXT,
   PRIMARY KEY (run, operator, sequence)) STRICT;
+CREATE TABLE IF NOT EXISTS contracts (
+  subject TEXT NOT NULL, version INTEGER NOT NULL, sha256 TEXT NOT NULL,
+  PRIMARY KEY (subject, version)) STRICT;
 """
 
 
@@ -87,6 +91,23 @@ class BrokerJournal:
         """What was decided, if anything was."""
         row = self.connection.execute("SELECT decision FROM runs WHERE run = ?", (run,)).fetchone()
         return None if row is None else row[0]
+
+    def see_contract(self, subject: str, version: int, sha256: str) -> None:
+        """Remember a contract that was verified. Raises ContractError for one that is older than another
+        seen.
+        """
+        for known, digest in self.connection.execute(
+            "SELECT version, sha256 FROM contracts WHERE subject = ? AND version >= ?", (subject, version)
+        ):
+            if known > version:
+                raise ContractError(
+                    "rolled-back", f"{subject}: version {version} is published again after version {known}"
+                )
+            if digest != sha256:
+                raise ContractError("replayed", f"{subject}: there are two contracts of version {version}")
+        self.connection.execute(
+            "INSERT OR IGNORE INTO contracts VALUES (?, ?, ?)", (subject, version, sha256)
+        )
 
     def recorded(self, run: str, operator: str, sequence: int) -> tuple[str, Reply | Failure] | None:
         """The digest of a question and what came of it, where it was asked before."""

@@ -1,4 +1,4 @@
-"""The broker's transport over HTTPS: the questions of a run, and what becomes of an agent that fails."""
+"""The broker's transport over HTTPS: the questions of a run, and agents that fail."""
 
 from __future__ import annotations
 
@@ -27,13 +27,17 @@ class AgentFailure(RuntimeError):
 class HttpsTransport:
     """A transport of `fedopt.admm`: an agent that stays silent is lost; one that refuses ends the run by
     name.
+
+    `next_sequence` is the number of the next message to each operator that was asked so far.
     """
 
     def __init__(self, run: BrokerRun) -> None:
         self._run = run
+        self.next_sequence: dict[str, int] = {}
 
     def broadcast(self, messages: Mapping[str, Message]) -> dict[str, Answer | Lost]:
         """Ask each operator its question. Raises AgentFailure where one refuses, or is not who it says."""
+        self.next_sequence |= {name: message.sequence + 1 for name, message in messages.items()}
         outcomes = self._run.broadcast(
             {name: (message.sequence, to_bytes(message)) for name, message in messages.items()}
         )
