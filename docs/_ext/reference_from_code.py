@@ -5,6 +5,7 @@ A page asks for them by a comment on a line of its own:
     <!-- reference: commands -->
     <!-- reference: schema instance -->
     <!-- reference: models -->
+    <!-- reference: agent -->
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 
 def _fill(app: Sphinx, name: str, source: list[str]) -> None:
-    makers = {"commands": _commands, "schema": _schema, "models": _models}
+    makers = {"commands": _commands, "schema": _schema, "models": _models, "agent": _agent}
     source[0] = _REQUEST.sub(lambda request: makers[request[1]](request[2]), source[0])
 
 
@@ -190,6 +191,23 @@ def _anchor(name: str) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+# --- the agent's HTTP API -------------------------------------------------------------------------
+
+
+def _agent(_: str) -> str:
+    from fedopt.admm.transport.agent_server import openapi_document
+
+    document = openapi_document()
+    lines = ["## Routes", "", "| | | |", "|---|---|---|"]
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            about = f"{route['summary']}. {_cell(route.get('description', ''))}"
+            lines.append(f"| `{method.upper()}` | `{path}` | {about} |")
+    schemas = document["components"]["schemas"]
+    ordered = [name for name in schemas if schemas[name].get("type") == "object"]
+    return "\n\n".join(["\n".join(lines), *(_object(name, schemas[name]) for name in sorted(ordered))])
 
 
 # --- models ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fedopt.cli._asking import DefaultsTo
-from fedopt.cli._options import Json, Quiet
+from fedopt.cli._options import Json, Out, Quiet
 from fedopt.cli._output import emit, fail, say
 
 app = typer.Typer(
@@ -131,3 +131,18 @@ def certificate(
         fail(2, f"{error.filename} exists; a key is never overwritten")
     result = {"certificate": str(made), "sha256": fingerprint_of(made)}
     emit(result, f"{made}: SHA-256 {result['sha256']}", json=json, quiet=quiet)
+
+
+@app.command()
+def openapi(
+    out: Out = None,
+    json: Annotated[bool, typer.Option("--json", help="The document is JSON in any case.")] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Print the OpenAPI document of an agent.
+
+    Example: fedopt agent openapi --out agent-api.json
+    """
+    from fedopt.admm.transport.agent_server import openapi_document
+
+    emit(openapi_document(), "", json=json and out is None, out=out, quiet=quiet)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import fedopt
 from fedopt.admm.federation_extra import federation_extra
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from fedopt.admm.transport.agent import Agent
 
-__all__ = ["application", "prepared", "serve"]
+__all__ = ["application", "openapi_document", "prepared", "serve"]
 
 MOST_CONNECTIONS = 64
 CLOSING_SECONDS = 10
@@ -42,15 +43,15 @@ Id = Annotated[str, Path(min_length=1, max_length=200)]
 def application(agent: Agent) -> FastAPI:
     """The agent's HTTP application. Every request must come over mutual TLS from a known broker."""
     app = FastAPI(
-        title=f"fedopt agent of {agent.operator}",
+        title="fedopt agent",
         summary="One operator's side of a federated planning run.",
         description=DESCRIPTION,
         version=fedopt.__version__,
         docs_url=None,
         redoc_url=None,
         responses={
-            "4XX": {"description": "Refused; `reason` is one name of the list.", **_json(REFUSAL_SCHEMA)},
-            "5XX": {"description": "A defect of the agent.", **_json(REFUSAL_SCHEMA)},
+            "4XX": {"description": "Refused; `reason` is one name of the list.", **_json(_ref("Refusal"))},
+            "5XX": {"description": "A defect of the agent.", **_json(_ref("Refusal"))},
         },
     )
     one_at_a_time = ThreadPoolExecutor(1, "operator")
@@ -89,7 +90,7 @@ def application(agent: Agent) -> FastAPI:
         responses={
             200: {
                 "description": "The answer, signed by the operator in the header `Fedopt-Signature`.",
-                **_json(answer_schema()),
+                **_json(_ref("AnyAnswer")),
             }
         },
         openapi_extra={
@@ -102,7 +103,7 @@ def application(agent: Agent) -> FastAPI:
                     "description": "Detached JWS of the broker over message, run, sequence and operator.",
                 }
             ],
-            "requestBody": {"required": True, **_json(message_schema())},
+            "requestBody": {"required": True, **_json(_ref("AnyMessage"))},
         },
     )
     async def message(request: Request, run: RunName, sequence: Sequence) -> Response:
@@ -118,7 +119,20 @@ def application(agent: Agent) -> FastAPI:
         )
         return Response(answer, media_type="application/json", headers={HEADER: signed})
 
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = described()
+        document["components"] = {"schemas": _components()}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
     return app
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document of every agent; it says nothing of any one of them."""
+    return application(cast("Agent", None)).openapi()
 
 
 def prepared(agent: Agent) -> tuple[uvicorn.Server, socket.socket]:
@@ -178,6 +192,20 @@ async def _body(request: Request, most: int, seconds: float) -> bytes:
     except TimeoutError:
         raise Refusal("too-slow", f"a message must arrive within {seconds:g} s") from None
     return b"".join(parts)
+
+
+def _components() -> dict[str, Any]:
+    """The messages, the answers and the refusal as OpenAPI has them."""
+    found: dict[str, Any] = {"Refusal": REFUSAL_SCHEMA}
+    for name, schema in (("AnyMessage", message_schema()), ("AnyAnswer", answer_schema())):
+        found |= schema.pop("$defs", {})
+        found[name] = schema
+    text = json.dumps(found).replace("#/$defs/", "#/components/schemas/")
+    return dict(json.loads(text))
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:

@@ -123,6 +123,14 @@ class BrokerJournal:
             Failure(**json.loads(failure)) if failure is not None else Reply(answer, signature, 0)
         )
 
+    def last(self, run: str) -> dict[str, int]:
+        """The number of the last message of a run to each operator."""
+        return dict(
+            self.connection.execute(
+                "SELECT operator, MAX(sequence) FROM exchanges WHERE run = ? GROUP BY operator", (run,)
+            ).fetchall()
+        )
+
     def record(
         self, run: str, questions: Mapping[str, Question], outcomes: Mapping[str, Reply | Failure]
     ) -> None:

@@ -45,6 +45,7 @@ def divide(
     folder: str | Path,
     *,
     ports: Sequence[int] | None = None,
+    first_port: int = 8441,
     host: str = "127.0.0.1",
 ) -> Divided:
     """Write a federation of the instance's operators to `folder`, which must be empty or new.
@@ -58,7 +59,7 @@ def divide(
         raise FileExistsError(17, "is not empty; a federation is written to a new folder", str(root))
     operators = list(dict.fromkeys(operator_of(domain) for domain in instance.domains))
     names = _file_names(operators)
-    places = dict(zip(operators, ports or range(8441, 8441 + len(operators)), strict=True))
+    places = dict(zip(operators, ports or range(first_port, first_port + len(operators)), strict=True))
     shared = root / "shared"
     keys = {
         operator: _identity(operator, names[operator], root / names[operator], shared, host)

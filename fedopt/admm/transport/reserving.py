@@ -7,7 +7,7 @@ own share, and is named.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -24,11 +24,11 @@ from fedopt.admm.public import operator_of
 from fedopt.admm.transport.https import Failure, Reply
 
 if TYPE_CHECKING:
-    from fedopt.admm.transport.broker_journal import BrokerJournal, BrokerRun, Decision
+    from fedopt.admm.transport.broker_journal import BrokerJournal, BrokerRun, Decision, Exchange
     from fedopt.instance import Instance
     from fedopt.plan import Plan
 
-__all__ = ["Settled", "reservations_of", "reserve"]
+__all__ = ["Settled", "release", "reservations_of", "reserve"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,21 @@ def reserve(
     if not settled.silent or decision == "abort":
         journal.finish(run.run, decision)
     return settled
+
+
+def release(run: str, journal: BrokerJournal, exchange: Exchange, operators: Sequence[str]) -> dict[str, str]:
+    """End a run's reservations everywhere; why it failed, by operator. May be asked again."""
+    last = journal.last(run)
+    told = {
+        operator: Settle(run=run, sequence=last.get(operator, 0) + 1, decision="release")
+        for operator in operators
+        if operator in last
+    }
+    failed: dict[str, str] = {}
+    replies = exchange(run, {name: (m.sequence, to_bytes(m)) for name, m in told.items()})
+    for operator, reply in replies.items():
+        _sort(operator, reply, [], failed, failed)
+    return failed or ({} if told else {"broker": "this run reserved nothing through this broker"})
 
 
 def _sort(
