@@ -15,13 +15,20 @@ def ledger_tables(ledger: Mapping[str, Any]) -> list[Table]:
     plain = {key: value for key, value in ledger.items() if not _records(value)}
     tables = []
     if plain:
-        rows = [[_name(key), _text(value)] for key, value in plain.items()]
+        rows = [row for key, value in plain.items() for row in _plain_rows(key, value)]
         tables.append(Table("ledger", "In all", [Column("entry"), Column("value")], rows))
     for at, (key, value) in enumerate(ledger.items()):
         records = _records(value)
         if records:
             tables.append(_table(f"ledger-{at}", _name(key), records))
     return tables
+
+
+def _plain_rows(key: str, value: Any) -> list[list[str]]:
+    """An entry in one row; a mapping of numbers (totals, say) in a row for each."""
+    if isinstance(value, dict) and value:
+        return [[f"{_name(key)}: {_name(each)}", _text(item)] for each, item in value.items()]
+    return [[_name(key), _text(value)]]
 
 
 def _records(value: Any) -> list[dict[str, Any]]:
@@ -41,7 +48,7 @@ def _table(name: str, caption: str, records: list[dict[str, Any]]) -> Table:
     return Table(
         name,
         caption + left_out,
-        [Column(_name(key) or "entry", numeric[key]) for key in keys],
+        [Column(_name(key) or "entry", numeric[key], wide=_is_wide(key, records)) for key in keys],
         [[_text(record.get(key)) for key in keys] for record in shown],
         keys={
             at: [float(record[key]) if key in record else None for record in shown]
@@ -49,6 +56,10 @@ def _table(name: str, caption: str, records: list[dict[str, Any]]) -> Table:
             if numeric[key]
         },
     )
+
+
+def _is_wide(key: str, records: list[dict[str, Any]]) -> bool:
+    return any(isinstance(record.get(key), list | dict) for record in records)
 
 
 def _is_number(value: Any) -> bool:

@@ -54,3 +54,21 @@ def test_a_ledger_of_any_shape_becomes_tables():
     assert [column.numeric for column in boundaries.columns] == [False, True, True]
     assert messages.rows == [["1", "opA", "–"], ["2", "opB", "yes"]]
     assert ledger_tables({}) == []
+
+
+def test_a_ledger_of_a_federated_run_shows_totals_and_boundaries():
+    told = {"load": 12, "value": 3}
+    record = {
+        "operator": "opA",
+        "rounds": 3,
+        "messages": 8,
+        "numbers": 15,
+        "bytes": 1234,
+        "told": told,
+        "asked": {},
+    }
+    ledger = {"totals": {"rounds": 3, "numbers": 1500}, "boundaries": [record]}
+    totals, boundaries = ledger_tables(ledger)
+    assert totals.rows == [["totals: rounds", "3"], ["totals: numbers", "1,500"]]
+    assert boundaries.rows == [["opA", "3", "8", "15", "1,234", "load: 12, value: 3", "–"]]
+    assert [column.style for column in boundaries.columns] == ["", *["number"] * 4, "wide", "wide"]
