@@ -58,7 +58,7 @@ def deadline_budget(given: Given, entry: TenantPlan) -> Budget | None:
     delays = {(link.from_, link.to): link.delay for link in instance.links or ()}
     domains = [domain for domain, _ in entry.hops()]
     spent = [(f"link {a} → {b}", delays.get((a, b), 0.0)) for a, b in pairwise(domains)]
-    if entry.deadlines:
+    if entry.form == "split" and entry.deadlines:
         spent += [(domain, entry.deadlines.get(domain, 0.0)) for domain in domains]
         left, note = "not given to anyone", "Each domain answers for its own part."
     else:
@@ -87,7 +87,7 @@ def risk_budget(given: Given, entry: TenantPlan) -> Budget | None:
         return None
     epsilon = promise[1]
     domains = [domain for domain, _ in entry.hops()]
-    if entry.budgets:
+    if entry.form == "split" and entry.budgets:
         parts = [
             Part(domain, entry.budgets.get(domain, 0.0) / epsilon, f"{entry.budgets.get(domain, 0.0):.3g}")
             for domain in domains

@@ -7,6 +7,7 @@ on or above every bound in between, and one of which holds the promised deadline
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -68,6 +69,8 @@ def tails(given: Given, paths: Paths | None, entry: TenantPlan) -> Tails | None:
     fixed = 0.0
     if paths is None or given.instance is None:
         missing.append("the bound's curve needs the instance (--instance)")
+    elif not all(entry.reservations.get(domain, 0.0) > 0 for domain, _ in entry.hops()):
+        missing.append("the plan reserves no rate in some domain of the path, so nothing is proven")
     elif entry.form == "paper-local":
         missing.append("the paper's local formula bounds no end-to-end delay, so there is no curve")
     else:
@@ -106,7 +109,8 @@ def log_bound_at(path: Path, rates: np.ndarray, entry: TenantPlan, guarantee: st
         entry.form in FORMS and entry.theta is not None
     ):  # a search ends near the best; the plan's own proof counts
         own = minplus.Evaluation(bound, entry.form, entry.theta, entry.block, entry.parameters)
-        bound = min(bound, minplus.verify(moved, rates, own))
+        with contextlib.suppress(TypeError, ValueError):  # parameters that no proof has: the check names them
+            bound = min(bound, minplus.verify(moved, rates, own))
     return bound
 
 

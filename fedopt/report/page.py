@@ -74,7 +74,7 @@ def render(
     """The page as HTML.
 
     `tenants` names those whose tails and budgets are drawn (default: a few that matter most). With an
-    instance the plan is checked against it (`check`), and what binds is valued for at most
+    instance the plan is checked against it (`check`), and what binds in a sound plan is valued for at most
     `explain_seconds` (0: prices only). `progress` is told what is being done. Raises ReportError, also where
     the template engine is not installed.
     """
@@ -86,7 +86,8 @@ def render(
     if check and given.instance is not None and given.plan.has_plan:
         tell("checking the plan")
         report = fedopt.check(given.plan, given.instance)
-    worths = _worths(given, explain_seconds, tell)
+    sound = report is None or report.ok
+    worths = _worths(given, explain_seconds, tell) if sound else []
     tell("writing the page")
     style, script = _resource("page.css"), _resource("page.js")
     context: dict[str, Any] = {

@@ -104,4 +104,8 @@ def per_cent(share: float | None) -> str:
 
 def power(level: float) -> str:
     """A probability given by its log10, in print and without underflow: −2 is 0.01, −400.3 is 5.01e-401."""
-    return f"{10.0**level:.3g}" if level > -4.01 else format_probability(level * math.log(10.0))
+    if level > 0:
+        return "1 or more"
+    if level > -4.01:
+        return f"{10.0**level:.3g}"
+    return format_probability(level * math.log(10.0)) if level > -1e6 else f"10^{level:.3g}"

@@ -143,6 +143,38 @@ def test_broken_plans_are_reported_as_such(plan, instance):
     assert '<li class="broken">' in page
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"reservations": {}},
+        {"reservations": {"metro": 0.0, "near": 1.0}},
+        {"reservations": {"metro": 1e200, "near": 1e-200}},
+        {"form": "block", "block": None, "parameters": {"exponents": "x"}},
+        {"form": "image", "parameters": {"alpha": [1], "split": "no"}},
+        {"form": "split"},
+        {"form": "paper-path", "theta": 1e9},
+        {"form": None, "theta": None, "log_bound": None},
+        {"log_bound": 1e308},
+        {"log_bound": -1e308},
+        {"path": ["metro/gold"]},
+        {"risk_shares": {"metro": 1e300, "elsewhere": -5.0}},
+        {"form": "split", "budgets": {"metro": -1.0}, "deadlines": {"near": 1e9}},
+        {"count": 0},
+        {"admitted": False},
+    ],
+    ids=lambda fault: "-".join(fault),
+)
+def test_a_damaged_plan_still_has_a_report(plan, instance, fault):
+    damaged = plan.tenants.of("voice")[0].model_copy(update=fault)
+    entries = [damaged if entry.id == "voice" else entry for entry in plan.tenants]
+    changed = plan.model_copy(update={"tenants": type(plan.tenants)(entries)})
+    page = render(Given(changed, instance), tenants=["voice"])
+    Elements(page)
+    assert ("What the check found wrong" in page) == (not fedopt.check(changed, instance).ok)
+    for drawing in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        assert not re.search(r"(?<![a-z])(nan|inf)(?![a-z])", drawing)
+
+
 def test_without_the_engine_the_message_names_the_extra(plan, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
     with pytest.raises(ReportError, match=r"fedopt\[report\]"):

@@ -33,6 +33,8 @@ def test_probabilities_do_not_underflow():
     assert power(-2.0) == "0.01"
     assert power(-4.0) == "0.0001"
     assert power(-400.3) == "5.01e-401"
+    assert power(-1e300) == "10^-1e+300"
+    assert power(1e300) == "1 or more"
 
 
 def test_only_the_first_rows_stand_in_the_document():
