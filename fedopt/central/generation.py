@@ -16,6 +16,8 @@ from fedopt.plan import HistoryRow
 
 __all__ = ["Relaxation", "Run", "generate"]
 
+_SMOOTHING = 0.5  # weight of the best duals so far
+_ABOVE = 0.02
 _QUICK = 16  # paths sized for a kind in a round, as long as that finds cheaper columns
 
 
@@ -63,34 +65,43 @@ class Relaxation:
     least: np.ndarray
 
 
-def generate(master: Master, oracle: Oracle, run: Run, gap: float) -> Relaxation:
+def generate(master: Master, oracle: Oracle, run: Run, gap: float, start: Duals | None = None) -> Relaxation:
     """Add columns until the Lagrangian bound is within a relative gap of the master's value, or nothing is
     cheaper.
 
-    Kinds whose oracle finds nothing cheaper than their dual keep that dual as their least cost, so the
-    bound is valid in every round.
+    start: duals to price at first.  Prices are smoothed: the oracle is asked between the duals with the best
+    bound so far and the master's, and at the master's own where that finds nothing.  Kinds whose oracle finds
+    nothing cheaper than their dual keep that dual as their least cost, so the bound is valid in every round.
     """
-    kinds = oracle.network.kinds
+    network = oracle.network
+    payments = np.array([kind.payment if master.profit else 0.0 for kind in network.kinds])
     best: Relaxation | None = None
-    effort: int | None = _QUICK
+    effort: int | None = None if oracle.large else _QUICK
+    weight = _SMOOTHING if oracle.large else 0.0
+    asked = start
     while True:
         solution, duals = master.solve()
-        prices = duals.prices(oracle.network)
-        least = np.empty(len(kinds))
-        added = 0
-        for kind in kinds:
-            offset = kind.payment if master.profit else 0.0
-            worth = float(duals.head[kind.index]) + offset
-            answer = oracle.price(kind, prices, known=worth, tolerance=0.5 * gap, effort=effort)
-            least[kind.index] = answer.bound
-            added += master.add(answer.columns)
-        bound = master.lagrangian(duals, least)
+        if asked is None:
+            asked = duals if best is None or weight == 0.0 else duals.towards(best.duals, weight)
+        worth = asked.head + payments
+        # Away from the master's duals a kind's own may be too low: then nothing would be found below it.
+        known = worth if asked is duals else worth + _ABOVE * np.abs(worth)
+        answers = oracle.price_all(asked.prices(network), known, tolerance=0.5 * gap, effort=effort)
+        least = np.array([answer.bound for answer in answers])
+        added = sum(master.add(answer.columns) for answer in answers)
+        bound = master.lagrangian(asked, least)
         if best is None or bound > best.bound:
-            best = Relaxation(solution, duals, bound, least)
+            best = Relaxation(solution, asked, bound, least)
         run.lower_bound = max(run.lower_bound, best.bound, -math.inf if master.profit else 0.0)
         run.record(len(master.columns))
         best = Relaxation(solution, best.duals, best.bound, best.least)
+        if added and asked is not duals:
+            solution, duals = master.solve()
+            best = Relaxation(solution, best.duals, best.bound, best.least)
         close = solution.value - best.bound <= gap * max(abs(solution.value), 1e-12)
-        if close or run.expired() or (not added and effort is None):
+        if close or run.expired() or (not added and effort is None and asked is duals):
             return best
-        effort = _QUICK if added else None
+        if not oracle.large:
+            effort = _QUICK if added else None
+        # Nothing new between the two: ask at the master's own duals.
+        asked = duals if not added else None

@@ -39,6 +39,15 @@ class Duals:
         """What a unit of reserved rate costs, capacity included, shape (offers,)."""
         return self.marginal + network.factor * self.capacity[network.domain]
 
+    def towards(self, other: Duals, weight: float) -> Duals:
+        """A weighted mean of two."""
+        own = 1.0 - weight
+        return Duals(
+            own * self.head + weight * other.head,
+            own * self.capacity + weight * other.capacity,
+            own * self.marginal + weight * other.marginal,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:

@@ -53,7 +53,7 @@ def tenant_plans(network: Network, columns: list[Column], heads: np.ndarray) -> 
 def _entry(network: Network, kind: Any, column: Column) -> dict[str, Any]:
     """What an entry says of a column, in the user's units."""
     slot = network.slot
-    links = float(network.paths(kind).links[column.path])
+    links = float(network.links(column.offers[None])[0])
     path = network.path(kind, column.offers, links)
     domains = [domain for domain, _ in network.hops(column.offers)]
     proof = dict(column.proof)

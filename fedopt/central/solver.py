@@ -6,12 +6,11 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fedopt.central.generation import Relaxation, Run, generate
 from fedopt.central.integer import Choice, proven_plan
 from fedopt.central.master import Duals, Master
 from fedopt.central.report import domain_plans, instance_reference, tenant_plans
+from fedopt.central.rough import rough_start
 from fedopt.central.warm import columns_of
 from fedopt.oracle import Column, Network, Oracle, sizing_for
 from fedopt.plan import Explanation, Plan, TenantPlans
@@ -42,9 +41,9 @@ def solve(
     lower bound holds for every plan of the guarantee's catalogue (see `fedopt.oracle.sizing`).
     """
     started = time.perf_counter()
-    network = Network(instance)
-    oracle = Oracle(network, sizing_for(guarantee, network))
     profit = objective == "profit"
+    network = Network(instance, paid=profit)
+    oracle = Oracle(network, sizing_for(guarantee, network))
     run = Run(started, started + time_limit if time_limit is not None else math.inf, progress)
     about = _About(network, guarantee, objective, started)
     seeds, price, lonely = _seed(network, oracle)
@@ -52,9 +51,13 @@ def solve(
         return about.infeasible(lonely)
     if warm_start is not None:
         seeds.extend(columns_of(warm_start, network, oracle))
+    start = None
+    if oracle.large:
+        more, start = rough_start(network, oracle, seeds, Master(network, profit, price), run)
+        seeds.extend(more)
     master = Master(network, profit, price)
     master.add(seeds)
-    relaxation = generate(master, oracle, run, 0.05 * gap)
+    relaxation = generate(master, oracle, run, 0.05 * gap, start)
     for _ in range(_OVERFLOW_RAISES):
         if not _overflows(relaxation, network) or run.expired():
             break
@@ -79,22 +82,19 @@ def solve(
 def _seed(network: Network, oracle: Oracle) -> tuple[list[Column], float, list[Explanation]]:
     """The cheapest column of every kind at list prices and a first overflow price; or why some kind has
     none."""
-    prices = np.array([float(curve.marginal(0.0)) for curve in network.curves]) / network.slot
+    prices = network.prices_of_rates()
     columns: list[Column] = []
     reasons, dearest = [], 0.0
-    for kind in network.kinds:
-        answer = oracle.price(kind, prices, effort=4)
-        if not answer.columns:
-            answer = oracle.price(kind, prices)
-        if answer.columns:
-            columns.extend(answer.columns)
-            used = float((network.factor[answer.columns[0].offers] * answer.columns[0].rates).sum())
-            dearest = max(dearest, answer.columns[0].cost(prices) / used)
+    for kind, found in zip(network.kinds, oracle.first(prices), strict=True):
+        if found:
+            columns.extend(found)
+            used = float((network.factor[found[0].offers] * found[0].rates).sum())
+            dearest = max(dearest, found[0].cost(prices) / used)
         else:
             names = ", ".join(tenant for tenant, _ in kind.tenants[:3]) + (
                 "…" if len(kind.tenants) > 3 else ""
             )
-            empty = not len(network.paths(kind))
+            empty = not network.has_path(kind)
             reasons.append(
                 Explanation(
                     tenant=kind.tenants[0][0],

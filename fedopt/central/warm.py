@@ -3,8 +3,6 @@ columns."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from fedopt.oracle import Column, Network, Oracle
@@ -31,9 +29,5 @@ def columns_of(plan: Plan, network: Network, oracle: Oracle) -> list[Column]:
     columns: list[Column] = []
     for index, chosen in wanted.items():
         kind = network.kinds[index]
-        known = {tuple(int(o) for o in offers): p for p, offers in enumerate(network.paths(kind).offers)}
-        paths = np.array(sorted(known[offers] for offers in chosen if offers in known), dtype=np.int64)
-        if len(paths):
-            for found in oracle.sizing.size(kind, paths, prices, np.full(len(paths), math.inf)):
-                columns.extend(found)
+        columns.extend(oracle.along(kind, np.array(sorted(chosen), dtype=np.int64), prices))
     return columns

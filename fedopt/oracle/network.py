@@ -11,7 +11,6 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -39,28 +38,39 @@ class TooManyPaths(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """Tenants with the same arrivals, SLO, policy and payment.
+    """Tenants that are served alike: the same arrivals, promise and admissible offers (and payment, where
+    that counts).
 
     Attributes:
         index: position among the kinds.
+        family: kinds that differ in nothing but what they pay are of one family, and are priced once.
         tenants: (tenant id, count) of its members.
         count: heads in all.
         tenant: one of its members, for what they share.
         arrival: row of the arrivals in the network's model table.
         deadline: slots.
+        allowed: which offers its policy and SLO admit, shape (offers,).
     """
 
     index: int
+    family: int
     tenants: tuple[tuple[str, int], ...]
     count: int
     tenant: Tenant
     arrival: int
     deadline: float
+    allowed: np.ndarray
 
     @property
     def log_epsilon(self) -> float:
         """Natural logarithm of the allowed violation probability."""
         return math.log(self.tenant.slo.epsilon)
+
+    @property
+    def service(self) -> tuple[int, float, float, bool]:
+        """What a path must do for it, whoever may use the path: arrivals' row, deadline, log ε, per
+        request."""
+        return self.arrival, self.deadline, self.log_epsilon, self.biased
 
     @property
     def biased(self) -> bool:
@@ -94,10 +104,14 @@ class PathSet:
 
 
 class Network:
-    """Offers, domains and kinds of an instance, as arrays in slots and work per slot."""
+    """Offers, domains and kinds of an instance, as arrays in slots and work per slot.
 
-    def __init__(self, instance: Instance) -> None:
+    paid: whether payments count, so that tenants who pay differently are of different kinds.
+    """
+
+    def __init__(self, instance: Instance, paid: bool = False) -> None:
         self.instance = instance
+        self.paid = paid
         slot = self.slot = float(instance.slot)
         self.stages = len(instance.stages)
         stage_of = {stage: s for s, stage in enumerate(instance.stages)}
@@ -151,18 +165,28 @@ class Network:
             return rows[key]
 
         self.row = np.array([row(offer.impairment) for _, offer in self._stated])
-        members: dict[tuple[object, ...], list[Tenant]] = {}
+        members: dict[tuple[Any, ...], list[Tenant]] = {}
+        masks: dict[object, bytes] = {}
         for tenant in instance.tenants:
-            key = (row(tenant.arrivals), tenant.slo, tenant.policy, tenant.payment)
-            members.setdefault(key, []).append(tenant)
+            slo = tenant.slo
+            asked = (tenant.policy, slo.min_accuracy, slo.max_staleness)
+            if asked not in masks:
+                allowed = [not admissible(tenant, domain, offer) for domain, offer in self._stated]
+                masks[asked] = np.array(allowed).tobytes()
+            family = (row(tenant.arrivals), slo.deadline, slo.epsilon, slo.of, masks[asked])
+            members.setdefault((family, tenant.payment if self.paid else None), []).append(tenant)
+        families = {family: f for f, family in enumerate(dict.fromkeys(key[0] for key in members))}
+        self.families = len(families)
         self.kinds = [
             Kind(
                 index,
+                families[key[0]],
                 tuple((tenant.id, tenant.count) for tenant in tenants),
                 sum(tenant.count for tenant in tenants),
                 tenants[0],
-                int(key[0]),  # type: ignore[call-overload]
+                int(key[0][0]),
                 tenants[0].slo.deadline / slot,
+                np.frombuffer(key[0][4], dtype=bool),
             )
             for index, (key, tenants) in enumerate(members.items())
         ]
@@ -187,26 +211,30 @@ class Network:
         free._paths = {}
         return free
 
-    @cached_property
-    def _admitted(self) -> dict[int, np.ndarray]:
-        return {}
+    def at_most(self, kind: Kind) -> int:
+        """How many paths a kind could have at most, links and delays aside."""
+        return math.prod(int(n) for n in np.bincount(self.stage[kind.allowed], minlength=self.stages))
 
-    def admitted(self, kind: Kind) -> np.ndarray:
-        """Which offers a kind may use, shape (offers,)."""
-        if kind.index not in self._admitted:
-            allowed = [not admissible(kind.tenant, domain, offer) for domain, offer in self._stated]
-            self._admitted[kind.index] = np.array(allowed)
-        return self._admitted[kind.index]
+    def has_path(self, kind: Kind) -> bool:
+        """Whether some admissible path's pure delays leave anything of the deadline."""
+        pure = np.where(self.guardrail, 0.0, self.latency)
+        here = np.flatnonzero(kind.allowed & (self.stage == 0))
+        spent = pure[here]
+        for stage in range(1, self.stages):
+            there = np.flatnonzero(kind.allowed & (self.stage == stage))
+            hops = self.link_delay[np.ix_(self.domain[here], self.domain[there])]
+            spent = (spent[:, None] + hops).min(axis=0, initial=math.inf) + pure[there]
+            here = there
+        return bool(spent.min(initial=math.inf) <= kind.deadline + 1e-9)
 
     def paths(self, kind: Kind) -> PathSet:
         """The admissible paths of a kind; kinds with the same policy and deadline share one set.
 
         Raises TooManyPaths where they cannot be enumerated.
         """
-        allowed = self.admitted(kind)
-        key = (allowed.tobytes(), kind.deadline)
+        key = (kind.allowed.tobytes(), kind.deadline)
         if key not in self._paths:
-            self._paths[key] = self._enumerate(allowed, kind)
+            self._paths[key] = self._enumerate(kind.allowed, kind)
         return self._paths[key]
 
     def _enumerate(self, allowed: np.ndarray, kind: Kind) -> PathSet:
@@ -233,9 +261,28 @@ class Network:
         window = np.floor(kind.deadline - spent + 1e-9).astype(np.int64)
         return PathSet(offers, links, window, charge)
 
+    def prices_of_rates(self) -> np.ndarray:
+        """Marginal cost of each offer at rate 0, per work/slot, shape (offers,)."""
+        return np.array([float(curve.marginal(0.0)) for curve in self.curves]) / self.slot
+
+    def links(self, offers: np.ndarray) -> np.ndarray:
+        """Delay of the links along paths, offers (N, L), slots, shape (N,)."""
+        domains = self.domain[offers]
+        return self.link_delay[domains[:, :-1], domains[:, 1:]].sum(axis=1)
+
+    def charge(self, offers: np.ndarray) -> float:
+        """Fixed and link charges of a head on one path, shape (L,)."""
+        domains = self.domain[offers]
+        return float(self.fixed[offers].sum() + self.link_cost[domains[:-1], domains[1:]].sum())
+
     def lags(self, offers: np.ndarray) -> np.ndarray:
         """Rate-latency latencies of offers, slots, 0 for pure delays."""
         return np.where(self.guardrail, self.latency, 0.0)[offers]
+
+    @property
+    def has_dependence(self) -> bool:
+        """Whether the impairments of some domains may be dependent."""
+        return bool(self._dependent)
 
     def dependent(self, offers: np.ndarray) -> tuple[tuple[int, ...], ...]:
         """Groups of positions of one path, shape (L,), whose impairments may be dependent."""

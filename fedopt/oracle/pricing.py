@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fedopt.oracle.network import Kind, Network
+from fedopt.oracle.profiles import MinplusSizing
+from fedopt.oracle.services import Service
 from fedopt.oracle.sizing import Column, Sizing
 
 __all__ = ["Oracle", "Priced"]
 
 _BATCH = 48
+_ALL_NODES = 2**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +42,14 @@ class Oracle:
         self.network = network
         self.sizing = sizing
 
+    @property
+    def large(self) -> bool:
+        """Whether some kind has too many paths to list."""
+        return any(self._service(kind) is not None for kind in self.network.kinds)
+
+    def _service(self, kind: Kind) -> Service | None:
+        return self.sizing.service(kind) if isinstance(self.sizing, MinplusSizing) else None
+
     def price(
         self,
         kind: Kind,
@@ -49,8 +63,13 @@ class Oracle:
         """The cheapest column at prices per work/slot, shape (offers,), to a relative tolerance.
 
         known: a cost already at hand; only cheaper columns are returned, but the bound holds all the same.
-        effort: the most paths to size; the bound is then that of the paths left unsized.
+        effort: the most paths to size (or the most nodes of a tree, a hundred each); the bound is then
+        that of the paths left over.
         """
+        service = self._service(kind)
+        if service is not None:
+            nodes = _ALL_NODES if effort is None else 100 * effort
+            return Priced(*service.price(kind, prices, known, tolerance, keep, nodes))
         paths = self.network.paths(kind)
         if not len(paths):
             return Priced(math.inf, [])
@@ -77,8 +96,97 @@ class Oracle:
         found.sort(key=lambda column: column.cost(prices))
         return Priced(min(best, least), found[:keep])
 
+    def price_all(
+        self,
+        prices: np.ndarray,
+        known: np.ndarray,
+        *,
+        tolerance: float = 1e-9,
+        effort: int | None = None,
+        rough: bool = False,
+    ) -> list[Priced]:
+        """`price` for every kind, known: shape (kinds,); each family once, services side by side.
+
+        rough: columns as if all paths of a service needed the same scale, and no bounds.
+        """
+        answers: dict[int, Priced] = {}
+
+        def work(members: list[Kind]) -> None:
+            limit = max(float(known[kind.index]) for kind in members)
+            service = self._service(members[0]) if rough else None
+            if service is not None:
+                found = Priced(-math.inf, service.rough(members[0], prices, limit))
+            else:
+                found = self.price(members[0], prices, limit, tolerance=tolerance, effort=effort)
+            for kind in members:
+                own = [
+                    column if column.kind == kind.index else replace(column, kind=kind.index)
+                    for column in found.columns
+                    if column.cost(prices) < known[kind.index]
+                ]
+                answers[kind.index] = Priced(min(found.bound, float(known[kind.index])), own)
+
+        self._each_family(work)
+        return [answers[kind.index] for kind in self.network.kinds]
+
+    def first(self, prices: np.ndarray) -> list[list[Column]]:
+        """A good column or a few for every kind at prices, quickly; none for a kind that nothing serves."""
+        answers: dict[int, list[Column]] = {}
+
+        def work(members: list[Kind]) -> None:
+            kind, found = members[0], []
+            service = self._service(kind)
+            if service is not None:
+                rough = service.rough(kind, prices, math.inf)
+                found = service.along(kind, np.array([column.offers for column in rough])) if rough else []
+            found = found or self.price(kind, prices, effort=4).columns or self.price(kind, prices).columns
+            for kind in members:
+                answers[kind.index] = [replace(column, kind=kind.index) for column in found]
+
+        self._each_family(work)
+        return [answers[kind.index] for kind in self.network.kinds]
+
+    def _each_family(self, work: Callable[[list[Kind]], None]) -> None:
+        """Do something for the kinds of each family; services side by side, a service's families in turn."""
+        families: dict[int, list[Kind]] = {}
+        for kind in self.network.kinds:
+            families.setdefault(kind.family, []).append(kind)
+        services: dict[object, list[list[Kind]]] = {}
+        for members in families.values():
+            key = members[0].service if self._service(members[0]) is not None else None
+            services.setdefault(key, []).append(members)
+
+        def serve(group: list[list[Kind]]) -> None:
+            for members in group:
+                work(members)
+
+        listed = services.pop(None, [])  # sizes its lists side by side itself
+        if services:
+            with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+                list(pool.map(serve, services.values()))
+        serve(listed)
+
+    def along(self, kind: Kind, paths: np.ndarray, prices: np.ndarray) -> list[Column]:
+        """The columns of given paths, offer indices (N, L), at prices; paths that are not admissible are left
+        out."""
+        if not len(paths):
+            return []
+        paths = paths[kind.allowed[paths].all(axis=1)]
+        service = self._service(kind)
+        if service is not None:
+            return service.along(kind, paths)
+        known = {tuple(int(o) for o in own): p for p, own in enumerate(self.network.paths(kind).offers)}
+        wanted = sorted({known[key] for own in paths if (key := tuple(int(o) for o in own)) in known})
+        if not wanted:
+            return []
+        sized = self.sizing.size(kind, np.array(wanted), prices, np.full(len(wanted), math.inf))
+        return [column for columns in sized for column in columns]
+
     def within(self, kind: Kind, prices: np.ndarray, limit: float) -> list[Column]:
         """All points of a catalogue whose cost at the prices is below the limit (for `points` sizings)."""
+        service = self._service(kind)
+        if service is not None:
+            return service.within(kind, prices, limit)
         paths = self.network.paths(kind)
         lower = paths.charge + self.sizing.least(kind, prices)
         candidates = np.flatnonzero(lower < limit)

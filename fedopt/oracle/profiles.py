@@ -14,33 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
-from fedopt.calculus.floor import ville_floor
-from fedopt.calculus.forms import ALL, BLOCK, BLOCK_VILLE, FORMS, IMAGE, bit
+from fedopt.calculus.forms import ALL, IMAGE, bit
 from fedopt.calculus.scaling import least_scales
 from fedopt.envelopes import ModelTable
 from fedopt.oracle.network import Kind, Network, PathSet
+from fedopt.oracle.services import FLOOR_SAFETY, Service, floors, proof_of
 from fedopt.oracle.sizing import Column
 
 __all__ = ["MinplusSizing"]
 
 EQUAL, PROPORTIONAL = 0, 1
-_FLOOR_SAFETY = 1.0 - 1e-9  # the floor's search ends a relative 1e-11 above its minimum
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _floors(models, arrival, rows, lags, windows, biased, log_epsilon):
-    """Floors of domains (rows, lags: (M,)) for each window (W,), shape (W, M)."""
-    count, models_count = windows.size, rows.size
-    result = np.empty((count, models_count))
-    for m in range(models_count):
-        guess = 1.0
-        for w in range(count):
-            result[w, m], guess = ville_floor(
-                models, arrival, rows[m], 1.0, windows[w], lags[m], biased, log_epsilon, guess
-            )
-    return result
+_LISTED = 500  # with fewer paths, listing them is quicker than a tree
 
 
 def _in_parallel(arguments: tuple) -> tuple[np.ndarray, ...]:
@@ -93,12 +78,34 @@ class MinplusSizing:
     def __init__(self, network: Network, form: str | None = None) -> None:
         self.network = network
         self.mask = ALL if form is None else bit(form)
-        self._kinds: dict[int, _Points] = {}
+        self._kinds: dict[int, _Points] = {}  # by family
+        self._services: dict[tuple[int, float, float, bool], Service] = {}
+
+    def service(self, kind: Kind) -> Service | None:
+        """What prices the kind's paths without listing them; None where listing them is quicker, or has to
+        do.
+
+        The tree's bounds are those of the image form: work i.i.d. per slot, domains independent.
+        """
+        net = self.network
+        iid = net.models.iid
+        if (
+            net.stages < 3
+            or net.at_most(kind) <= _LISTED
+            or not self.mask >> IMAGE & 1
+            or net.has_dependence
+            or not (iid[kind.arrival] and iid[net.row[kind.allowed]].all())
+        ):
+            return None
+        key = kind.service
+        if key not in self._services:
+            self._services[key] = Service(net, kind, self.mask)
+        return self._services[key]
 
     def _of(self, kind: Kind) -> _Points:
-        if kind.index not in self._kinds:
-            self._kinds[kind.index] = self._prepare(kind)
-        return self._kinds[kind.index]
+        if kind.family not in self._kinds:
+            self._kinds[kind.family] = self._prepare(kind)
+        return self._kinds[kind.family]
 
     def _prepare(self, kind: Kind) -> _Points:
         net = self.network
@@ -109,7 +116,7 @@ class MinplusSizing:
         pairs = np.stack([net.row, net.lags(np.arange(len(net.names)))], axis=1)
         unique, position = np.unique(pairs, axis=0, return_inverse=True)
         windows, row = np.unique(paths.window, return_inverse=True)
-        floors = _floors(
+        least, _ = floors(
             net.models,
             kind.arrival,
             unique[:, 0].astype(np.int64),
@@ -118,7 +125,7 @@ class MinplusSizing:
             kind.biased,
             kind.log_epsilon,
         )
-        floor = floors[row[:, None], position.reshape(-1)[paths.offers]] * _FLOOR_SAFETY
+        floor = least[row[:, None], position.reshape(-1)[paths.offers]] * FLOOR_SAFETY
         possible = (floor <= cap).all(axis=1) & (mask > 0)
         shape = np.stack([np.ones_like(floor), np.where(np.isfinite(floor), floor, 1.0)], axis=1)
         below = np.stack([floor.max(axis=1, initial=0.0), np.ones(len(floor))], axis=1)
@@ -214,16 +221,10 @@ class MinplusSizing:
     def _column(self, kind: Kind, points: _Points, path: int, profile: int) -> Column:
         rates = np.minimum(points.below[path, profile] * points.shape[path, profile], points.cap[path])
         form, theta, parameter, split = points.proof[path, profile]
-        proof: dict[str, object] = {"form": FORMS[form], "theta": theta}
-        if form in (BLOCK, BLOCK_VILLE) and len(rates) > 1:
-            proof["block"] = int(parameter)
-        parameters: dict[str, object] = {}
-        if form == IMAGE and len(rates) > 1:
-            parameters = {"alpha": parameter, "split": split}
+        proof = proof_of(form, theta, parameter, split, len(rates))
         if (points.exponent[path] > 1.0).any():
-            parameters["exponents"] = [float(p) for p in points.exponent[path]]
-        if parameters:
-            proof["parameters"] = parameters
+            own = dict(proof.get("parameters", {}))  # type: ignore[call-overload]
+            proof["parameters"] = own | {"exponents": [float(p) for p in points.exponent[path]]}
         return Column(
             kind.index,
             path,
