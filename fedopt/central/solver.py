@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["solve"]
 
 _OVERFLOW_RAISES = 6
+_SHARE, _LARGE_SHARE = 0.05, 0.2  # of the gap, left to the relaxation
 
 
 def solve(
@@ -57,13 +58,14 @@ def solve(
         seeds.extend(more)
     master = Master(network, profit, price)
     master.add(seeds)
-    relaxation = generate(master, oracle, run, 0.05 * gap, start)
+    share = _LARGE_SHARE if oracle.large else _SHARE
+    relaxation = generate(master, oracle, run, share * gap, start)
     for _ in range(_OVERFLOW_RAISES):
         if not _overflows(relaxation, network) or run.expired():
             break
         price *= 30.0
         master.set_overflow_price(price)
-        relaxation = generate(master, oracle, run, 0.05 * gap)
+        relaxation = generate(master, oracle, run, share * gap)
     if _overflows(relaxation, network) and not run.expired():
         return about.infeasible(_short(network, relaxation))
     if oracle.sizing.points:
