@@ -14,6 +14,7 @@ KINDS = {
     "plan": ("fedopt.plan.document", "Plan"),
     "contract": ("fedopt.contracts.document", "Contract"),
     "audit": ("fedopt.audit.document", "Audit"),
+    "scenario": ("fedopt.operate.scenario", "Scenario"),
 }
 """Where the class of each kind of document lives; a kind whose part is not installed is not offered."""
 

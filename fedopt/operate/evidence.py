@@ -21,6 +21,7 @@ from fedopt.operate.packets import (
     Heard,
     impairment_of,
     listen,
+    probe,
     reference_level,
 )
 from fedopt.operate.timeline import Moment, scaled_impairment
@@ -107,6 +108,19 @@ class Listener:
                 found.excess[hop] = found.excess.get(hop, 0.0) + excess[place]
                 found.windows[hop] = found.windows.get(hop, 0) + windows
         return found
+
+    def probe(self, truth: Instance, moment: Moment, subject: str, promised: Any, period: Period) -> None:
+        """Add the report of an offer that nobody crosses: its domain sees its own traffic all the same."""
+        from fedopt.envelopes import build
+
+        level, _ = self.reference(subject, promised, truth.slot)
+        law = slot_work(build(truth.offer(subject)[1].impairment, truth.slot))
+        if np.isfinite(level) and law.mean > 0:
+            counts, excess = probe(law, level, self.slots, self.stream(moment.period, subject))
+        else:
+            counts, excess = np.zeros(BATCHES, dtype=np.int64), np.zeros(BATCHES)
+        period.counts[subject], period.excess[subject] = counts, excess
+        period.windows[subject] = self.slots // WINDOW // BATCHES
 
     def again(self, truth: Instance, moment: Moment, entry: TenantPlan) -> Heard:
         """The same packets of one tenant once more, with their delays in time order."""

@@ -339,8 +339,13 @@ class Run:
         """
         degraded: list[Contract] = []
         settings = self.scenario.audits
-        if not self.policy.closed or not heard.counts:
+        if not self.policy.closed:
             return degraded
+        for subject in sorted(self.calm):
+            if subject not in heard.counts and subject.partition("/")[0] not in moment.failed:
+                self.listener.probe(
+                    self._true, moment, subject, self.register.promised[subject].impairment, heard
+                )
         slot = self.instance.slot
         shares = {
             name: self.listener.reference(name, self.register.promised[name].impairment, slot)[1]
@@ -349,6 +354,8 @@ class Run:
         named = [finding.domain for finding in blame(heard, shares, settings.alarm) if finding.named]
         for subject in named:
             self.calm[subject] = 0
+            if not any(subject in entry.path for entry in deployed.tenants):
+                continue  # its domain says that it is still degraded; there is nobody to ask
             known = settings.recalibrate and self._remeasure(moment, subject, deployed, heard, signed, events)
             audit = audit_worst(
                 self.listener,
@@ -490,10 +497,14 @@ class Run:
                     float(sent.sum()),
                     float(late.sum()),
                     verdict[member.id],
+                    packed([sent.tolist(), late.tolist()]),
                 )
             elif member.id in decision.suspended:
                 sent_now = self._expected(self._plain(member.id, member.like, moment.factors))
-                record.add("tallies", self.period, member.id, sent_now, sent_now, "broken")
+                each = [sent_now / BATCHES] * BATCHES
+                record.add(
+                    "tallies", self.period, member.id, sent_now, sent_now, "broken", packed([each, each])
+                )
 
     def _settle(
         self, deployed: Plan, verdict: Mapping[str, Verdict], degraded: Sequence[Contract]

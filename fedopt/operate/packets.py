@@ -17,7 +17,7 @@ from fedopt.simulate.slot_work import begin, fill
 from fedopt.simulate.slots import SlotPath
 from fedopt.simulate.streams import mix, streams
 
-__all__ = ["BATCHES", "WINDOW", "Heard", "impairment_of", "listen", "reference_level"]
+__all__ = ["BATCHES", "WINDOW", "Heard", "impairment_of", "listen", "probe", "reference_level"]
 
 CHUNK = 512
 BATCHES = 24
@@ -226,6 +226,17 @@ def _windows(code, a, b, c, work, requests, origin, step, count):
 
 
 _sums: Any = _windows
+
+
+def probe(law: Any, level: float, slots: int, seed: np.random.SeedSequence) -> tuple[np.ndarray, np.ndarray]:
+    """What a domain reports of a law where nobody crosses it: counts and excess of each batch, (BATCHES,)."""
+    start, step = streams(seed, 1)[0]
+    windows = slots // WINDOW // BATCHES * BATCHES
+    sums = _sums(law.code, *law.parameters, law.work, law.requests, start, step, windows)
+    batch = np.arange(windows) * BATCHES // windows
+    over = sums > level
+    excess = np.where(over, sums / level - 1.0, 0.0)
+    return np.bincount(batch[over], minlength=BATCHES), np.bincount(batch, excess, minlength=BATCHES)
 
 
 def reference_level(law: Any, seed: int) -> tuple[float, float]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fedopt.instance import Instance, Tenant
@@ -32,10 +32,15 @@ class PlanningError(RuntimeError):
 
 @dataclass(frozen=True)
 class Standing:
-    """The plan in force and the prices that certify what is patched into it."""
+    """The plan in force and the prices that certify what is patched into it.
+
+    proven: on which infrastructure, and for which kinds of tenants, its entries are known to prove their
+    promises; what is not there is proven again.
+    """
 
     plan: Plan
     prices: Prices
+    proven: tuple[Pricing, Mapping[str, str]] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,9 @@ def decide(
     instance = pricing.infrastructure.with_(tenants=tuple(tenants))
     if standing is None:
         return _anew(pricing, instance, None, known, incumbents, planning)
-    ledger = Ledger(instance, _proven(instance, pricing.guarantee, tenants, known))
+    if standing.plan.instance.sha256 == instance.sha256:  # nothing has changed; nor has its certificate
+        return Decision(instance, standing, "kept", 0, 0)
+    ledger = Ledger(instance, _proven(instance, pricing, tenants, known, standing))
     evicted = _make_room(ledger)
     waiting = [tenant for tenant in tenants if tenant.id not in ledger.entries]
     on = standing.prices.on(instance)
@@ -105,30 +112,49 @@ def decide(
     bound = lower_bound(pricing, prices, tenants)
     plan = stated(instance, entries, prices, bound, mode, pricing.guarantee, planning.gap)
     return Decision(
-        instance, Standing(plan, prices), mode, len(waiting) - sum(t.id in known for t in waiting), moved
+        instance,
+        Standing(plan, prices, _kinds(pricing, tenants)),
+        mode,
+        len(waiting) - sum(t.id in known for t in waiting),
+        moved,
     )
 
 
+def _kinds(pricing: Pricing, tenants: Sequence[Tenant]) -> tuple[Pricing, dict[str, str]]:
+    return pricing, {tenant.id: kind_of(tenant) for tenant in tenants}
+
+
 def _proven(
-    instance: Instance, guarantee: str, tenants: Sequence[Tenant], known: dict[str, TenantPlan]
+    instance: Instance,
+    pricing: Pricing,
+    tenants: Sequence[Tenant],
+    known: dict[str, TenantPlan],
+    standing: Standing,
 ) -> dict[str, TenantPlan]:
     """The entries that still prove what their tenants are promised now."""
     paths = Paths(instance)
+    same, kinds = standing.proven or (None, {})
     verdicts: dict[tuple[object, ...], bool] = {}
     kept = {}
     for tenant in tenants:
         entry = known.get(tenant.id)
         if entry is None:
             continue
+        kind = kind_of(tenant)
+        if same is pricing and kinds.get(tenant.id) == kind:
+            kept[tenant.id] = entry
+            continue
         key = (
-            kind_of(tenant),
+            kind,
             tuple(entry.path),
             tuple(entry.reservations.values()),
             entry.form,
             entry.theta,
         )
         if key not in verdicts:
-            found = promise_violations(paths.entry(entry), paths.rates(entry), entry, guarantee, TOLERANCE)
+            found = promise_violations(
+                paths.entry(entry), paths.rates(entry), entry, pricing.guarantee, TOLERANCE
+            )
             verdicts[key] = next(iter(found), None) is None
         if verdicts[key]:
             kept[tenant.id] = entry
@@ -197,7 +223,15 @@ def _anew(
         if e.id in known
     )
     placed = sum(entry.id not in known for entry in entries)
-    return Decision(instance, Standing(document, prices), "planned", placed, moved, refused, suspended)
+    return Decision(
+        instance,
+        Standing(document, prices, _kinds(pricing, instance.tenants)),
+        "planned",
+        placed,
+        moved,
+        refused,
+        suspended,
+    )
 
 
 def _solved(instance: Instance, guarantee: str, planning: Planning, warm: Plan | None) -> Plan:

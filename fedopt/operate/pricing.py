@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -38,9 +40,12 @@ class Answer:
 
 def kind_of(tenant: Tenant) -> str:
     """What makes two tenants one kind: everything but their names and money."""
-    return json.dumps(
-        [plain(tenant.arrivals), plain(tenant.slo), plain(tenant.policy)], sort_keys=True, ensure_ascii=False
-    )
+    return json.dumps([_text(part) for part in (tenant.arrivals, tenant.slo, tenant.policy)])
+
+
+@lru_cache(maxsize=65_536)
+def _text(document: Any) -> str:
+    return json.dumps(plain(document), sort_keys=True, ensure_ascii=False)
 
 
 class Pricing:

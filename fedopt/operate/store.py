@@ -28,7 +28,7 @@ TABLES: dict[str, str] = {
         "late_backlog REAL, cost_backlog REAL, PRIMARY KEY (run, period)"
     ),
     "tallies": (
-        "run TEXT, period INTEGER, tenant TEXT, sent REAL, late REAL, verdict TEXT, "
+        "run TEXT, period INTEGER, tenant TEXT, sent REAL, late REAL, verdict TEXT, batches BLOB, "
         "PRIMARY KEY (run, period, tenant)"
     ),
     "members": (

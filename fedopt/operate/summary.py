@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from fedopt.operate.store import Store
-from fedopt.operate.verdicts import verdicts
+from fedopt.operate.store import Store, unpacked
+from fedopt.operate.verdicts import intervals
 
-__all__ = ["Row", "summarize", "table", "trade_off"]
+__all__ = ["Row", "stays", "summarize", "table", "trade_off"]
 
 CONFIDENCE = 0.95
+
+SEVERAL = 8
+"""Periods from which a stay is judged by its periods."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Row:
     """One run.
 
     kept, undecided, broken: admitted tenants whose share of late requests over their whole stay lies at or
-    below ε, around it, or above it, by intervals at 95 % with periods as the independent parts. cost: mean
+    below ε, around it, or above it, by intervals at 95 % (see `stays`). cost: mean
     of the periods; gap: largest certified gap of a period's plan, None where plans carry no certificate.
     planned, patched: periods that were planned anew, or in which the plan was patched; moved: tenants that
     were given another path or other rates. disclosed: numbers that crossed a domain's boundary. received:
@@ -58,20 +61,13 @@ def summarize(store: Store) -> list[Row]:
 def _row(store: Store, run: str) -> Row:
     periods = store.rows("periods", run)
     members = store.rows("members", run)
-    epsilon = {row["tenant"]: row["epsilon"] for row in members if row["admitted"]}
-    place = {name: i for i, name in enumerate(epsilon)}
-    sent = np.zeros((len(place), len(periods)))
-    late = np.zeros_like(sent)
-    for row in store.rows("tallies", run):
-        sent[place[row["tenant"]], row["period"]] = row["sent"]
-        late[place[row["tenant"]], row["period"]] = row["late"]
-    found = verdicts(sent, late, np.array(list(epsilon.values())), CONFIDENCE) if place else []
+    found = [row["verdict"] for row in stays(store, run)]
     gaps = [row["gap"] for row in periods if row["gap"] is not None]
     requests = float(sum(row["requests"] for row in periods))
     return Row(
         run=run,
         periods=len(periods),
-        admitted=len(place),
+        admitted=len(found),
         refused=sum(not row["admitted"] for row in members),
         kept=found.count("kept"),
         undecided=found.count("undecided"),
@@ -87,18 +83,39 @@ def _row(store: Store, run: str) -> Row:
     )
 
 
-def broken_tenants(store: Store, run: str) -> list[tuple[str, float, float, float]]:
-    """(tenant, share of late requests, ε, requests) of the admitted whose promise broke."""
-    tallies: dict[str, list[tuple[float, float]]] = {}
+def stays(store: Store, run: str) -> list[dict[str, Any]]:
+    """Every admitted tenant over its whole stay: tenant, epsilon, periods, sent, share (late), interval,
+    verdict.
+
+    The independent parts behind an interval are the periods where there are SEVERAL or more, else the batches
+    of each period: late requests come in clusters, and one period alone would count each of them as news.
+    """
+    tallies: dict[str, list[list[list[float]]]] = {}
     for row in store.rows("tallies", run):
-        tallies.setdefault(row["tenant"], []).append((row["sent"], row["late"]))
+        tallies.setdefault(row["tenant"], []).append(unpacked(row["batches"]))
     found = []
     for member in store.rows("members", run):
-        parts = np.array(tallies.get(member["tenant"], [(0.0, 0.0)]))
-        (verdict,) = verdicts(parts[None, :, 0], parts[None, :, 1], np.array([member["epsilon"]]), CONFIDENCE)
-        if verdict == "broken":
-            total = parts.sum(axis=0)
-            found.append((member["tenant"], total[1] / total[0], member["epsilon"], total[0]))
+        if not member["admitted"]:
+            continue
+        counts = np.array(tallies.get(member["tenant"], [[[0.0], [0.0]]]))  # (periods, 2, batches)
+        sent, late = counts[:, 0], counts[:, 1]
+        if len(counts) >= SEVERAL:
+            of = intervals(sent.sum(axis=1)[None], late.sum(axis=1)[None], CONFIDENCE)
+        else:
+            of = intervals(sent.reshape(1, -1), late.reshape(1, -1), CONFIDENCE)
+        share, low, high = (float(values[0]) for values in of)
+        epsilon = member["epsilon"]
+        found.append(
+            {
+                "tenant": member["tenant"],
+                "epsilon": epsilon,
+                "periods": len(counts),
+                "sent": float(sent.sum()),
+                "share": share,
+                "interval": (low, high),
+                "verdict": "broken" if low > epsilon else "kept" if high <= epsilon else "undecided",
+            }
+        )
     return found
 
 
@@ -161,6 +178,6 @@ def table(rows: list[Row]) -> str:
     text.append("")
     text.append(
         f"kept, undecided, broken: late requests of each admitted tenant's whole stay against its ε, "
-        f"{CONFIDENCE:.0%} intervals over periods."
+        f"{CONFIDENCE:.0%} intervals."
     )
     return "\n".join(text)

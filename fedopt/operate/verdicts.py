@@ -27,7 +27,7 @@ def intervals(
     sent, late = np.asarray(sent, float), np.asarray(late, float)
     total = sent.sum(axis=1)
     parts = (sent > 0).sum(axis=1)
-    safe = np.maximum(total, 1e-300)
+    safe = np.where(total > 0, total, 1.0)
     share = late.sum(axis=1) / safe
     residual = ((late - share[:, None] * sent) ** 2).sum(axis=1)
     spread = np.maximum(parts / np.maximum(parts - 1, 1) * residual / safe**2, 0.0)

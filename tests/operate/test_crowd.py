@@ -26,9 +26,15 @@ def test_alone_at_the_reserved_rate_it_is_the_reserved_server() -> None:
     heard = listen(path, SLOTS, seed, np.full(3, np.inf))
     for allowed in (0, 2, 5):
         sent, late = share_queues(
-            [path], np.array([[0, 1, 2]]), np.ones((1, 3)), np.full(3, 1.2), np.arange(3), np.array([allowed]),
-            [seed], SLOTS,
-        )  # fmt: skip
+            [path],
+            np.array([[0, 1, 2]]),
+            np.ones((1, 3)),
+            np.full(3, 1.2),
+            np.arange(3),
+            np.array([allowed]),
+            [seed],
+            SLOTS,
+        )
         expected = heard.late(allowed)
         assert sent[0].tolist() == expected[0].tolist()
         assert late[0].tolist() == expected[1].tolist()
