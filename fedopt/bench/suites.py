@@ -81,12 +81,22 @@ def _growth(settings: Settings) -> Iterator[Row]:
     yield from growth.rows(settings.quick, settings.time_limit, settings.seed, run=in_fresh_process)
 
 
+def _federation(settings: Settings) -> Iterator[Row]:
+    from fedopt.bench import federation
+
+    size = federation.QUICK if settings.quick else federation.CASE
+    for alone in (False, True)[: 1 if settings.quick else 2]:
+        yield from in_fresh_process(federation.rows, size, settings.seed, alone)
+
+
 SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "bounds": _bounds,
     "simulate": _simulate,
     "central": _central,
     "against": _against,
     "growth": _growth,
+    "federation": _federation,
 }
 """bounds: µs per minplus bound; simulate: packets a second; central: time, memory and gap of solves; against:
-the same beside SCIP and HiGHS; growth: time over tenants, stages and domains."""
+the same beside SCIP and HiGHS; growth: time over tenants, stages and domains; federation: negotiated plans in
+process and over HTTPS beside the central one."""

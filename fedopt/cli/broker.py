@@ -14,7 +14,12 @@ from fedopt.cli._output import check_out, emit, fail, say, stdout_kept_clean
 from fedopt.cli._progress import RoundProgress
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fedopt.admm.operator import Transport
     from fedopt.admm.transport.brokering import Brokered, Planner
+    from fedopt.instance import Instance
+    from fedopt.plan import Plan
 
 app = typer.Typer(
     cls=DefaultsTo.the("run"),
@@ -38,6 +43,9 @@ def run(
     objective: Objective = "cost",
     gap: Gap = 1e-3,
     time_limit: TimeLimit = None,
+    staleness: Annotated[
+        int, typer.Option(help="Rounds in a row that an operator may miss before it counts as lost.", min=0)
+    ] = 0,
     masked: Annotated[
         bool,
         typer.Option(help="Sums over the operators by secure aggregation (admm); two operators or more."),
@@ -72,12 +80,10 @@ def run(
     from fedopt.admm.transport.https import Connections
     from fedopt.contracts.keys import load_key
     from fedopt.instance import load
-    from fedopt.solve import check_method
 
     check_out(out, [instance, agents])
     if method not in ("admm", "bundle"):
         fail(2, f"--method is admm or bundle, not {method!r}")
-    check_method(method)
     public, config = load(instance), BrokerConfig.load(agents)
     masked = masked and method == "admm" and len(config.agents) > 1
     options: dict[str, Any] = {
@@ -86,6 +92,7 @@ def run(
         "objective": objective,
         "gap": gap,
         "masked": masked,
+        "staleness": staleness,
     }
     journal = BrokerJournal(config.file(config.state))
     try:
@@ -119,21 +126,20 @@ def run(
     from fedopt.plan.summary import summarize
 
     emit(plan, "" if json or quiet else summarize(plan), json=json, out=out, quiet=quiet)
-    for line in _notes(done):
-        if not quiet:
+    if done.settled is not None and not done.settled.complete:
+        for line in _notes(done):
             say(line)
     raise typer.Exit(_exit_code(done))
 
 
-def _planner(method: str, **options: Any) -> Planner:
-    from importlib import import_module
+def _planner(masked: bool, staleness: int, **options: Any) -> Planner:
+    from fedopt.admm import negotiate
+    from fedopt.admm.settings import Settings
 
-    from fedopt.solve import METHODS
+    settings = Settings(masked=masked, staleness=staleness)
 
-    solve = import_module(METHODS[method]).solve
-
-    def plan(instance: Any, transport: Any, run: str, contracts: Any) -> Any:
-        return solve(instance, transport=transport, run=run, contracts=contracts, **options)
+    def plan(public: Instance, transport: Transport, run: str, contracts: Mapping[str, str]) -> Plan:
+        return negotiate(public, transport, run=run, contracts=contracts, settings=settings, **options).plan
 
     return plan
 

@@ -34,7 +34,7 @@ class Waiting(Document):
     """How long the broker waits for one attempt and for an answer with all its retries, in seconds."""
 
     attempt: Positive = 30.0
-    total: Positive = 120.0
+    total: Positive = 60.0
 
 
 class BrokerConfig(Document):
