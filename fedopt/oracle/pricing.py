@@ -113,9 +113,8 @@ class Oracle:
 
         def work(members: list[Kind]) -> None:
             limit = max(float(known[kind.index]) for kind in members)
-            service = self._service(members[0]) if rough else None
-            if service is not None:
-                found = Priced(-math.inf, service.rough(members[0], prices, limit))
+            if rough and isinstance(self.sizing, MinplusSizing):
+                found = Priced(-math.inf, self.sizing.rough(members[0], prices, limit))
             else:
                 found = self.price(members[0], prices, limit, tolerance=tolerance, effort=effort)
             for kind in members:

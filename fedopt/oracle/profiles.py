@@ -25,6 +25,7 @@ from fedopt.oracle.sizing import Column
 __all__ = ["MinplusSizing"]
 
 EQUAL, PROPORTIONAL = 0, 1
+_ROUGH_SCALE = 1.1
 _LISTED = 500  # with fewer paths, listing them is quicker than a tree
 
 
@@ -101,6 +102,21 @@ class MinplusSizing:
         if key not in self._services:
             self._services[key] = Service(net, kind, self.mask)
         return self._services[key]
+
+    def rough(self, kind: Kind, prices: np.ndarray, known: float) -> list[Column]:
+        """The cheapest path cheaper than `known` if all paths needed the same scale; it proves nothing."""
+        service = self.service(kind)
+        if service is not None:
+            return service.rough(kind, prices, known)
+        points = self._of(kind)
+        rates = _ROUGH_SCALE * points.shape[:, PROPORTIONAL]
+        cost = points.paths.charge + (prices[points.paths.offers] * rates).sum(axis=1)
+        cost = np.where(np.isfinite(points.below).any(axis=1), cost, math.inf)
+        best = int(np.argmin(cost)) if len(cost) else -1
+        if best < 0 or not cost[best] < known:
+            return []
+        charge = float(points.paths.charge[best])
+        return [Column(kind.index, best, 0, points.paths.offers[best], rates[best], charge)]
 
     def _of(self, kind: Kind) -> _Points:
         if kind.family not in self._kinds:
