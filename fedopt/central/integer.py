@@ -1,5 +1,6 @@
 """From the relaxation to a plan: whole heads, proven optimal to the gap over the entire catalogue.
 
+An exchange search and a program over the master's columns give a first plan.
 A column whose reduced cost exceeds the distance between the Lagrangian bound and the plan at hand cannot be
 part of a better plan.  The others are enumerated by the oracle and handed to HiGHS as one mixed-integer
 program: its bound, and the cut-off used for the enumeration, bound every plan of the catalogue.
@@ -15,6 +16,8 @@ from typing import Any
 import highspy
 import numpy as np
 
+from fedopt.central.catalogue import Catalogue
+from fedopt.central.exchange import exchange
 from fedopt.central.generation import Relaxation, Run
 from fedopt.central.master import Master
 from fedopt.oracle import Column, Oracle
@@ -22,6 +25,7 @@ from fedopt.oracle import Column, Oracle
 __all__ = ["Choice", "choose", "proven_plan", "watch"]
 
 _MOST_COLUMNS = 400_000
+_MOST_HEADS = 200  # beyond, the relaxation is near and its own columns are enough
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +125,12 @@ def proven_plan(
 
     Returns None where no plan was found in time, and a choice of infinite cost where there is none at all.
     """
-    best = choose(master, master.columns, gap, run, seconds=20.0)
+    best = _exchanged(master, master.columns, relaxation, run, 1.0, None)
+    if best is None or best.cost - run.lower_bound > gap * abs(best.cost):
+        start = best
+        best = choose(master, master.columns, gap, run, seconds=20.0 if start is None else 5.0, start=start)
+        if start is not None and (best is None or start.cost < best.cost):
+            best = start
     if best is not None and not best.columns and not math.isfinite(best.cost):
         best = None
     slack = 0.02
@@ -140,6 +149,12 @@ def proven_plan(
         candidates = _candidates(master, oracle, relaxation, cutoff - relaxation.bound)
         if candidates is None:
             return best if best is None else Choice(best.columns, best.heads, best.cost, run.lower_bound)
+        exchanged = _exchanged(master, candidates, relaxation, run, 5.0, best)
+        if exchanged is not None and (best is None or exchanged.cost < best.cost):
+            best, complete = exchanged, False
+            run.cost = min(run.cost, best.cost)
+            cutoff = min(cutoff, best.cost - 0.5 * gap * abs(best.cost))
+            candidates = _below(master, candidates, relaxation, cutoff - relaxation.bound)
         outside = math.inf if complete else cutoff
         found = choose(master, candidates, gap, run, start=best, outside=outside)
         if found is None:
@@ -156,6 +171,44 @@ def proven_plan(
             return Choice(best.columns, best.heads, best.cost, min(run.lower_bound, best.cost))
         if run.expired():
             return None
+
+
+def _exchanged(
+    master: Master,
+    columns: list[Column],
+    relaxation: Relaxation,
+    run: Run,
+    seconds: float,
+    start: Choice | None,
+) -> Choice | None:
+    """The best choice the exchange search finds, without a bound of its own; None where it finds none or
+    there are too many heads for it."""
+    network = master.network
+    if sum(kind.count for kind in network.kinds) > _MOST_HEADS:
+        return None
+    found = exchange(
+        Catalogue(network, columns),
+        relaxation.duals.prices(network),
+        master.overflow_price,
+        master.profit,
+        run,
+        min(seconds, run.left()),
+        start=None if start is None else (start.columns, start.heads),
+    )
+    if found is None:
+        return None
+    plan = Master(network, master.profit, 0.0)
+    plan.columns, heads = found
+    return None if plan.overloaded(heads) else Choice(plan.columns, heads, plan.cost(heads), -math.inf)
+
+
+def _below(master: Master, columns: list[Column], relaxation: Relaxation, room: float) -> list[Column]:
+    """The columns whose reduced cost at the relaxation's duals is below `room`."""
+    prices = relaxation.duals.prices(master.network)
+    least = relaxation.least
+    if master.profit:
+        least = np.minimum(least, [kind.payment for kind in master.network.kinds])
+    return [column for column in columns if column.cost(prices) < least[column.kind] + room]
 
 
 def _candidates(master: Master, oracle: Oracle, relaxation: Relaxation, room: float) -> list[Column] | None:

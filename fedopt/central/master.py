@@ -68,6 +68,7 @@ class Master:
     def __init__(self, network: Network, profit: bool, overflow_price: float) -> None:
         self.network = network
         self.profit = profit
+        self.overflow_price = overflow_price
         self.columns: list[Column] = []
         self._path_rows: dict[tuple[int, int], int] = {}
         self._seen: set[tuple[int, bytes, bytes]] = set()
@@ -121,6 +122,7 @@ class Master:
 
     def set_overflow_price(self, price: float) -> None:
         """Change what a unit of missing capacity costs."""
+        self.overflow_price = price
         for d in range(len(self.network.capacity)):
             self.highs.changeColCost(d, price)
 

@@ -1,0 +1,275 @@
+"""A good plan in seconds: heads change their columns one and two at a time, from many starts.
+
+An iterated local search. A step puts one head, or a pair of heads, on the columns that cost least given all
+the others, missing capacity at a price; where no step helps, a few heads are moved at random and the descent
+begins again. It proves nothing: what it finds is where the proof begins.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from fedopt.central.catalogue import Catalogue
+from fedopt.central.generation import Run
+from fedopt.oracle import Column
+
+__all__ = ["exchange"]
+
+_CELLS = 2048  # straight pieces by which the search follows a curved cost
+_ROUNDS = 5  # shakes between two looks at the clock
+_SHORT = 64  # columns of a head that a pair of heads tries
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _at(table, cell, limit, price, o, z):
+    """Cost of an offer's total load z: a table of straight pieces up to the limit, beyond it the price."""
+    if z <= 0.0:
+        return 0.0
+    position = z / cell[o]
+    i = min(int(position), table.shape[1] - 2)
+    value = table[o, i] + (position - i) * (table[o, i + 1] - table[o, i])
+    over = z - limit[o]
+    return value + price * over if over > 0.0 else value
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _lack(used, capacity, price):
+    """What an overload costs: at least that of a hundredth of the capacity, so small ones do not stay."""
+    over = used - capacity
+    return price * max(over, 0.01 * capacity) if over > 1e-12 * capacity else 0.0
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _put(c, sign, offers, loads, charge, model, z, used):
+    """Add (sign 1) or take away (−1) a column; returns the change of cost."""
+    table, cell, limit, capacity, price, domain = model
+    change = sign * charge[c]
+    for j in range(offers.shape[1]):
+        o = offers[c, j]
+        if o < 0:
+            continue
+        d = domain[o]
+        before = _at(table, cell, limit, price, o, z[o])
+        lack = _lack(used[d], capacity[d], price)
+        z[o] += sign * loads[c, j]
+        used[d] += sign * loads[c, j]
+        change += _at(table, cell, limit, price, o, z[o]) - before
+        change += _lack(used[d], capacity[d], price) - lack
+    return change
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _change(c, offers, loads, charge, model, z, used, stop):
+    """What a column would add; given up early above `stop` (every part but the charge is ≥ 0)."""
+    table, cell, limit, capacity, price, domain = model
+    change = charge[c]
+    for j in range(offers.shape[1]):
+        if change >= stop:
+            return change
+        o = offers[c, j]
+        if o < 0:
+            continue
+        d = domain[o]
+        load = loads[c, j]
+        change += _at(table, cell, limit, price, o, z[o] + load) - _at(table, cell, limit, price, o, z[o])
+        change += _lack(used[d] + load, capacity[d], price) - _lack(used[d], capacity[d], price)
+    return change
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _descend(chosen, head_kind, start, short, offers, loads, charge, model, z, used, order):
+    """Improve a choice in place until no single or pair of heads can; returns the total change."""
+    total, again = 0.0, True
+    count = len(chosen)
+    while again:
+        again = False
+        for h in range(count):
+            old, kind = chosen[h], head_kind[h]
+            best = -_put(old, -1.0, offers, loads, charge, model, z, used)
+            before, pick = best, old
+            for c in range(start[kind], start[kind + 1]):
+                value = _change(c, offers, loads, charge, model, z, used, best)
+                if value < best - 1e-12:
+                    best, pick = value, c
+            _put(pick, 1.0, offers, loads, charge, model, z, used)
+            chosen[h] = pick
+            if best < before - 1e-10:
+                total += best - before
+                again = True
+        if again:
+            continue
+        for p in range(count * count):
+            a, b = order[p] // count, order[p] % count
+            if a >= b:
+                continue
+            one, two = chosen[a], chosen[b]
+            before = -_put(one, -1.0, offers, loads, charge, model, z, used)
+            before -= _put(two, -1.0, offers, loads, charge, model, z, used)
+            best, pick_one, pick_two = before - 1e-10, one, two
+            for s in range(short.shape[1]):
+                c = short[head_kind[a], s]
+                if c < 0:
+                    break
+                if _change(c, offers, loads, charge, model, z, used, best) >= best:
+                    continue
+                first = _put(c, 1.0, offers, loads, charge, model, z, used)
+                for t in range(short.shape[1]):
+                    e = short[head_kind[b], t]
+                    if e < 0:
+                        break
+                    value = first + _change(e, offers, loads, charge, model, z, used, best - first)
+                    if value < best:
+                        best, pick_one, pick_two = value, c, e
+                _put(c, -1.0, offers, loads, charge, model, z, used)
+            _put(pick_one, 1.0, offers, loads, charge, model, z, used)
+            _put(pick_two, 1.0, offers, loads, charge, model, z, used)
+            chosen[a], chosen[b] = pick_one, pick_two
+            if pick_one != one or pick_two != two:
+                total += best - before
+                again = True
+                break
+    return total
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _search(
+    rng,
+    rounds,
+    chosen,
+    best,
+    head_kind,
+    start,
+    short,
+    sizes,
+    offers,
+    loads,
+    charge,
+    model,
+    keep,
+    value,
+    least,
+):
+    """Rounds of shaking and descending from `chosen` (cost `value`), the best kept in `best`
+    (cost `least`)."""
+    capacity, domain = model[3], model[5]
+    z, used = np.zeros(len(domain)), np.zeros(len(capacity))
+    value = 0.0
+    for h in range(len(chosen)):
+        value += _put(chosen[h], 1.0, offers, loads, charge, model, z, used)
+    order = rng.permutation(len(chosen) * len(chosen))
+    value += _descend(chosen, head_kind, start, short, offers, loads, charge, model, z, used, order)
+    if value < least - 1e-10:
+        least = value
+        best[:] = chosen
+    trial, z_old, used_old = chosen.copy(), z.copy(), used.copy()
+    for _ in range(rounds):
+        order = rng.permutation(len(chosen) * len(chosen))
+        change = 0.0
+        for _ in range(2 + rng.integers(0, 3)):
+            h = rng.integers(0, len(chosen))
+            kind = head_kind[h]
+            c = short[kind, rng.integers(0, sizes[kind])]
+            change += _put(chosen[h], -1.0, offers, loads, charge, model, z, used)
+            change += _put(c, 1.0, offers, loads, charge, model, z, used)
+            chosen[h] = c
+        change += _descend(chosen, head_kind, start, short, offers, loads, charge, model, z, used, order)
+        if value + change < least - 1e-10:
+            least = value + change
+            best[:] = chosen
+        if change <= keep * abs(least) * -math.log(1.0 - rng.random()):
+            value += change
+            trial[:] = chosen
+            z_old[:], used_old[:] = z, used
+        else:
+            chosen[:] = trial
+            z[:], used[:] = z_old, used_old
+    return value, least
+
+
+def exchange(
+    catalogue: Catalogue,
+    prices: np.ndarray,
+    missing: float,
+    profit: bool,
+    run: Run,
+    seconds: float,
+    *,
+    start: tuple[list[Column], np.ndarray] | None = None,
+    seed: int = 0,
+    patience: int = 100,
+) -> tuple[list[Column], np.ndarray] | None:
+    """The best choice of whole heads found in some seconds as (columns, heads); None if none fits.
+
+    prices: per work/slot of each offer, shape (offers,), by which the search begins and shortens its lists;
+    missing: cost of a unit of missing capacity; start: a choice to improve; it ends early after `patience`
+    batches of rounds without progress.
+    """
+    network = catalogue.network
+    if (np.diff(catalogue.start) == 0).any() and not profit:
+        return None
+    columns: list[Column | None] = list(catalogue.columns)
+    offers, rates, charge, ends = catalogue.offers, catalogue.rates, catalogue.charge, catalogue.start
+    if profit:  # not serving a head is a column of its own, without offers
+        charge = charge - np.array([network.kinds[k].payment for k in catalogue.kind])
+        for kind in reversed(network.kinds):
+            columns.insert(ends[kind.index + 1], None)
+        offers = np.insert(offers, ends[1:], -1, axis=0)
+        rates = np.insert(rates, ends[1:], 0.0, axis=0)
+        charge = np.insert(charge, ends[1:], 0.0)
+        ends = ends + np.arange(len(ends))
+    loads = np.where(offers >= 0, network.factor[offers] * rates, 0.0)
+    model = _model(catalogue, missing)
+    value = charge + np.where(offers >= 0, prices[offers] * rates, 0.0).sum(axis=1)
+    short = np.full((len(network.kinds), _SHORT), -1, dtype=np.int64)
+    sizes = np.zeros(len(network.kinds), dtype=np.int64)
+    for kind in network.kinds:
+        k = kind.index
+        order = np.argsort(value[ends[k] : ends[k + 1]], kind="stable")[:_SHORT] + ends[k]
+        short[k, : len(order)], sizes[k] = order, len(order)
+    head_kind = np.repeat(np.arange(len(network.kinds)), [kind.count for kind in network.kinds])
+    chosen = short[head_kind, 0].copy()
+    if start is not None:
+        place = {id(column): j for j, column in enumerate(columns) if column is not None}
+        waiting: dict[int, list[int]] = {}
+        for column, count in zip(*start, strict=True):
+            if id(column) in place:
+                waiting.setdefault(column.kind, []).extend([place[id(column)]] * round(count))
+        for h, kind_index in enumerate(head_kind):
+            if waiting.get(int(kind_index)):
+                chosen[h] = waiting[int(kind_index)].pop()
+    best, least, cost = chosen.copy(), math.inf, 0.0
+    deadline = time.perf_counter() + seconds
+    rng, idle = np.random.default_rng(seed), 0
+    while idle < patience and not run.expired() and time.perf_counter() < deadline:
+        before = least
+        cost, least = _search(
+            rng, _ROUNDS, chosen, best, head_kind, ends, short, sizes,
+            offers, loads, charge, model, 2e-3, cost, least,
+        )  # fmt: skip
+        idle = 0 if least < before - 1e-9 * abs(before) or not math.isfinite(before) else idle + 1
+    counts: dict[int, int] = {}
+    for j in best:
+        if columns[j] is not None:
+            counts[int(j)] = counts.get(int(j), 0) + 1
+    used = np.zeros(len(network.capacity))
+    for j, count in counts.items():
+        np.add.at(used, network.domain[offers[j]], count * loads[j])
+    if (used > network.capacity * (1.0 + 1e-12)).any():
+        return None
+    return [columns[j] for j in counts], np.array(list(counts.values()), dtype=float)  # type: ignore[misc]
+
+
+def _model(catalogue: Catalogue, missing: float) -> tuple[Any, ...]:
+    """Cost tables of the offers over their total load (work, factor included) and the capacities."""
+    network = catalogue.network
+    limit = network.capacity[network.domain]
+    table = np.empty((len(network.names), _CELLS))
+    for o, curve in enumerate(network.curves):
+        rates = np.linspace(0.0, limit[o] / network.factor[o], _CELLS) / network.slot
+        table[o] = curve.variable(rates)
+    return table, limit / (_CELLS - 1), limit, network.capacity, float(missing), network.domain
