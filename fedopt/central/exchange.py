@@ -202,12 +202,13 @@ def exchange(
     start: tuple[list[Column], np.ndarray] | None = None,
     seed: int = 0,
     patience: int = 100,
+    enough: float = -math.inf,
 ) -> tuple[list[Column], np.ndarray] | None:
     """The best choice of whole heads found in some seconds as (columns, heads); None if none fits.
 
     prices: per work/slot of each offer, shape (offers,), by which the search begins and shortens its lists;
     missing: cost of a unit of missing capacity; start: a choice to improve; it ends early after `patience`
-    batches of rounds without progress.
+    batches of rounds without progress, and at a cost of `enough`.
     """
     network = catalogue.network
     if (np.diff(catalogue.start) == 0).any() and not profit:
@@ -244,11 +245,12 @@ def exchange(
                 chosen[h] = waiting[int(kind_index)].pop()
     best, least, cost = chosen.copy(), math.inf, 0.0
     deadline = time.perf_counter() + seconds
+    rounds = _ROUNDS if len(chosen) <= 30 else 1
     rng, idle = np.random.default_rng(seed), 0
-    while idle < patience and not run.expired() and time.perf_counter() < deadline:
+    while idle < patience and least > enough and not run.expired() and time.perf_counter() < deadline:
         before = least
         cost, least = _search(
-            rng, _ROUNDS, chosen, best, head_kind, ends, short, sizes,
+            rng, rounds, chosen, best, head_kind, ends, short, sizes,
             offers, loads, charge, model, 2e-3, cost, least,
         )  # fmt: skip
         idle = 0 if least < before - 1e-9 * abs(before) or not math.isfinite(before) else idle + 1

@@ -25,7 +25,7 @@ from fedopt.oracle import Column, Oracle
 __all__ = ["Choice", "choose", "proven_plan", "watch"]
 
 _MOST_COLUMNS = 400_000
-_MOST_HEADS = 200  # beyond, the relaxation is near and its own columns are enough
+_MOST_HEADS = 60  # beyond, pairs are many, and the relaxation is near
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ def proven_plan(
 
     Returns None where no plan was found in time, and a choice of infinite cost where there is none at all.
     """
-    best = _exchanged(master, master.columns, relaxation, run, 1.0, None)
+    best = _exchanged(master, master.columns, relaxation, run, gap, 1.0, None)
     if best is None or best.cost - run.lower_bound > gap * abs(best.cost):
         start = best
         best = choose(master, master.columns, gap, run, seconds=20.0 if start is None else 5.0, start=start)
@@ -149,7 +149,7 @@ def proven_plan(
         candidates = _candidates(master, oracle, relaxation, cutoff - relaxation.bound)
         if candidates is None:
             return best if best is None else Choice(best.columns, best.heads, best.cost, run.lower_bound)
-        exchanged = _exchanged(master, candidates, relaxation, run, 5.0, best)
+        exchanged = _exchanged(master, candidates, relaxation, run, gap, 5.0, best)
         if exchanged is not None and (best is None or exchanged.cost < best.cost):
             best, complete = exchanged, False
             run.cost = min(run.cost, best.cost)
@@ -178,6 +178,7 @@ def _exchanged(
     columns: list[Column],
     relaxation: Relaxation,
     run: Run,
+    gap: float,
     seconds: float,
     start: Choice | None,
 ) -> Choice | None:
@@ -186,6 +187,8 @@ def _exchanged(
     network = master.network
     if sum(kind.count for kind in network.kinds) > _MOST_HEADS:
         return None
+    bounded = math.isfinite(run.lower_bound)
+    enough = run.lower_bound + 0.5 * gap * abs(run.lower_bound) if bounded else -math.inf
     found = exchange(
         Catalogue(network, columns),
         relaxation.duals.prices(network),
@@ -194,6 +197,7 @@ def _exchanged(
         run,
         min(seconds, run.left()),
         start=None if start is None else (start.columns, start.heads),
+        enough=enough,
     )
     if found is None:
         return None
