@@ -1,11 +1,15 @@
-"""How the documentation is built: MyST Markdown with dollar mathematics, furo, reference from the code."""
+"""How the documentation is built: MyST Markdown, notebooks that run, furo, a reference from the code."""
 
+import os
 import sys
 from pathlib import Path
 
 import fedopt
 
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+HERE = Path(__file__).parent / "_ext"
+sys.path.insert(0, str(HERE))
+# the notebooks run in processes of their own
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 
 project = "fedopt"
 author = "The fedopt authors"
@@ -13,18 +17,24 @@ copyright = "The fedopt authors, Apache License 2.0"
 release = version = fedopt.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
     "reference_from_code",
 ]
 exclude_patterns = ["_build", "_ext"]
-source_suffix = {".md": "markdown"}
+source_suffix = {".md": "myst-nb"}
 root_doc = "index"
 
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+
+nb_execution_mode = "auto"  # the notebooks of the gallery hold no outputs: they run with every fresh build
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600  # the first run compiles the kernels
+nb_execution_show_tb = True
+nb_merge_streams = True
 myst_links_external_new_tab = True
 
 autodoc_typehints = "signature"
