@@ -12,7 +12,7 @@ from fedopt.cli._output import emit, json_text
 
 def command(
     kind: Annotated[
-        str, typer.Argument(help="instance, plan, contract, audit or scenario.", metavar="KIND")
+        str, typer.Argument(help="instance, plan, contract, audit, scenario or intent.", metavar="KIND")
     ] = "instance",
     out: Out = None,
     json: Json = False,

@@ -15,6 +15,7 @@ KINDS = {
     "contract": ("fedopt.contracts.document", "Contract"),
     "audit": ("fedopt.audit.document", "Audit"),
     "scenario": ("fedopt.operate.scenario", "Scenario"),
+    "intent": ("fedopt.operate.intents", "ServiceIntent"),
 }
 """Where the class of each kind of document lives; a kind whose part is not installed is not offered."""
 
