@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -88,6 +88,8 @@ def generate(master: Master, oracle: Oracle, run: Run, gap: float, start: Duals 
         known = worth if asked is duals else worth + _ABOVE * np.abs(worth)
         answers = oracle.price_all(asked.prices(network), known, tolerance=0.5 * gap, effort=effort)
         least = np.array([answer.bound for answer in answers])
+        if not np.isfinite(asked.head).all():  # an earlier plan's prices say nothing of heads
+            asked = replace(asked, head=least - payments)
         added = sum(master.add(answer.columns) for answer in answers)
         bound = master.lagrangian(asked, least)
         if best is None or bound > best.bound:

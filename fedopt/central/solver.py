@@ -11,7 +11,7 @@ from fedopt.central.integer import Choice, proven_plan
 from fedopt.central.master import Duals, Master
 from fedopt.central.report import domain_plans, instance_reference, tenant_plans
 from fedopt.central.rough import rough_start
-from fedopt.central.warm import columns_of
+from fedopt.central.warm import columns_of, duals_of
 from fedopt.oracle import Column, Network, Oracle, sizing_for
 from fedopt.plan import Explanation, Plan, TenantPlans
 from fedopt.plan.progress import Progress
@@ -46,14 +46,30 @@ def solve(
     network = Network(instance, paid=profit)
     oracle = Oracle(network, sizing_for(guarantee, network))
     run = Run(started, started + time_limit if time_limit is not None else math.inf, progress)
-    about = _About(network, guarantee, objective, started)
+    try:
+        return _solve(network, oracle, guarantee, objective, gap, warm_start, run)
+    finally:
+        oracle.keep()
+
+
+def _solve(
+    network: Network,
+    oracle: Oracle,
+    guarantee: str,
+    objective: str,
+    gap: float,
+    warm_start: Plan | None,
+    run: Run,
+) -> Plan:
+    profit = objective == "profit"
+    about = _About(network, guarantee, objective, run.started)
     seeds, price, lonely = _seed(network, oracle)
     if lonely and not profit:
         return about.infeasible(lonely)
     if warm_start is not None:
         seeds.extend(columns_of(warm_start, network, oracle))
-    start = None
-    if oracle.large:
+    start = None if warm_start is None else duals_of(warm_start, network)
+    if oracle.large and start is None:
         more, start = rough_start(network, oracle, seeds, Master(network, profit, price), run)
         seeds.extend(more)
     master = Master(network, profit, price)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from fedopt.central.master import Duals
 from fedopt.oracle import Column, Network, Oracle
 from fedopt.plan import Plan
 
-__all__ = ["columns_of"]
+__all__ = ["columns_of", "duals_of"]
 
 
 def columns_of(plan: Plan, network: Network, oracle: Oracle) -> list[Column]:
@@ -31,3 +32,21 @@ def columns_of(plan: Plan, network: Network, oracle: Oracle) -> list[Column]:
         kind = network.kinds[index]
         columns.extend(oracle.along(kind, np.array(sorted(chosen), dtype=np.int64), prices))
     return columns
+
+
+def duals_of(plan: Plan, network: Network) -> Duals | None:
+    """An earlier plan's prices as they stand for the network now, heads unknown (+inf); None where it states
+    none."""
+    price = {domain.id: domain.price for domain in plan.domains if domain.price is not None}
+    if not price:
+        return None
+    load = np.zeros(len(network.names))
+    offer_of = {name: o for o, name in enumerate(network.names)}
+    for entry in plan.tenants:
+        for name in entry.path if entry.admitted else ():
+            if name in offer_of:
+                load[offer_of[name]] += entry.count * entry.reservations[name.split("/")[0]]
+    slot = network.slot
+    marginal = [float(curve.marginal(z)) / slot for curve, z in zip(network.curves, load, strict=True)]
+    capacity = [price.get(domain, 0.0) / slot for domain in network.domain_ids]
+    return Duals(np.full(len(network.kinds), np.inf), np.array(capacity), np.array(marginal))

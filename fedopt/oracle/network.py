@@ -152,6 +152,7 @@ class Network:
         slot, instance = self.slot, self.instance
         models: list[Any] = []
         rows: dict[str, int] = {}
+        keys: list[bytes | None] = []
 
         def row(document: Any) -> int:
             key = (
@@ -161,6 +162,7 @@ class Network:
             )
             if key not in rows:
                 rows[key] = len(models)
+                keys.append(key.encode() if hasattr(document, "model_dump_json") else None)
                 models.append(build(document, slot))
             return rows[key]
 
@@ -190,7 +192,7 @@ class Network:
             )
             for index, (key, tenants) in enumerate(members.items())
         ]
-        self.objects = models
+        self.objects, self._model_keys = models, keys
         self.models = pack(models)
         related = instance.dependent_pairs
         self._dependent = {
@@ -199,6 +201,10 @@ class Network:
             if frozenset((self.domain_ids[a], self.domain_ids[b])) in related
         }
         self._paths: dict[object, PathSet] = {}
+
+    def model_key(self, row: int) -> bytes | None:
+        """What tells a model from others, whichever its row; None for a user's own."""
+        return self._model_keys[row]
 
     def without_costs(self) -> Network:
         """The same network with nothing to pay and no capacity in the way of a single head: what is missing

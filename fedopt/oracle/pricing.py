@@ -47,6 +47,11 @@ class Oracle:
         """Whether some kind has too many paths to list."""
         return any(self._service(kind) is not None for kind in self.network.kinds)
 
+    def keep(self) -> None:
+        """Leave what was learned about paths to later solves of this process."""
+        if isinstance(self.sizing, MinplusSizing):
+            self.sizing.keep()
+
     def _service(self, kind: Kind) -> Service | None:
         return self.sizing.service(kind) if isinstance(self.sizing, MinplusSizing) else None
 

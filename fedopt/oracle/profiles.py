@@ -103,6 +103,12 @@ class MinplusSizing:
             self._services[key] = Service(net, kind, self.mask)
         return self._services[key]
 
+    def keep(self) -> None:
+        """Leave what was learned about paths to later solves of this process."""
+        for service in self._services.values():
+            service.keep()
+        self._services.clear()
+
     def rough(self, kind: Kind, prices: np.ndarray, known: float) -> list[Column]:
         """The cheapest path cheaper than `known` if all paths needed the same scale; it proves nothing."""
         service = self.service(kind)
@@ -236,8 +242,7 @@ class MinplusSizing:
 
     def _column(self, kind: Kind, points: _Points, path: int, profile: int) -> Column:
         rates = np.minimum(points.below[path, profile] * points.shape[path, profile], points.cap[path])
-        form, theta, parameter, split = points.proof[path, profile]
-        proof = proof_of(form, theta, parameter, split, len(rates))
+        proof = proof_of(points.proof[path, profile], len(rates))
         if (points.exponent[path] > 1.0).any():
             own = dict(proof.get("parameters", {}))  # type: ignore[call-overload]
             proof["parameters"] = own | {"exponents": [float(p) for p in points.exponent[path]]}

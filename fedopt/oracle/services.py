@@ -5,6 +5,7 @@ Policies and payments do not change what a path needs, so kinds that differ in n
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any
 
@@ -17,6 +18,7 @@ from fedopt.calculus.profile import scale_at_theta
 from fedopt.calculus.scaling import least_scales
 from fedopt.oracle.image_scale import ACCURACY, image_scale
 from fedopt.oracle.network import Kind, Network, TooManyPaths
+from fedopt.oracle.remembered import give, take
 from fedopt.oracle.sizing import Column
 from fedopt.oracle.tree import (
     MEMORY_FULL,
@@ -49,8 +51,9 @@ def floors(models, arrival, rows, lags, windows, biased, log_epsilon):
     return result, guess
 
 
-def proof_of(form: int, theta: float, parameter: float, split: int, hops: int) -> dict[str, object]:
-    """What a plan entry states of a scale's proof."""
+def proof_of(found: tuple[int, float, float, int], hops: int) -> dict[str, object]:
+    """What a plan entry states of a scale's (form, θ, parameter, split)."""
+    form, theta, parameter, split = found
     proof: dict[str, object] = {"form": FORMS[form], "theta": theta}
     if form in (BLOCK, BLOCK_VILLE) and hops > 1:
         proof["block"] = int(parameter)
@@ -110,11 +113,40 @@ class Service:
             self.windows,
             np.where(floor <= cap, floor, math.inf),
         )
-        last = np.tile([1.05, math.log(theta), -1.0], (network.stages + 1, 1))
-        self.memory = Memory(np.full(4096, -1), np.empty(4096), np.zeros(1, dtype=np.int64), last)
+        self._key = self._content(lags, pure)
+        remembered = take(self._key) if self._key is not None else None
         # by path and window: the least scale and its proof, or what it exceeds and nothing
         self._sized: dict[_Key, tuple[float, _Proof | None]] = {}
+        if remembered is not None:
+            self.memory, self.mask, sized, caps = remembered
+            if np.array_equal(caps, cap):  # where a cap held, a scale is another
+                self._sized = sized
+            return
+        last = np.tile([1.05, math.log(theta), -1.0], (network.stages + 1, 1))
+        self.memory = Memory(np.full(4096, -1), np.empty(4096), np.zeros(1, dtype=np.int64), last)
         self._typical(network.prices_of_rates())
+
+    def _content(self, lags: np.ndarray, pure: np.ndarray) -> bytes | None:
+        """A digest of all that scales depend on; None where a model of the user's own cannot be told from
+        others."""
+        net = self.network
+        if any(net.model_key(int(row)) is None for row in [self.arrival, *net.row[self.order]]):
+            return None
+        digest = hashlib.sha256(repr((self.deadline, self.biased, self.log_epsilon, self.mask)).encode())
+        for row in [self.arrival, *net.row[self.order]]:
+            digest.update(net.model_key(int(row)) or b"")
+        links = net.link_delay[np.ix_(net.domain[self.order], net.domain[self.order])]
+        for part in (lags, pure, net.stage[self.order], links, self.windows):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.digest()
+
+    def keep(self) -> None:
+        """Leave what was learned to later solves of this process; nothing may be asked of the service any
+        more."""
+        if self._key is None:
+            return
+        entries = len(self.memory.keys) + 40 * len(self._sized)
+        give(self._key, (self.memory, self.mask, self._sized, self.graph.cap), entries)
 
     def _windows(self, pure: np.ndarray, sizes: np.ndarray) -> None:
         """All whole windows that a path may leave, or so many of them that the next is never far."""
@@ -327,7 +359,7 @@ class Service:
             offers,
             np.minimum(scale * shape, self.graph.cap[hops]),
             self.network.charge(offers),
-            proof_of(*proof, len(own)),
+            proof_of(proof, len(own)),
         )
 
     def price(
