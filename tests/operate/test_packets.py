@@ -7,7 +7,15 @@ import pytest
 
 from fedopt.envelopes import build
 from fedopt.instance import ExponentialImpairment, Poisson, PoissonImpairment
-from fedopt.operate.packets import BATCHES, SHARE, WINDOW, impairment_of, listen, reference_level
+from fedopt.operate.packets import (
+    BATCHES,
+    SHARE,
+    WINDOW,
+    impairment_of,
+    listen,
+    probe,
+    reference_level,
+)
 from fedopt.simulate.slot_work import slot_work
 from fedopt.simulate.slots import SlotPath, simulate
 
@@ -78,3 +86,15 @@ def test_a_domain_that_serves_nobody_makes_everybody_late(path: SlotPath) -> Non
     # what has not left 4,096 slots after the end counts as late beyond any deadline up to there
     sent, late = listen(stopped, 2000, _seed(3), np.full(3, np.inf)).late(50)
     assert late.tolist() == sent.tolist()
+
+
+def test_an_unused_domain_reports_of_itself_as_a_used_one_does(path: SlotPath) -> None:
+    law = path.impairments[0]
+    level, share = reference_level(law, 0)
+    counts, excess = probe(law, level, 240_000, _seed(9))
+    assert counts.shape == excess.shape == (BATCHES,)
+    seen = counts.sum() / (240_000 // WINDOW)
+    assert seen == pytest.approx(share, abs=4 * (share * (1 - share) / 24_000) ** 0.5 + 2e-3)
+    assert ((excess > 0) == (counts > 0)).all()
+    louder = slot_work(build(ExponentialImpairment(mean=0.45), 1.0))
+    assert probe(louder, level, 24_000, _seed(9))[0].sum() > 3 * probe(law, level, 24_000, _seed(9))[0].sum()

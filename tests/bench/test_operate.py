@@ -1,0 +1,15 @@
+"""The operate suite at its smallest size: rows as published. What it measures is not asserted."""
+
+from __future__ import annotations
+
+from fedopt.bench.operate import rows
+
+
+def test_one_arrival_beside_a_few_tenants() -> None:
+    plan, arrival = rows(6, 2, 2)
+    assert plan.case == "plan of 6 tenants of 2 kinds, 3 x 12"
+    assert arrival.case.startswith("arrival beside 6 tenants of 2 kinds, 3 x 12: median of 2")
+    for row in (plan, arrival):
+        assert row.seconds > 0
+        assert row.gap is not None
+        assert 0 <= row.gap <= 0.05
