@@ -29,8 +29,10 @@ def command(
     """Say why an instance is infeasible, or which constraints bind and what relaxing each is worth.
 
     For an infeasible instance it names the tenants and the smallest changes (deadline, ε, capacity, policy),
-    each of which was solved and found to help. Otherwise capacities come with their prices, and the costliest
-    tenants with what more time or a larger ε would save.
+    each of which was solved and found to help. Otherwise capacities come with their prices, the costliest
+    tenants with what more time or a larger ε would save (each planned again at the plan's prices), and every
+    deadline, ε, arrival, latency, κ and η with its shadow price: the derivative of the cost at the plan, or,
+    where only whole slots count, what one slot more and one less change.
 
     Exit codes: 0 explained, feasible or not; 2 bad input; 4 the time was over before there was anything to
     say.
