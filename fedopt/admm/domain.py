@@ -21,8 +21,8 @@ __all__ = ["PrivateDomain"]
 
 Floats = npt.NDArray[np.float64]
 _HALVINGS = 200
-ROOM = 1e-12
-"""Relative rounding allowed when loads are compared with the capacity."""
+ROOM = 1e-9
+"""Relative rounding allowed when loads are compared with the capacity, as in the book of reservations."""
 
 
 class PrivateDomain:

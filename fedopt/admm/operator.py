@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fedopt.admm.domain import PrivateDomain
+from fedopt.admm.dual import answered_prices
 from fedopt.admm.messages import (
     Acknowledged,
     Answer,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from fedopt.admm.masking import Masker
     from fedopt.admm.reservations import Book
 
-__all__ = ["Lost", "Operator", "Transport", "answered_prices"]
+__all__ = ["Lost", "Operator", "Transport"]
 
 
 @dataclass(frozen=True)
@@ -204,13 +205,6 @@ class Operator:
         entropy = [self._seed, sequence, *self.name.encode()]
         xi = np.random.default_rng(np.random.SeedSequence(entropy)).standard_normal(len(values))
         return np.maximum(values * (1.0 + self._noise * xi), 0.0)
-
-
-def answered_prices(
-    loads: np.ndarray, prices: np.ndarray, penalties: np.ndarray, z: np.ndarray
-) -> np.ndarray:
-    """prices + penalties·(loads − z): the dual step, which broker and operator compute alike."""
-    return np.maximum(prices + penalties * (loads - z), 0.0)
 
 
 def _two_digits(value: float) -> float:

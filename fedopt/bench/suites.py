@@ -89,14 +89,34 @@ def _federation(settings: Settings) -> Iterator[Row]:
         yield from in_fresh_process(federation.rows, size, settings.seed, alone)
 
 
+def _admm(settings: Settings) -> Iterator[Row]:
+    from fedopt.bench import federated
+
+    seeds, largest = (1, 20) if settings.quick else (5, 500)
+    names = list(federated.VARIANTS)[: 2 if settings.quick else None]
+    limit = settings.time_limit or 60.0
+    for name in names:
+        yield from in_fresh_process(federated.rows, name, seeds, settings.seed, largest, 1e-3, limit)
+
+
+def _operate(settings: Settings) -> Iterator[Row]:
+    from fedopt.bench import operate
+
+    sizes = (40, 4, 4) if settings.quick else (1000, 24, 20)
+    yield from in_fresh_process(operate.rows, *sizes, settings.seed)
+
+
 SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "bounds": _bounds,
     "simulate": _simulate,
     "central": _central,
     "against": _against,
     "growth": _growth,
+    "operate": _operate,
     "federation": _federation,
+    "admm": _admm,
 }
 """bounds: µs per minplus bound; simulate: packets a second; central: time, memory and gap of solves; against:
-the same beside SCIP and HiGHS; growth: time over tenants, stages and domains; federation: negotiated plans in
-process and over HTTPS beside the central one."""
+the same beside SCIP and HiGHS; growth: time over tenants, stages and domains;
+operate: one arrival beside a thousand tenants; federation: negotiated plans in
+process and over HTTPS beside the central one; admm: rounds of the federated methods and of each switch."""

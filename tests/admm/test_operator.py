@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fedopt.admm.dual import answered_prices
 from fedopt.admm.messages import (
     SUMMED,
     Keys,
@@ -24,7 +25,7 @@ from fedopt.admm.messages import (
     parse_message,
     to_bytes,
 )
-from fedopt.admm.operator import Operator, answered_prices
+from fedopt.admm.operator import Operator
 from fedopt.admm.public import UNDISCLOSED, by_operator, public_view
 from fedopt.instance.generating import generate
 
