@@ -15,7 +15,12 @@ from fedopt.cli._progress import RoundProgress
 def command(
     instance: InstanceFile,
     methods: Annotated[
-        str, typer.Option("--methods", help="Methods, separated by commas.", metavar="NAMES")
+        str,
+        typer.Option(
+            "--methods",
+            help="Methods, separated by commas: central, admm, bundle, model:NAME.",
+            metavar="NAMES",
+        ),
     ] = "central",
     guarantees: Annotated[
         str, typer.Option("--guarantees", help="Guarantees, separated by commas.", metavar="NAMES")

@@ -31,7 +31,10 @@ EXIT_CODES = {"optimal": DONE, "feasible": DONE, "infeasible": INFEASIBLE, "limi
 def command(
     instances: InstanceFiles,
     method: Annotated[
-        str, typer.Option("--method", help="central (default) or model:NAME_OR_PATH.", metavar="NAME")
+        str,
+        typer.Option(
+            "--method", help="central (default), admm, bundle or model:NAME_OR_PATH.", metavar="NAME"
+        ),
     ] = "central",
     model: Annotated[
         str | None, typer.Option("--model", help="Short for --method model:NAME_OR_PATH.", metavar="NAME")
@@ -55,6 +58,9 @@ def command(
 
     Under --guarantee simulated the reservations of minplus are scaled down to the least that simulation
     confirms (random numbers from --seed): a measurement, not a theorem.
+
+    With --method admm or bundle a broker and the operators negotiate: no cost curve and no capacity leaves its
+    operator, and the plan's ledger says what did.
 
     With several instances, --out names a folder and --json prints a list; --jobs solves several at a time,
     in processes or on a cluster. A file that is refused does not stop the others. Ctrl-C stops at the best
