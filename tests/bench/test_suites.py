@@ -65,7 +65,16 @@ def test_a_suite_that_does_not_exist():
     with pytest.raises(UnknownSuite, match="did you mean 'bounds'") as caught:
         run("bound")
     assert caught.value.exit_code == 2
-    assert set(SUITES) == {"bounds", "simulate", "central", "against", "growth", "federation"}
+    assert set(SUITES) == {
+        "bounds",
+        "simulate",
+        "central",
+        "against",
+        "growth",
+        "operate",
+        "federation",
+        "admm",
+    }
 
 
 def test_a_measurement_may_raise_die_or_take_too_long():
