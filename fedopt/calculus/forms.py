@@ -93,28 +93,39 @@ def at_theta(
     if form == IMAGE:
         groups = cut.size - 1
         group_rate = scratch[0, :groups]
-        for g in range(groups):
-            group_rate[g] = math.inf
-            total_lag = 0.0
-            for i in range(cut[g], cut[g + 1]):
-                group_rate[g] = min(group_rate[g], rate[i])
-                total_lag += lag[i]
-            burst += theta * group_rate[g] * total_lag
         charge = scratch[1, : groups - 1]
         charge[:] = parameter * theta
-        return burst + image(
-            models,
-            arrival,
-            impair,
-            cut,
-            charge,
-            group_rate,
-            theta,
-            window,
-            1,
-            scratch[2, : groups - 1],
-            scratch[3, : groups - 1],
-        )
+        falling = False
+        for g in range(groups):
+            group_rate[g] = math.inf
+            for i in range(cut[g], cut[g + 1]):
+                group_rate[g] = min(group_rate[g], rate[i])
+            falling = falling or (g > 0 and group_rate[g] < group_rate[g - 1])
+        best = math.inf
+        for attempt in range(2 if falling else 1):
+            if attempt == 1:  # overshoot credit needs rates that do not fall: lower them to those behind
+                for g in range(groups - 2, -1, -1):
+                    group_rate[g] = min(group_rate[g], group_rate[g + 1])
+            reserved_lag = 0.0
+            for g in range(groups):
+                for i in range(cut[g], cut[g + 1]):
+                    reserved_lag += theta * group_rate[g] * lag[i]
+            value = image(
+                models,
+                arrival,
+                impair,
+                cut,
+                charge,
+                group_rate,
+                theta,
+                window,
+                1,
+                scratch[2, : groups - 1],
+                scratch[3, : groups - 1],
+                attempt == 1 or not falling,
+            )
+            best = min(best, burst + reserved_lag + value)
+        return best
     kappa = scratch[0, :hops]
     kappa_sum = 0.0
     lag_sum = 0.0

@@ -8,7 +8,8 @@ wall's image by m_i ≤ −Λ_A.
 ℓ_i(η) = Λ_i(η) − ηR_i for η of either sign;  λ = (a_1, a_2−a_1, …, θ−a_{L−1}),  a_1 ≥ … ≥ a_{L−1} ≥ a_L =
 θ; B_1 = a_1/γ_1,  B_i = (a_i+γ_{i−1})B_{i−1}/γ_i.
 
-Consecutive domains may be merged first (sum of Λ, smallest R): `cut` lists where each group starts.
+Where all a_i are equal and rates do not fall along the path, the smaller B_i of `overshoot` take their
+place. Consecutive domains may be merged first (sum of Λ, smallest R): `cut` lists where each group starts.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import numpy as np
 from numba import njit
 
 from fedopt.calculus.moments import moment_and_slope
+from fedopt.calculus.overshoot import credited_charges
 from fedopt.calculus.series import log_sum
 from fedopt.envelopes.compiled import log_rate
 
-__all__ = ["image", "image_prefactor", "main_growth", "wall_root"]
+__all__ = ["image", "image_prefactor", "main_growth", "plain_charges", "wall_root"]
 
 
 @njit(cache=True, error_model="numpy")
@@ -125,39 +127,61 @@ def wall_root(models, impair, cut, charge, rate, theta, i, limit, guess) -> floa
 
 
 @njit(cache=True, error_model="numpy")
-def image_prefactor(charge, gamma, theta, log_wall) -> float:
-    """log φ from below, log B_i into log_wall, shapes (groups−1,).
-
-    φ is a geometric program of degree of difficulty zero.  Its one candidate for dual weights follows from
-    S_j = (a_j − θ + γ_jS_{j+1})/(a_j + γ_j), w_j = S_j − S_{j+1}; it is feasible whenever a_1 ≥ … ≥ θ, so Π
-    (B_j/w_j)^{w_j} is a lower bound always, and φ itself when the minimum is interior.  φ ≥ 1 in any case.
-    """
-    walls = charge.size
-    for i in range(walls):
+def plain_charges(charge, gamma, log_wall) -> None:
+    """log B_i of B_1 = a_1/γ_1, B_i = (a_i+γ_{i−1})B_{i−1}/γ_i into log_wall, shape (groups−1,)."""
+    for i in range(charge.size):
         if i == 0:
             log_wall[0] = math.log(charge[0] / gamma[0])
         else:
             log_wall[i] = log_wall[i - 1] + math.log((charge[i] + gamma[i - 1]) / gamma[i])
-    tail = 0.0
-    total = 0.0
+
+
+@njit(cache=True, error_model="numpy")
+def image_prefactor(charge, gamma, theta, log_wall) -> float:
+    """log φ from below, at given log B_i, shapes (groups−1,).
+
+    φ is a geometric program of degree of difficulty zero.  Its dual weights w_j = S_j − S_{j+1} must satisfy
+    S_j ≤ (a_j − θ + γ_jS_{j+1})/(a_j + γ_j); each such choice proves Π (B_j/w_j)^{w_j}, B_0 = 1.  Equality
+    everywhere is φ itself when the minimum is interior; where it is not, the S_j are lowered one by one to
+    where Π is largest.  φ ≥ 1 in any case.
+    """
+    walls = charge.size
+    tail = np.empty(walls + 1)  # S_1, …, S_{L−1}, 0
+    tail[walls] = 0.0
     for j in range(walls - 1, -1, -1):
-        share = (charge[j] - theta + gamma[j] * tail) / (charge[j] + gamma[j])
-        weight = share - tail
+        share = (charge[j] - theta + gamma[j] * tail[j + 1]) / (charge[j] + gamma[j])
+        tail[j] = max(share, tail[j + 1])
+    for _ in range(2):
+        for j in range(walls):
+            # the best w_{j−1} : w_j is B_{j−1} : B_j
+            before = 1.0 if j == 0 else tail[j - 1]
+            level = log_wall[j] - (0.0 if j == 0 else log_wall[j - 1])
+            best = tail[j + 1] + (before - tail[j + 1]) / (1.0 + math.exp(-level))
+            most = (charge[j] - theta + gamma[j] * tail[j + 1]) / (charge[j] + gamma[j])
+            least = tail[j + 1]
+            if j > 0:
+                bend = ((charge[j - 1] + gamma[j - 1]) * tail[j - 1] - charge[j - 1] + theta) / gamma[j - 1]
+                least = max(least, bend)
+            if least <= most:
+                tail[j] = min(max(best, least), most)
+    total = 0.0
+    for j in range(walls):
+        weight = tail[j] - tail[j + 1]
         if weight > 0.0:
             total += weight * (log_wall[j] - math.log(weight))
-        tail = max(share, tail)
-    if tail < 1.0:
-        total -= (1.0 - tail) * math.log1p(-tail)
+    if tail[0] < 1.0:
+        total -= (1.0 - tail[0]) * math.log1p(-tail[0])
     return max(total, 0.0)
 
 
 @njit(cache=True, error_model="numpy")
-def image(models, arrival, impair, cut, charge, rate, theta, window, start, gamma, log_wall) -> float:
+def image(models, arrival, impair, cut, charge, rate, theta, window, start, gamma, log_wall, credit) -> float:
     """Log-bound without the burst terms (lb and Σθ_iR_iT_i), at reservations `rate` of the groups, work/slot.
 
     models: ModelTable; arrival: row; impair: rows, shape (L,); cut: group starts and L, shape (groups+1,);
     charge: a_1..a_{groups−1}; window in slots; start = 1 or 0 as in `ville`; gamma, log_wall: scratch,
-    (groups−1,).
+    (groups−1,); credit: whether to use overshoot credit, which needs equal charges and rates that do not
+    fall along the path.
     """
     groups = cut.size - 1
     free = log_rate(models, arrival, theta)
@@ -173,6 +197,10 @@ def image(models, arrival, impair, cut, charge, rate, theta, window, start, gamm
     total = window * main + start * (free + main)
     if groups == 1:
         return total
+    if credit:
+        credited_charges(models, impair, cut, charge, rate, theta, gamma, log_wall)
+    else:
+        plain_charges(charge, gamma, log_wall)
     log_phi = image_prefactor(charge, gamma, theta, log_wall)
     for i in range(groups - 1):
         total = log_sum(total, log_wall[i] - window * free)

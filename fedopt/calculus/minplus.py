@@ -18,10 +18,10 @@ from fedopt.calculus.forms import (
     IMAGE,
     VILLE,
     allowed_forms,
-    at_theta,
 )
 from fedopt.calculus.path import Path
-from fedopt.calculus.search import best_bound
+from fedopt.calculus.search import best_bound, cut_at
+from fedopt.calculus.slower import least_at_slower
 from fedopt.envelopes import ModelTable, pack
 
 __all__ = ["Evaluation", "PackedPath", "evaluate", "verify"]
@@ -88,8 +88,8 @@ def evaluate(path: Path, rates: np.ndarray, forms: int = ALL) -> Evaluation:
     exponents.
 
     rates: reservations in work/slot, shape (L,); forms: mask of the forms to use (`forms.bit`).  Because
-    delay only falls when a server gets faster, the bound at rates lowered to the smallest one is valid too,
-    and counts.
+    delay only falls when a server gets faster, the bound at any lower rates is valid too, and the least met
+    counts: a faster server never makes a bound worse.
     """
     packed = PackedPath(path)
     rates = np.asarray(rates, float)
@@ -99,7 +99,42 @@ def evaluate(path: Path, rates: np.ndarray, forms: int = ALL) -> Evaluation:
     if rates.min() < rates.max():
         mask = packed.mask & forms & EVERY_RATE
         best = min(best, best_bound(mask, packed.arguments(), np.full(len(rates), rates.min())))
+    if rates.min() < rates.max() or packed.lag.any():
+        best = _slower(best, packed, rates)
     return describe(best, packed)
+
+
+def _slower(found: tuple, packed: PackedPath, rates: np.ndarray) -> tuple:
+    """What `best_bound` found, or better where slower servers prove more: rates and θ in turn."""
+    best = found
+    for _ in range(4):
+        _, form, theta, parameter, split = found
+        if form < 0:
+            break
+        value, slow = _at_slower(form, packed, rates, theta, parameter, split)
+        gain = best[0] - value
+        if value < best[0]:
+            best = (value, form, theta, parameter, split)
+        if not gain > 1e-7 * abs(value):
+            break
+        found = best_bound(1 << form, packed.arguments(), slow)
+    return best
+
+
+def _at_slower(
+    form: int, packed: PackedPath, rates: np.ndarray, theta: float, parameter: float, split: int
+) -> tuple[float, np.ndarray]:
+    """(log-bound, rates) of one proof, least over rates that are no larger."""
+    hops = len(packed.impair)
+    if hops == 1 and form in (IMAGE, BLOCK_VILLE):
+        form = VILLE
+    models, arrival, impair, exponent, lag, window, biased, _ = packed.arguments()
+    slow = np.empty(hops)
+    value = least_at_slower(
+        form, models, arrival, impair, exponent, lag, window, biased, rates, theta, parameter,
+        cut_at(hops, split), np.empty((4, hops + 1)), slow,
+    )  # fmt: skip
+    return float(value), slow
 
 
 def describe(found: tuple, packed: PackedPath) -> Evaluation:
@@ -117,8 +152,8 @@ def describe(found: tuple, packed: PackedPath) -> Evaluation:
 
 
 def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
-    """The log-bound that a stated proof (form, θ, block, parameters) gives, at the rates or all lowered to
-    the smallest; +inf where its assumptions do not hold.
+    """The log-bound that a stated proof (form, θ, block, parameters) gives at rates no larger than these, the
+    least found; +inf where its assumptions do not hold.
 
     Raises ValueError for an unknown form, a wrong number of rates or Hölder exponents, exponents whose Σ 1/p
     exceeds 1 in a group, a block shorter than a slot, an image ratio α < 1, and a split outside the path.
@@ -145,21 +180,13 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
         if not parameter >= 1.0:
             raise ValueError("the image form needs α ≥ 1")
         split = int(stated.parameters.get("split", 0))  # type: ignore[call-overload]
-        if not 0 <= split < hops:
-            raise ValueError("the image form's split must be a position on the path")
+        if not 0 <= split < hops and not 2 <= -split < hops:
+            raise ValueError("the image form's split must be a position on the path, or minus a length of it")
         if hops == 1:
             form = VILLE
-    cut = np.arange(hops + 1) if split == 0 else np.array([0, split, hops])
-    scratch = np.empty((4, hops + 1))
-    models, arrival, impair, exponent, lag, window, biased, _ = packed.arguments()
     rate = np.asarray(rates, float)
     if rate.shape != (hops,):
         raise ValueError("one rate is needed for each domain of the path")
     if np.isnan(rate).any():
         return math.inf
-    given = (models, arrival, impair, exponent, lag, window, biased)
-    values = [
-        at_theta(form, *given, reserved, stated.theta, parameter, cut, scratch)
-        for reserved in (rate, np.full(hops, rate.min()))  # as `evaluate` does
-    ]
-    return float(min(values))
+    return _at_slower(form, packed, rate, stated.theta, parameter, split)[0]

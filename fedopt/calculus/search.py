@@ -290,9 +290,15 @@ def _over_image(goal, path, target, guess, alpha, cut, work, spread):
 
 @njit(cache=True, error_model="numpy")
 def cut_at(hops, split):
-    """The image's groups: single domains (split = 0), or two groups of which the second begins at domain
-    `split`."""
-    return np.arange(hops + 1) if split == 0 else np.array([0, split, hops])
+    """The image's groups: single domains (split = 0), two groups of which the second begins at domain `split`
+    > 0, or the first −`split` domains in one group and all others by themselves."""
+    if split == 0:
+        return np.arange(hops + 1)
+    if split > 0:
+        return np.array([0, split, hops])
+    cut = np.arange(-split - 1, hops + 1)
+    cut[0] = 0
+    return cut
 
 
 @njit(cache=True, error_model="numpy")
@@ -306,20 +312,28 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
     if form == IMAGE and hops > 1:
         fresh = parameter <= 1.0
         best, theta, alpha = math.inf, guess, 2.0 if fresh else parameter
-        at, ratio = theta, alpha
+        chosen = split
         promising = 0.1 if goal == BOUND else 0.004
-        for s in range(split, hops if fresh and hops > 2 else split + 1):
-            if (
-                s > split and best < math.inf
-            ):  # two groups: worth a search only where they nearly win unsearched
-                value = _objective(goal, IMAGE, path, target, theta, alpha, cut_at(hops, s), work)
+        # groups worth trying: as given, then two groups, then the first two or three in one
+        last = hops - 1 if fresh and hops > 2 else 0
+        more = min(hops - 3, 2) if fresh and hops > 3 else 0
+        for k in range(last + more + 1):
+            s = split if k == 0 else (k if k <= last else last - k - 1)
+            at, start = theta, alpha
+            if k > 0 and best < math.inf:  # worth a search only where they nearly win unsearched
+                cut, value = cut_at(hops, s), math.inf
+                for attempt in range(2):  # merged groups often want a ratio near 1 and a smaller θ
+                    tilt, ratio = (theta, alpha) if attempt == 0 else (0.97 * theta, 1.02)
+                    trial = _objective(goal, IMAGE, path, target, tilt, ratio, cut, work)
+                    if trial < value:
+                        value, at, start = trial, tilt, ratio
                 if value > best + promising * (1.0 if goal == BOUND else best):
                     continue
-            spread = 0.1 if not fresh else (0.5 if s == split else 0.2)
-            value, at, ratio = _over_image(goal, path, target, theta, alpha, cut_at(hops, s), work, spread)
+            spread = 0.1 if not fresh else (0.5 if k == 0 else 0.2)
+            value, at, ratio = _over_image(goal, path, target, at, start, cut_at(hops, s), work, spread)
             if value < best:
-                best, theta, alpha, split = value, at, ratio, s
-        return best, theta, alpha, split
+                best, theta, alpha, chosen = value, at, ratio, s
+        return best, theta, alpha, chosen
     if (form in (BLOCK, BLOCK_VILLE)) and hops > 1:
         given = parameter >= 1.0
         sizes = block_sizes(path[5], hops)

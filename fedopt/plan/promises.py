@@ -157,8 +157,8 @@ def _parameter_problem(entry: TenantPlan, hops: int) -> str | None:
     alpha, cut = known.get("alpha", 1.0), known.get("split", 0)
     if not (isinstance(alpha, int | float) and alpha >= 1):
         return f"alpha must be a number ≥ 1, not {alpha!r}"
-    if not (isinstance(cut, int) and 0 <= cut < hops):
-        return f"split must be a whole number from 0 to {hops - 1}, not {cut!r}"
+    if not (isinstance(cut, int) and (0 <= cut < hops or 2 <= -cut < hops)):
+        return f"split must be a whole number from 0 to {hops - 1} or from {1 - hops} to -2, not {cut!r}"
     return None
 
 

@@ -11,7 +11,7 @@ from fedopt.calculus.minplus import PackedPath
 from fedopt.calculus.path import Path
 from fedopt.envelopes import ExponentialWork, Poisson
 from tests.oracles import formulas
-from tests.oracles.random_tandems import merged
+from tests.oracles.random_tandems import merged, with_rates
 from tests.oracles.tandem import Tandem, plain
 
 SEARCHED = 1e-6
@@ -44,7 +44,9 @@ def path_of(tandem: Tandem, log_epsilon: float = math.log(1e-3), request: bool =
 
 
 def cut_of(hops: int, split: int = 0) -> np.ndarray:
-    """Groups of the image form: single domains, or two groups."""
+    """Groups of the image form: single domains, two groups, or the first −split domains in one."""
+    if split < 0:
+        return np.array([0, *range(-split, hops + 1)])
     return np.arange(hops + 1) if split == 0 else np.array([0, split, hops])
 
 
@@ -86,7 +88,11 @@ def oracle(
     if form == "block-ville":
         return formulas.block_ville(tandem, theta, int(parameter), request)
     now = merged(tandem, split) if split else tandem
-    return formulas.image(now, theta, [parameter * theta] * (len(now.rates) - 1), request)
+    charges = [parameter * theta] * (len(now.rates) - 1)
+    given = formulas.image(now, theta, charges, request)
+    rising = np.minimum.accumulate(np.array(now.rates)[::-1])[::-1]
+    lowered = with_rates(now, rising)
+    return min(given, formulas.image(lowered, theta, charges, request, credited=True))
 
 
 def parameters(form: str, packed: PackedPath, rng: np.random.Generator) -> tuple[float, int]:

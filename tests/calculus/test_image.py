@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedopt.calculus.image import image, image_prefactor, main_growth, wall_root
+from fedopt.calculus.image import image, image_prefactor, main_growth, plain_charges, wall_root
 from fedopt.calculus.ville import ville
 from fedopt.envelopes import ExponentialWork, GammaWork, OnOff, Poisson, pack
 from tests.calculus.systems import case_a, case_b, cut_of
@@ -18,7 +18,7 @@ from tests.oracles.random_tandems import with_rates
 
 
 def value(tandem, theta: float, charges, start: int, window: int | None = None) -> float:
-    """The package's form of a tandem at charges a_1 … a_{L−1} of their own."""
+    """The package's form of a tandem at charges a_1 … a_{L−1} of their own, without overshoot credit."""
     size = len(tandem.rates)
     models = pack([tandem.arrival, *tandem.impairments])
     return image(
@@ -33,6 +33,7 @@ def value(tandem, theta: float, charges, start: int, window: int | None = None) 
         start,
         np.empty(size - 1),
         np.empty(size - 1),
+        False,
     )
 
 
@@ -74,6 +75,7 @@ def test_unequal_charges_against_the_plain_formula(seed, size):
 def prefactor(charge, gamma, theta):
     """(package, weights B) of the prefactor."""
     log_wall = np.empty(len(charge))
+    plain_charges(np.asarray(charge, float), np.asarray(gamma, float), log_wall)
     found = image_prefactor(np.asarray(charge, float), np.asarray(gamma, float), theta, log_wall)
     weights = [charge[0] / gamma[0]]
     for i in range(1, len(charge)):
@@ -94,6 +96,21 @@ def test_prefactor_is_below_the_geometric_program(seed, walls):
     assert 0.0 <= found <= program + 1e-7
     if walls == 1 and weights[0] * (theta + gamma[0]) > charge[0] - theta > 1e-3 * theta:
         # the derivative at D = 0 is negative, so the minimum is interior and the closed form exact
+        assert found == pytest.approx(program, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(st.integers(0, 2**32), st.integers(1, 5))
+def test_prefactor_at_small_weights(seed, walls):
+    """With weights of their own the minimum lies on the boundary: still below, and with one wall exact."""
+    rng = np.random.default_rng(seed)
+    charge = np.full(walls, rng.uniform(1.0, 2.5))
+    gamma = 10.0 ** rng.uniform(-0.5, 0.5, walls)
+    log_wall = rng.uniform(-6.0, 1.0, walls)
+    found = image_prefactor(charge, gamma, 1.0, log_wall)
+    program = formulas.log_phi(np.append(charge, 1.0), gamma, np.exp(log_wall))
+    assert 0.0 <= found <= program + 1e-7
+    if walls == 1:
         assert found == pytest.approx(program, abs=1e-6)
 
 
@@ -164,6 +181,7 @@ def test_the_projection_never_raises_the_image():
             before, after = (image_function(p, charges, gamma, theta) for p in (x, projected))
             assert np.all(after <= before * (1 + 1e-12))
             log_wall = np.empty(size - 1)
+            plain_charges(charges[:-1].copy(), gamma, log_wall)
             below = image_prefactor(charges[:-1].copy(), gamma, theta, log_wall)
             assert np.all(np.exp(below + theta * projected[0]) <= after * (1 + 1e-9))
 
@@ -172,7 +190,9 @@ def test_one_group_is_ville():
     models = pack([Poisson(0.5), ExponentialWork(0.3), ExponentialWork(0.2)])
     cut, empty = np.array([0, 2]), np.empty(0)
     for theta in (0.3, 0.8):
-        found = image(models, 0, np.array([1, 2]), cut, empty, np.array([1.5]), theta, 20, 1, empty, empty)
+        found = image(
+            models, 0, np.array([1, 2]), cut, empty, np.array([1.5]), theta, 20, 1, empty, empty, True
+        )
         kappa = -math.log1p(-0.3 * theta) - math.log1p(-0.2 * theta)
         expected = ville(0.5 * math.expm1(theta), kappa, 1.5 * theta, 0.0, 20, 1)
         assert found == pytest.approx(expected, abs=1e-12)

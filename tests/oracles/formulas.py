@@ -14,6 +14,7 @@ import mpmath
 import numpy as np
 from scipy.optimize import brentq, minimize, minimize_scalar
 
+from tests.oracles import overshoot
 from tests.oracles.tandem import Tandem
 
 
@@ -186,12 +187,14 @@ def image(
     growth: str = "crude",
     ratios=None,
     refined: bool = True,
+    credited: bool = False,
 ) -> float:
     """The image form; `charges` are a_1 ≥ … ≥ a_{L−1} ≥ θ.
 
     growth of the wall terms over the window: "crude" e^{−Λ_A}; "ordered" the running maximum of ℓ_main, m_1,
     …, m_i; "own" m_i itself, which is not valid in general. `ratios` g_i = γ_i/θ replace the largest roots
-    γ_i. Not `refined`: without the factor 1/φ ≤ 1, quicker to search with.
+    γ_i. Not `refined`: without the factor 1/φ ≤ 1, quicker to search with. `credited`: with overshoot credit
+    for each domain's own law (equal charges, rates that do not fall along the path).
     """
     size = len(tandem.rates)
     free, _, burst = moments(tandem, theta, request)
@@ -229,6 +232,8 @@ def image(
     weights = [a[0] / gammas[0]]
     for i in range(1, size - 1):
         weights.append((a[i] + gammas[i - 1]) * weights[-1] / gammas[i])
+    if credited:
+        weights = overshoot.weights(tandem.impairments, rates, theta, a[0], gammas)
     own = [wall(i, gammas[i]) for i in range(size - 1)]
     if growth == "crude":
         speed = [-free] * (size - 1)
