@@ -183,7 +183,7 @@ def test_an_agent_killed_in_mid_run_and_started_again_changes_nothing(world, tmp
     agent.ready()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_fifth_of_the_messages_lost_and_a_twentieth_doubled(world, tmp_path, seed):
     disturbance = Disturbance(lost=0.2, doubled=0.05, seed=seed)
     whole(world, world.broker(tmp_path, wrap=disturbance.wrap))
@@ -202,6 +202,7 @@ def test_one_that_never_answers_is_named_and_the_others_can_go_on_without_it(wor
         agent.go_on()
 
 
+@pytest.mark.slow
 def test_one_that_falls_silent_is_left_out_where_that_is_asked_for(world, tmp_path):
     agent = world.agents["opB"]
     breaks = _Breaks("opB", 5, agent.pause)
