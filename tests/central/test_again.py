@@ -67,7 +67,7 @@ plan = None
 for k in range(250):
     deadline = instance.tenants[0].slo.deadline + k % 7
     changed = instance.with_({"tenants.0.slo.deadline": deadline})
-    plan = solve(changed, gap=1e-2, warm_start=plan)
+    plan = solve(changed, guarantee="minplus:ville", gap=5e-2, warm_start=plan)
     if k == 49:
         before = resident()
 print(resident() - before)
