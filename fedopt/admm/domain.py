@@ -42,11 +42,6 @@ class PrivateDomain:
         """Whether the loads fit the capacity."""
         return float(self.factor @ loads) <= self.capacity * (1.0 + ROOM)
 
-    def fitted(self, loads: Floats) -> Floats:
-        """The loads, scaled down where they exceed the capacity."""
-        used = float(self.factor @ loads)
-        return loads if used <= self.capacity else loads * (self.capacity / used)
-
     def quote(self) -> Floats:
         """Marginal cost of the first unit of each offer, shape (offers,)."""
         return np.array([float(curve.marginal(0.0)) for curve in self.curves])

@@ -61,8 +61,8 @@ class Operator:
     """The operator's side of one run.
 
     `domains` are its own, with costs and capacities. `secret` makes masked sums possible (see
-    `fedopt.admm.masking`), `book` reservations. `noise` (relative) disturbs the loads and quotes that it
-    discloses, at a price in rounds and gap; `seed` makes the noise.
+    `fedopt.admm.masking`), `book` reservations. `noise` (relative) blurs the marginal costs that its
+    answers show, at a price in rounds and gap; `seed` makes the noise.
     """
 
     def __init__(
@@ -146,10 +146,9 @@ class Operator:
         x, p, rho = (np.array(v, float) for v in (message.loads, message.prices, message.penalties))
         free = message.of == "capacity"
         pairs = list(zip(self._domains, self._parts, strict=True))
-        z = np.concatenate([domain.step(x[part], p[part], rho[part], free) for domain, part in pairs])
-        if self._noise:  # what follows is exact for the loads disclosed, so that it certifies all the same
-            z = self._disturbed(z, message.sequence)
-            z = np.concatenate([domain.fitted(z[part]) for domain, part in pairs])
+        # noise: the answer to a question at disturbed prices; what certifies is exact for the loads disclosed
+        own = self._disturbed(p, message.sequence)
+        z = np.concatenate([domain.step(x[part], own[part], rho[part], free) for domain, part in pairs])
         prices = answered_prices(x, p, rho, z)
         support = sum(domain.support(prices[part], free) for domain, part in pairs)
         cost = 0.0 if free else sum(domain.cost(z[part]) for domain, part in pairs)

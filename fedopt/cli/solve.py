@@ -59,8 +59,8 @@ def command(
     Under --guarantee simulated the reservations of minplus are scaled down to the least that simulation
     confirms (random numbers from --seed): a measurement, not a theorem.
 
-    With --method admm or bundle a broker and the operators negotiate: no cost curve and no capacity leaves its
-    operator, and the plan's ledger says what did.
+    With --method admm or bundle a broker and the operators negotiate: no cost curve and no capacity is sent,
+    and the plan's ledger says what was.
 
     With several instances, --out names a folder and --json prints a list; --jobs solves several at a time,
     in processes or on a cluster. A file that is refused does not stop the others. Ctrl-C stops at the best
