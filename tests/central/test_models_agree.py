@@ -35,7 +35,7 @@ PRECISION = 1e-5
 SLACK = 1e-4
 """Nats by which the search for the best parameters of a form may miss the least log-bound."""
 
-DEFAULT = (0, 1, 2, 3, 4, 5, 6, 8)
+DEFAULT = (0, 1, 2, 3, 4, 5)
 
 
 def _case(seed: int):
