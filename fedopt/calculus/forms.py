@@ -101,31 +101,23 @@ def at_theta(
             for i in range(cut[g], cut[g + 1]):
                 group_rate[g] = min(group_rate[g], rate[i])
             falling = falling or (g > 0 and group_rate[g] < group_rate[g - 1])
-        best = math.inf
-        for attempt in range(2 if falling else 1):
-            if attempt == 1:  # overshoot credit needs rates that do not fall: lower them to those behind
-                for g in range(groups - 2, -1, -1):
-                    group_rate[g] = min(group_rate[g], group_rate[g + 1])
-            reserved_lag = 0.0
-            for g in range(groups):
-                for i in range(cut[g], cut[g + 1]):
-                    reserved_lag += theta * group_rate[g] * lag[i]
-            value = image(
-                models,
-                arrival,
-                impair,
-                cut,
-                charge,
-                group_rate,
-                theta,
-                window,
-                1,
-                scratch[2, : groups - 1],
-                scratch[3, : groups - 1],
-                attempt == 1 or not falling,
-            )
-            best = min(best, burst + reserved_lag + value)
-        return best
+        for g in range(groups):
+            for i in range(cut[g], cut[g + 1]):
+                burst += theta * group_rate[g] * lag[i]
+        return burst + image(
+            models,
+            arrival,
+            impair,
+            cut,
+            charge,
+            group_rate,
+            theta,
+            window,
+            1,
+            scratch[2, : groups - 1],
+            scratch[3, : groups - 1],
+            not falling,  # overshoot credit needs rates that do not fall
+        )
     kappa = scratch[0, :hops]
     kappa_sum = 0.0
     lag_sum = 0.0

@@ -314,9 +314,9 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
         best, theta, alpha = math.inf, guess, 2.0 if fresh else parameter
         chosen = split
         promising = 0.1 if goal == BOUND else 0.004
-        # groups worth trying: as given, then two groups, then the first two or three in one
+        # groups worth trying: as given, then two groups, then the first two in one
         last = hops - 1 if fresh and hops > 2 else 0
-        more = min(hops - 3, 2) if fresh and hops > 3 else 0
+        more = 1 if fresh and hops > 3 else 0
         for k in range(last + more + 1):
             s = split if k == 0 else (k if k <= last else last - k - 1)
             at, start = theta, alpha
