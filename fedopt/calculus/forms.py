@@ -24,6 +24,7 @@ __all__ = [
     "FORMS",
     "IMAGE",
     "MONOTONE",
+    "PLAIN_IMAGE",
     "VILLE",
     "allowed_forms",
     "at_theta",
@@ -34,6 +35,8 @@ __all__ = [
 IMAGE, VILLE, BLOCK_VILLE, FINE, MONOTONE, BLOCK = range(6)
 FORMS = ("image", "ville", "block-ville", "fine", "monotone", "block")
 ALL = (1 << len(FORMS)) - 1
+PLAIN_IMAGE = len(FORMS)
+"""The image form without overshoot credit, which is smooth; whatever it proves, image proves too."""
 EVERY_RATE = 1 << IMAGE | 1 << FINE | 1 << BLOCK
 """Mask of the forms that look at every reservation; the others know only the smallest."""
 
@@ -90,7 +93,7 @@ def at_theta(
         least = min(least, rate[i])
     if not burst < math.inf:
         return math.inf
-    if form == IMAGE:
+    if form in (IMAGE, PLAIN_IMAGE):
         groups = cut.size - 1
         group_rate = scratch[0, :groups]
         charge = scratch[1, : groups - 1]
@@ -116,7 +119,7 @@ def at_theta(
             1,
             scratch[2, : groups - 1],
             scratch[3, : groups - 1],
-            not falling,  # overshoot credit needs rates that do not fall
+            form == IMAGE and not falling,  # overshoot credit needs rates that do not fall
         )
     kappa = scratch[0, :hops]
     kappa_sum = 0.0
@@ -156,7 +159,7 @@ def growth(form, models, arrival, impair, exponent, lag, rate, theta, parameter,
     """
     hops = impair.size
     free = log_rate(models, arrival, theta)
-    if form == IMAGE:
+    if form in (IMAGE, PLAIN_IMAGE):
         groups = cut.size - 1
         group_rate = scratch[0, :groups]
         for g in range(groups):

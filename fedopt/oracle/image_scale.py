@@ -54,6 +54,7 @@ def _bound(path, shape, x, y, scale, work):
         1,
         gamma[: hops - 1],
         log_wall[: hops - 1],
+        False,
     )
 
 

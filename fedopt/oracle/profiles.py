@@ -100,7 +100,7 @@ class MinplusSizing:
             return None
         key = kind.service
         if key not in self._services:
-            self._services[key] = Service(net, kind, self.mask)
+            self._services[key] = Service(net, kind)
         return self._services[key]
 
     def keep(self) -> None:

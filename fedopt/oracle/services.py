@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any
 
 import numpy as np
 from numba import njit
+from scipy.optimize import minimize
 
 from fedopt.calculus.floor import ville_floor
-from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FORMS, IMAGE
+from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FORMS, IMAGE, PLAIN_IMAGE
 from fedopt.calculus.profile import scale_at_theta
 from fedopt.calculus.scaling import least_scales
 from fedopt.oracle.image_scale import ACCURACY, image_scale
@@ -35,7 +35,7 @@ __all__ = ["FLOOR_SAFETY", "Service", "floors", "proof_of"]
 FLOOR_SAFETY = 1.0 - 1e-9  # the floor's search ends a relative 1e-11 above its minimum
 _MOST_WINDOWS = 64
 _LEAVES = 64
-_NEAR = 1.02
+_SEARCH = {"xatol": 1e-4, "fatol": 1e-7, "maxiter": 200}
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -72,11 +72,10 @@ class Service:
     Raises TooManyPaths where paths cannot be numbered in 62 bits.
     """
 
-    def __init__(self, network: Network, kind: Kind, mask: int) -> None:
+    def __init__(self, network: Network, kind: Kind) -> None:
         self.network = network
         self.arrival, self.deadline = kind.arrival, kind.deadline
         self.biased, self.log_epsilon = kind.biased, kind.log_epsilon
-        self.mask = mask
         order = self.order = np.argsort(network.stage, kind="stable")
         pure = np.where(network.guardrail, 0.0, network.latency)[order]
         sizes = np.bincount(network.stage, minlength=network.stages)
@@ -100,6 +99,7 @@ class Service:
         )
         floor = least[:, position.reshape(-1)] * FLOOR_SAFETY
         cap = network.most[order]
+        self._theta = math.log(theta)
         self.graph = Graph(
             np.concatenate([[0], np.cumsum(sizes)]),
             network.row[order],
@@ -118,11 +118,11 @@ class Service:
         # by path and window: the least scale and its proof, or what it exceeds and nothing
         self._sized: dict[_Key, tuple[float, _Proof | None]] = {}
         if remembered is not None:
-            self.memory, self.mask, sized, caps = remembered
+            self.memory, sized, caps = remembered
             if np.array_equal(caps, cap):  # where a cap held, a scale is another
                 self._sized = sized
             return
-        last = np.tile([1.05, math.log(theta), -1.0], (network.stages + 1, 1))
+        last = np.tile([1.05, self._theta, -1.0], (network.stages + 1, 1))
         self.memory = Memory(np.full(4096, -1), np.empty(4096), np.zeros(1, dtype=np.int64), last)
         self._typical(network.prices_of_rates())
 
@@ -132,7 +132,7 @@ class Service:
         net = self.network
         if any(net.model_key(int(row)) is None for row in [self.arrival, *net.row[self.order]]):
             return None
-        digest = hashlib.sha256(repr((self.deadline, self.biased, self.log_epsilon, self.mask)).encode())
+        digest = hashlib.sha256(repr((self.deadline, self.biased, self.log_epsilon)).encode())
         for row in [self.arrival, *net.row[self.order]]:
             digest.update(net.model_key(int(row)) or b"")
         links = net.link_delay[np.ix_(net.domain[self.order], net.domain[self.order])]
@@ -146,7 +146,7 @@ class Service:
         if self._key is None:
             return
         entries = len(self.memory.keys) + 40 * len(self._sized)
-        give(self._key, (self.memory, self.mask, self._sized, self.graph.cap), entries)
+        give(self._key, (self.memory, self._sized, self.graph.cap), entries)
 
     def _windows(self, pure: np.ndarray, sizes: np.ndarray) -> None:
         """All whole windows that a path may leave, or so many of them that the next is never far."""
@@ -173,15 +173,8 @@ class Service:
         key = (tuple(int(o) for o in leaves.hops[n]), int(leaves.window[n]))
         self._size([key], np.array([math.inf]))
         scale, proof = self._sized[key]
-        if proof is not None and proof[0] == IMAGE and proof[2] > 1.0:
+        if proof is not None and proof[2] > 1.0:
             self.memory.last[:] = scale, math.log(proof[1]), math.log(proof[2] - 1.0)
-            # Where no other form comes near the image on a typical path, the others are left out.
-            rest = self.mask & ~(1 << IMAGE)
-            if rest:
-                near = np.array([_NEAR * scale])
-                others = self._scales(rest, np.array([key[0]]), np.array([key[1]]), near)
-                if others[1][0] < 0:
-                    self.mask = 1 << IMAGE
 
     def graph_of(self, kind: Kind) -> Graph:
         """The graph with what the kind may not use left out."""
@@ -264,44 +257,14 @@ class Service:
         return [self._column(kind, key) for key in keys]
 
     def _size(self, keys: list[_Key], ceilings: np.ndarray) -> None:
-        """Size paths exactly, all forms, where the scale is below a ceiling."""
+        """Size paths by the image form without overshoot credit."""
         if not keys:
             return
-        hops = np.array([key[0] for key in keys])
-        windows = np.array([key[1] for key in keys])
+        hops, windows = np.array([key[0] for key in keys]), np.array([key[1] for key in keys])
         shape, cap = self._shape(hops, windows), self.graph.cap[hops]
-        slow = list(range(len(keys)))
-        if self.mask == 1 << IMAGE:
-            slow = [n for n in slow if not self._size_by_image(keys[n], hops[n], shape[n], cap[n])]
-        if not slow:
-            return
-        found = self._scales(self.mask, hops[slow], windows[slow], ceilings[slow])
-        for n, scale, *proof in zip(slow, *(part.tolist() for part in found), strict=True):
-            enough = proof[0] >= 0
-            self._sized[keys[n]] = (scale, tuple(proof)) if enough else (float(ceilings[n]), None)
-
-    def _scales(
-        self, mask: int, hops: np.ndarray, windows: np.ndarray, ceilings: np.ndarray
-    ) -> tuple[Any, ...]:
-        """`least_scales` of paths, positions in stage order (N, S)."""
-        shape = self._shape(hops, windows)
-        count, stages = shape.shape
-        return least_scales(
-            np.full(count, mask),
-            self.network.models,
-            np.full(count, self.arrival),
-            self.graph.row[hops],
-            np.full(count, stages),
-            np.ones((count, stages)),
-            self.graph.lag[hops],
-            windows,
-            np.full(count, self.biased),
-            np.full(count, self.log_epsilon),
-            np.full(count, math.exp(self.memory.last[stages, 1])),
-            shape,
-            self.graph.cap[hops],
-            ceilings,
-        )
+        for n, key in enumerate(keys):
+            if not self._size_by_image(key, hops[n], shape[n], cap[n]):
+                self._size_by_search(key, hops[n], shape[n], cap[n])
 
     def _size_by_image(self, key: _Key, hops: np.ndarray, shape: np.ndarray, cap: np.ndarray) -> bool:
         """Size one path by Newton's method, proven at the (θ, α) found; False where that fails."""
@@ -315,25 +278,77 @@ class Service:
         if not estimate > 0.0 or (estimate * shape >= cap).any():
             return False
         theta, alpha = math.exp(last[1]), 1.0 + math.exp(last[2])
-        whole = (models, self.arrival, row, np.ones(stages), lag, window, biased, log_epsilon)
-        scale, _ = scale_at_theta(
-            IMAGE,
-            whole,
-            theta,
-            alpha,
-            np.arange(stages + 1),
-            shape,
-            cap,
-            estimate,
-            0.0,
-            math.inf,
-            True,
-            (np.empty((4, stages + 1)), np.empty(stages)),
-        )
+        scale = self._plain(hops, window, shape, cap, theta, alpha, estimate)
         if not scale <= estimate * (1.0 + ACCURACY):
             return False
         self._sized[key] = (float(scale), (IMAGE, theta, alpha, 0))
         return True
+
+    def _size_by_search(self, key: _Key, hops: np.ndarray, shape: np.ndarray, cap: np.ndarray) -> None:
+        """Size one path without derivatives, where Newton's method fails: at stability's edge or at a cap."""
+
+        guess = 1.1
+
+        def scale(point: np.ndarray) -> float:
+            tilt, ratio = math.exp(min(point[0], 50.0)), 1.0 + math.exp(min(point[1], 50.0))
+            found = self._plain(hops, key[1], shape, cap, tilt, ratio, guess)
+            return min(found, 1e9)
+
+        stages = len(hops)
+        credited, form, theta, alpha, split = least_scales(
+            np.full(1, 1 << IMAGE),
+            self.network.models,
+            np.full(1, self.arrival),
+            self.graph.row[hops][None],
+            np.full(1, stages),
+            np.ones((1, stages)),
+            self.graph.lag[hops][None],
+            np.full(1, key[1]),
+            np.full(1, self.biased),
+            np.full(1, self.log_epsilon),
+            np.full(1, math.exp(self._theta)),
+            shape[None],
+            cap[None],
+            np.full(1, math.inf),
+        )
+        best, at = math.inf, np.zeros(2)
+        if form[0] >= 0:
+            guess = float(credited[0])
+            centre = np.array([math.log(theta[0]), math.log(max(alpha[0] - 1.0, 1e-4))])
+            moves = [(x, y) for x in (0.0, -0.1, 0.1, -0.3, 0.3) for y in (0.0, -1.5, 1.5, 3.0)]
+            values = [scale(centre + move) for move in moves]
+            for n in np.argsort(values)[:2]:
+                start = centre + moves[int(n)]
+                answer = minimize(scale, start, method="Nelder-Mead", options=_SEARCH)
+                if answer.fun < best:
+                    best, at = float(answer.fun), answer.x
+        if best < 1e9:
+            self._sized[key] = best, (IMAGE, math.exp(at[0]), 1.0 + math.exp(at[1]), 0)
+        elif form[0] >= 0:
+            self._sized[key] = guess, (IMAGE, float(theta[0]), float(alpha[0]), int(split[0]))
+        else:
+            self._sized[key] = math.inf, None
+
+    def _plain(
+        self,
+        hops: np.ndarray,
+        window: int,
+        shape: np.ndarray,
+        cap: np.ndarray,
+        theta: float,
+        alpha: float,
+        guess: float,
+    ) -> float:
+        """The scale that the image form without overshoot credit proves at (θ, α)."""
+        stages = len(hops)
+        models, row, lag = self.network.models, self.graph.row[hops], self.graph.lag[hops]
+        path = (models, self.arrival, row, np.ones(stages), lag, window, self.biased, self.log_epsilon)
+        work = (np.empty((4, stages + 1)), np.empty(stages))
+        cut = np.arange(stages + 1)
+        found = scale_at_theta(
+            PLAIN_IMAGE, path, theta, alpha, cut, shape, cap, guess, 0.0, math.inf, True, work
+        )
+        return float(found[0])
 
     def _shape(self, hops: np.ndarray, windows: np.ndarray) -> np.ndarray:
         """Floors along paths, shape (N, S)."""
