@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from statistics import median
 
 from fedopt.bench.central import warm_up
@@ -20,7 +19,7 @@ STAGES, DOMAINS = 3, 12
 ARRIVALS = 20
 
 
-def rows(tenants: int, kinds: int, arrivals: int = ARRIVALS, seed: int = 0) -> Iterator[Row]:
+def rows(tenants: int, kinds: int, arrivals: int = ARRIVALS, seed: int = 0) -> list[Row]:
     """One row for the plan of `tenants` tenants of `kinds` kinds, one for `arrivals` that come one by one.
 
     Every other newcomer is of a kind that nobody has asked for before. The seconds of the second row are the
@@ -45,7 +44,7 @@ def rows(tenants: int, kinds: int, arrivals: int = ARRIVALS, seed: int = 0) -> I
     decision = decide(pricing, present, None, planning)
     plan = decision.plan
     case = f"{len(present)} tenants of {kinds} kinds, {STAGES} x {DOMAINS}"
-    yield Row(case=f"plan of {case}", seconds=time.perf_counter() - started, gap=plan.gap)
+    first = Row(case=f"plan of {case}", seconds=time.perf_counter() - started, gap=plan.gap)
     seconds, gaps, anew = [], [], 0
     for newcomer in newcomers:
         present = [*present, newcomer]
@@ -55,8 +54,9 @@ def rows(tenants: int, kinds: int, arrivals: int = ARRIVALS, seed: int = 0) -> I
         anew += decision.mode == "planned"
         if decision.plan.gap is not None:
             gaps.append(decision.plan.gap)
-    yield Row(
+    then = Row(
         case=f"arrival beside {case}: median of {arrivals}, {anew} planned anew",
         seconds=median(seconds),
         gap=max(gaps, default=None),
     )
+    return [first, then]
