@@ -88,7 +88,7 @@ def _certificate(plan: Plan, bound: float, gap: float) -> str:
     if plan.method != "central":
         return f"None of the plans that this method chooses from {close}."
     if plan.guarantee.startswith("minplus"):
-        return f"No plan that reserves along each path in one of two profiles {close}."
+        return f"No plan that takes its reservations from the catalogue of minplus {close}."
     return f"No plan under this guarantee {close}."
 
 

@@ -57,9 +57,9 @@ metro: optimal, cost 12.5, certified gap 0.08 % (central, minplus)
  edge-1        2.5         10    25.0 %       0
  edge-2        0.5          8     6.2 %       –
 
-Serves all 3 tenants at a total cost of 12.5. No plan that reserves along each path in one of two profiles
-costs less than 12.49, so this one is within 0.08 % of the best of them. The bounds are theorems and hold end
-to end. Took 1.23 s and 2 rounds.
+Serves all 3 tenants at a total cost of 12.5. No plan that takes its reservations from the catalogue of
+minplus costs less than 12.49, so this one is within 0.08 % of the best of them. The bounds are theorems and
+hold end to end. Took 1.23 s and 2 rounds.
 """
 
 
