@@ -93,7 +93,7 @@ tenants: [{{id: t, arrivals: {{model: poisson, rate: 0.5}}, slo: {{deadline: 15,
 """,
         "two.yaml",
     )
-    simulation = {"seed": 3, "slots": 200_000}
+    simulation = {"seed": 3, "slots": 400_000}
     return tandem, fedopt.solve(tandem), fedopt.solve(tandem, guarantee="simulated", simulation=simulation)
 
 

@@ -78,32 +78,38 @@ def generate(master: Master, oracle: Oracle, run: Run, gap: float, start: Duals 
     best: Relaxation | None = None
     effort: int | None = None if oracle.large else _QUICK
     weight = _SMOOTHING if oracle.large else 0.0
-    asked = start
+    asked, smoothed = start, weight > 0.0
     while True:
         solution, duals = master.solve()
+        own = asked is None and (best is None or not smoothed)
         if asked is None:
-            asked = duals if best is None or weight == 0.0 else duals.towards(best.duals, weight)
+            asked = duals if best is None or not smoothed else duals.towards(best.duals, weight)
         worth = asked.head + payments
         # Away from the master's duals a kind's own may be too low: then nothing would be found below it.
-        known = worth if asked is duals else worth + _ABOVE * np.abs(worth)
+        known = worth if own else worth + _ABOVE * np.abs(worth)
         answers = oracle.price_all(asked.prices(network), known, tolerance=0.5 * gap, effort=effort)
         least = np.array([answer.bound for answer in answers])
         if not np.isfinite(asked.head).all():  # an earlier plan's prices say nothing of heads
             asked = replace(asked, head=least - payments)
-        added = sum(master.add(answer.columns) for answer in answers)
+        mine, value = duals.prices(network), duals.head + payments
+        found = [column for answer in answers for column in answer.columns]
+        added = sum(
+            column.cost(mine) < value[column.kind] - 1e-9 * abs(value[column.kind]) for column in found
+        )
+        master.add(found)
         bound = master.lagrangian(asked, least)
         if best is None or bound > best.bound:
             best = Relaxation(solution, asked, bound, least)
         run.lower_bound = max(run.lower_bound, best.bound, -math.inf if master.profit else 0.0)
         run.record(len(master.columns))
         best = Relaxation(solution, best.duals, best.bound, best.least)
-        if added and asked is not duals:
+        if added and not own:
             solution, duals = master.solve()
             best = Relaxation(solution, best.duals, best.bound, best.least)
         close = solution.value - best.bound <= gap * max(abs(solution.value), 1e-12)
-        if close or run.expired() or (not added and effort is None and asked is duals):
+        if close or run.expired() or (not added and effort is None and own):
             return best
         if not oracle.large:
             effort = _QUICK if added else None
         # Nothing new between the two: ask at the master's own duals.
-        asked = duals if not added else None
+        asked, smoothed = None, weight > 0.0 and added > 0

@@ -52,10 +52,14 @@ def test_gradient_is_the_derivative(kind, fitted):
     assert (by_delay >= 0).all()
     assert (by_throughput <= 0).all()
     step = 0.05 if kind == "network" else 1e-4
+    # the network works in single precision: a difference carries some rounding of both its ends
+    precision = np.finfo(np.float32 if kind == "network" else np.float64).eps
+    largest = np.abs(model.log_probability(delay, throughput)).max()
+    rounding = 8.0 * precision * (1.0 + largest) / step
     numeric = (
         model.log_probability(delay + step, throughput) - model.log_probability(delay - step, throughput)
     ) / (2 * step)
-    np.testing.assert_allclose(by_delay, numeric, rtol=2e-2, atol=2e-5)
+    np.testing.assert_allclose(by_delay, numeric, rtol=2e-2, atol=2e-5 + rounding)
     step /= 100
     numeric = (
         model.log_probability(delay, throughput + step) - model.log_probability(delay, throughput - step)
