@@ -68,7 +68,7 @@ def command(
 
     Example: fedopt operate instances/scenarios/quick-day.yaml --policies fedopt,mean-rate
     """
-    from fedopt.operate.loop import identity_of, operate
+    from fedopt.operate.runs import identity_of, operate
     from fedopt.operate.policies import POLICIES, check_policy
     from fedopt.operate.scenario import load_scenario
     from fedopt.operate.store import Store

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedopt.operate.loop import operate as operate
+    from fedopt.operate.runs import identity_of as identity_of
+    from fedopt.operate.runs import operate as operate
     from fedopt.operate.scenario import Scenario as Scenario
     from fedopt.operate.scenario import load_scenario as load_scenario
     from fedopt.operate.store import StateError as StateError
@@ -21,10 +22,11 @@ _HOME = {
     "StateError": "fedopt.operate.store",
     "Store": "fedopt.operate.store",
     "load_scenario": "fedopt.operate.scenario",
-    "operate": "fedopt.operate.loop",
+    "identity_of": "fedopt.operate.runs",
+    "operate": "fedopt.operate.runs",
 }
 
-__all__ = ["Scenario", "StateError", "Store", "load_scenario", "operate"]
+__all__ = ["Scenario", "StateError", "Store", "identity_of", "load_scenario", "operate"]
 
 
 def __getattr__(name: str) -> Any:

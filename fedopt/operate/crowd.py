@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from fedopt.operate.evidence import Listener, Period
 from fedopt.operate.packets import BATCHES
+from fedopt.operate.world import World
+from fedopt.plan import TenantPlan
 from fedopt.simulate.slot_work import begin, fill
 from fedopt.simulate.slots import SlotPath
 from fedopt.simulate.streams import mix, streams
 
-__all__ = ["share_queues"]
+__all__ = ["crowd", "share_queues"]
 
 CHUNK = 256
 _DRAIN = 4096
@@ -179,3 +182,24 @@ def share_queues(
         late,
     )
     return sent, np.maximum(late, 0.0)
+
+
+def crowd(listener: Listener, world: World, entries: Sequence[TenantPlan]) -> Period:
+    """A period of everybody in one queue per domain."""
+    truth = world.truth
+    index = {domain.id: d for d, domain in enumerate(truth.domains)}
+    stages = {stage: s for s, stage in enumerate(truth.stages)}
+    jobs = [listener.job(truth, world.moment, entry) for entry in entries]
+    capacity = [0.0 if d.id in world.moment.failed else d.capacity * truth.slot for d in truth.domains]
+    sent, late = share_queues(
+        [path for path, _ in jobs],
+        np.array([[index[domain] for domain, _ in entry.hops()] for entry in entries]),
+        np.array([[truth.offer(hop)[1].work_factor for hop in entry.path] for entry in entries]),
+        np.array(capacity),
+        np.array([stages[domain.stage] for domain in truth.domains]),
+        np.array([allowed for _, allowed in jobs]),
+        [listener.stream(world.moment.period, entry.id) for entry in entries],
+        listener.slots,
+    )
+    names = [entry.id for entry in entries]
+    return Period(dict(zip(names, sent, strict=True)), dict(zip(names, late, strict=True)))

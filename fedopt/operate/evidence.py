@@ -24,7 +24,7 @@ from fedopt.operate.packets import (
     probe,
     reference_level,
 )
-from fedopt.operate.timeline import Moment, scaled_impairment
+from fedopt.operate.timeline import Moment
 from fedopt.plan import TenantPlan
 from fedopt.plan.paths import Paths
 from fedopt.simulate.paths import allowed_slots, slot_path
@@ -35,7 +35,7 @@ from fedopt.simulate.trials import thread_count
 if TYPE_CHECKING:
     from fedopt.calculus.path import Path
 
-__all__ = ["Listener", "Period", "audit_worst", "blame", "refuting", "remeasure", "true_instance"]
+__all__ = ["Listener", "Period", "audit_worst", "blame", "refuting", "remeasure"]
 
 MEASURED_TENANTS = 4
 TILTS = 32
@@ -205,17 +205,6 @@ def remeasure(
         )
     except ValueError:
         return None  # too short or too heavy for any tilt
-
-
-def true_instance(instance: Instance, moment: Moment) -> Instance:
-    """The instance with the impairments that the degraded domains truly have."""
-    changes = {}
-    for name, factor in moment.degraded.items():
-        domain, offer = instance.offer(name)
-        changes[f"domains.{domain.id}.offers.{offer.id}.impairment"] = scaled_impairment(
-            offer.impairment, factor
-        )
-    return instance.with_(changes) if changes else instance
 
 
 def blame(period: Period, shares: Mapping[str, float], alarm: float) -> list[Blame]:

@@ -73,6 +73,14 @@ class Register:
         for subject, text in promised.items():
             self.promised[subject] = Contract.model_validate_json(text)
 
+    def changed_promises(self) -> dict[str, str]:
+        """What domains re-issued of their own accord, as `restore` takes it up."""
+        return {
+            name: contract.to_json()
+            for name, contract in sorted(self.promised.items())
+            if contract.version > 1
+        }
+
     def time(self, period: int) -> str:
         """The time at which a period starts."""
         step = self.scenario.period * _MILLISECONDS[self.instance.units.time]
@@ -136,6 +144,15 @@ class Register:
         if grid != instance.theta:
             changes["theta"] = grid
         return instance.with_(changes) if changes else instance
+
+    def believed(self, truth: Instance) -> Instance:
+        """The tenants of an instance on the domains as the contracts in force describe them."""
+        return self.applied(truth.with_({"domains": self.instance.domains}))
+
+    @property
+    def count(self) -> int:
+        """Contracts that were registered so far."""
+        return sum(len(versions) for versions in self.state.versions.values())
 
     def _first(self, domain: Domain, offer: Offer) -> Contract:
         return contract_of(

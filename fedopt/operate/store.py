@@ -131,6 +131,11 @@ class Store:
         row = self._connection.execute("SELECT period, state FROM carry WHERE run = ?", (run,)).fetchone()
         return None if row is None else {"period": row[0], **unpacked(row[1])}
 
+    def tokens(self, run: str) -> list[str]:
+        """The contracts that a run registered, in that order, as they were signed."""
+        rows = self._connection.execute("SELECT token FROM contracts WHERE run = ? ORDER BY number", (run,))
+        return [token for (token,) in rows]
+
     def commit(self, run: str, record: PeriodRecord) -> None:
         """Write a period in one transaction: all of it, or nothing."""
         with self._transaction() as connection:

@@ -16,14 +16,16 @@ import pytest
 import fedopt
 from fedopt.audit import Audit
 from fedopt.instance import Instance, loads
-from fedopt.operate.evidence import Listener, blame, true_instance
-from fedopt.operate.loop import Run, identity_of, operate, run_name
+from fedopt.operate.evidence import Listener, blame
+from fedopt.operate.loop import Run
 from fedopt.operate.policies import POLICIES, PolicyError, check_policy
+from fedopt.operate.runs import identity_of, operate, run_name
 from fedopt.operate.scenario import Budgets, Scenario
 from fedopt.operate.settling import Settler
 from fedopt.operate.store import StateError, Store
 from fedopt.operate.summary import stays, summarize, table, trade_off
 from fedopt.operate.timeline import Timeline
+from fedopt.operate.world import true_instance
 from fedopt.plan import Plan
 from fedopt.settle import settle
 from fedopt.settle.document import Settlement

@@ -1,0 +1,78 @@
+"""A period as it truly is: the domains at what they promised and at what they deliver, the tenants as they
+behave and were promised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from fedopt.contracts import Contract
+from fedopt.envelopes import build
+from fedopt.instance import Instance, Tenant
+from fedopt.operate.timeline import Moment, scaled_arrivals, scaled_impairment
+
+__all__ = ["World", "expected_requests", "tenant_now", "true_instance", "world"]
+
+
+@dataclass(frozen=True)
+class World:
+    """A moment with the tenants that are served in it.
+
+    promised: every offer as its domain promised it of its own accord; truth: as the domains deliver.
+    """
+
+    moment: Moment
+    promised: Instance
+    truth: Instance
+
+    def epsilon(self, tenant: str) -> float:
+        """What a tenant was promised."""
+        return self.truth.tenant(tenant).slo.epsilon
+
+
+def world(
+    instance: Instance, promised: Mapping[str, Contract], moment: Moment, served: Iterable[str]
+) -> World:
+    """The world of a period with the tenants `served`. promised: contract by "domain/offer"."""
+    domains = instance.with_(
+        {
+            f"domains.{c.domain}.offers.{c.offer}.{name}": value
+            for c in promised.values()
+            for name, value in (("impairment", c.impairment), ("latency", c.latency))
+            if getattr(instance.offer(c.subject)[1], name) != value
+        }
+    )
+    present = set(served)
+    tenants = tuple(
+        tenant_now(instance, member.id, member.like, moment.factors)
+        for member in moment.members
+        if member.id in present
+    )
+    found = domains.with_(tenants=tenants) if tenants else domains
+    return World(moment, found, true_instance(found, moment))
+
+
+def true_instance(instance: Instance, moment: Moment) -> Instance:
+    """The instance with the impairments that the degraded domains truly have."""
+    changes = {}
+    for name, factor in moment.degraded.items():
+        domain, offer = instance.offer(name)
+        changes[f"domains.{domain.id}.offers.{offer.id}.impairment"] = scaled_impairment(
+            offer.impairment, factor
+        )
+    return instance.with_(changes) if changes else instance
+
+
+def tenant_now(instance: Instance, name: str, like: str, factors: Mapping[str, float]) -> Tenant:
+    """A tenant like one of the instance's, at the traffic factor of that one."""
+    pattern = instance.tenant(like)
+    arrivals = scaled_arrivals(pattern.arrivals, factors[like])
+    return pattern.model_copy(update={"id": name, "arrivals": arrivals})
+
+
+def expected_requests(tenant: Tenant, slots: int, slot: float) -> float:
+    """Requests (work where there are none) that a tenant sends in so many slots, on average."""
+    law = build(tenant.arrivals, slot)
+    size = getattr(law, "size", None)
+    return slots * (law.mean / size if size else law.mean)
