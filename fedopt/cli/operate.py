@@ -68,8 +68,8 @@ def command(
 
     Example: fedopt operate instances/scenarios/quick-day.yaml --policies fedopt,mean-rate
     """
-    from fedopt.operate.runs import identity_of, operate
     from fedopt.operate.policies import POLICIES, check_policy
+    from fedopt.operate.runs import identity_of, operate
     from fedopt.operate.scenario import load_scenario
     from fedopt.operate.store import Store
     from fedopt.operate.summary import summarize, table, trade_off
