@@ -39,6 +39,11 @@ class Ledger:
             boundary.bytes += len(to_bytes(answer))
             boundary.told.update(numbers_in(answer))
 
+    @property
+    def told(self) -> int:
+        """Numbers that operators told the broker so far."""
+        return sum(boundary.told.total() for boundary in self._boundaries.values())
+
     def document(self) -> dict[str, Any]:
         """The ledger as a plan states it: totals, then a record for each boundary.
 

@@ -83,11 +83,13 @@ class Run:
         if self.progress is not None and self.progress(row):
             self.stopped = True
 
-    def note_relaxation(self, evidence: Evidence) -> None:
-        """Keep the interval of the relaxation after a round."""
+    def note_relaxation(self, evidence: Evidence, told: int) -> None:
+        """Keep the interval of the relaxation after a round, and the numbers that operators have told."""
         interval = (evidence.lower, evidence.upper)
         lower, upper = (value if math.isfinite(value) else None for value in interval)
-        self.relaxation.append({"round": len(self.relaxation) + 1, "lower": lower, "upper": upper})
+        self.relaxation.append(
+            {"round": len(self.relaxation) + 1, "lower": lower, "upper": upper, "told": told}
+        )
 
 
 class Sharing:
@@ -182,7 +184,7 @@ def relax(
         evidence.take(asked.loads, answer)
         reached = evidence.bound(gap) <= gap
         proposer.learn(asked, answer)
-        run.note_relaxation(evidence)
+        run.note_relaxation(evidence, negotiation.ledger.told)
         run.record(evidence, proposer.residuals)
         if reached or run.expired():
             return reached

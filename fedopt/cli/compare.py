@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fedopt.cli import DONE, INFEASIBLE, LIMIT
+from fedopt.cli import BAD_INPUT, DONE, INFEASIBLE, LIMIT
 from fedopt.cli._options import Gap, InstanceFile, Json, Objective, Out, Quiet, Seed, TimeLimit
-from fedopt.cli._output import check_out, emit, stdout_kept_clean
+from fedopt.cli._output import check_out, emit, fail, say, stdout_kept_clean
 from fedopt.cli._progress import RoundProgress
 
 
@@ -30,27 +31,45 @@ def command(
     time_limit: TimeLimit = None,
     seed: Seed = 0,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            help="Draw certified gap, residuals and disclosure by round to this PNG, SVG or PDF file.",
+            metavar="FILE",
+        ),
+    ] = None,
     out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Solve one instance by several methods or guarantees and put the results side by side.
 
-    Per row: cost, lower bound, certified gap, wall-clock seconds, rounds, numbers exchanged between operators
-    and the largest difference in reservations from the first row. The time limit holds for each row.
+    Per row: cost, lower bound, certified gap, wall-clock seconds, rounds, numbers exchanged between
+    operators, the largest difference in reservations from the first row, and what the planner is shown: a
+    central method or a model all private numbers (costs, capacities), a federated one what operators told
+    it, and how many of those numbers were costs. The time limit holds for each row.
 
     Exit codes: 0 at least one plan, 2 bad input, 3 none and all infeasible, 4 none for another reason.
 
-    Example: fedopt compare instances/quickstart.yaml --guarantees minplus,minplus:fine,split,paper-path
+    Example: fedopt compare instances/quickstart.yaml --methods central,admm,bundle --guarantees minplus
+    --plot convergence.png
     """
     from rich import box
     from rich.console import Group
     from rich.table import Table
 
     from fedopt.compare import HEADINGS, cells, compare
+    from fedopt.compare.plot import FORMATS, drawing
+    from fedopt.compare.plot import plot as draw
     from fedopt.instance import load
 
     check_out(out, [instance])
+    check_out(plot, [instance])
+    if plot is not None:
+        if plot.suffix.lstrip(".").lower() not in FORMATS:
+            fail(BAD_INPUT, f"--plot: {plot} must end with one of .{', .'.join(FORMATS)}")
+        drawing()  # before any work: is matplotlib there?
     document = load(instance)
     with stdout_kept_clean(), RoundProgress(instance.name, quiet) as progress:
         comparison = compare(
@@ -63,6 +82,10 @@ def command(
             progress=progress,
             simulation={"seed": seed},
         )
+    if plot is not None:
+        draw(comparison, plot)
+        if not quiet:
+            say(f"drawn to {plot}")
     texts = [cells(row) for row in comparison.rows]
     shown = [i for i in range(len(HEADINGS)) if i < 3 or any(text[i] != "–" for text in texts)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from fedopt.cli import run
 
 
@@ -26,3 +28,13 @@ def test_exit_codes(fake, metro, capsys):
     assert run(["compare", str(metro), "-q"]) == 4
     assert run(["compare", str(metro), "--methods", "magic"]) == 2
     assert "there is no method 'magic'" in capsys.readouterr().err
+
+
+def test_a_plot_is_drawn_and_its_name_checked_first(fake, metro, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    fake(rounds=3)
+    assert run(["compare", str(metro), "--guarantees", "minplus", "--plot", str(tmp_path / "c.png")]) == 0
+    assert (tmp_path / "c.png").stat().st_size > 1000
+    assert f"drawn to {tmp_path / 'c.png'}" in capsys.readouterr().err
+    assert run(["compare", str(metro), "--plot", str(tmp_path / "c.xls")]) == 2
+    assert "must end with one of .png, .svg, .pdf" in capsys.readouterr().err

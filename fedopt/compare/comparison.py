@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from fedopt.compare.disclosure import Disclosure, disclosed
 from fedopt.plan.document import Plan
 from fedopt.plan.progress import Progress
 from fedopt.plan.summary import format_gap
@@ -23,7 +25,9 @@ class Row:
 
     Reservations are compared as the rate that a tenant group holds in a domain, all heads together, in work
     per unit of time. `numbers_exchanged` and `bytes_exchanged` are None where nothing was exchanged between
-    operators. `seconds` is wall-clock time. `problem` says why there is no plan.
+    operators; `private_numbers` were given to the planner outright, `numbers_told` were answered by operators
+    in the rounds and `costs_told` of them state a cost in the clear. `seconds` is wall-clock time. `problem`
+    says why there is no plan.
     """
 
     method: str
@@ -38,6 +42,16 @@ class Row:
     bytes_exchanged: int | None
     difference: float | None
     problem: str | None = None
+    private_numbers: int | None = None
+    numbers_told: int | None = None
+    costs_told: int | None = None
+
+    @property
+    def disclosure(self) -> str:
+        """What the planner was shown, in words."""
+        if self.private_numbers is None:
+            return "–"
+        return str(Disclosure(self.private_numbers, self.numbers_told, self.costs_told))
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,7 @@ HEADINGS = (
     "rounds",
     "numbers",
     "difference",
+    "planner is shown",
 )
 
 
@@ -94,6 +109,7 @@ def cells(row: Row) -> list[str]:
         str(row.rounds),
         _number(row.numbers_exchanged, "d"),
         _number(row.difference, ".4g"),
+        row.disclosure,
     ]
 
 
@@ -112,8 +128,9 @@ def compare(
 
     A method that does not know a guarantee, or that fails on this instance with a message of its own, gives a
     row with status "refused" and the message. `simulation` holds options of the guarantee "simulated" (see
-    `solve`). Raises OptionError or GuaranteeError where a name does not
-    exist at all.
+    `solve`). The method "admm" masks its sums where the extra `federation` is installed and
+    there are two operators or more. Raises OptionError
+    or GuaranteeError where a name does not exist at all.
     """
     from fedopt.plan.guarantees import check_guarantee
     from fedopt.solve import check_method
@@ -140,6 +157,7 @@ def compare(
                     progress=progress,
                     explain=False,
                     simulation=simulation,
+                    **_switches(method, instance),
                 )
             except Exception as error:
                 if not hasattr(error, "exit_code"):
@@ -148,9 +166,17 @@ def compare(
             seconds = perf_counter() - start
             if first is None and plan is not None and plan.has_plan:
                 first = plan
-            rows.append(_row(method, guarantee, plan, first, seconds, problem))
+            shown = None if plan is None else disclosed(plan, instance)
+            rows.append(_row(method, guarantee, plan, first, seconds, problem, shown))
             plans.append(plan)
     return Comparison(instance.name, tuple(rows), tuple(plans))
+
+
+def _switches(method: str, instance: Instance) -> dict[str, Any]:
+    """Sums are masked where that is possible: with the extra, and among two operators or more."""
+    if method != "admm" or find_spec("cryptography") is None:
+        return {}
+    return {"masked": len({domain.operator or domain.id for domain in instance.domains}) > 1}
 
 
 def largest_difference(plan: Plan, other: Plan) -> float:
@@ -170,9 +196,15 @@ def _holdings(plan: Plan) -> dict[tuple[str, str], float]:
 
 
 def _row(
-    method: str, guarantee: str, plan: Plan | None, first: Plan | None, seconds: float, problem: str | None
+    method: str,
+    guarantee: str,
+    plan: Plan | None,
+    first: Plan | None,
+    seconds: float,
+    problem: str | None,
+    shown: Disclosure | None,
 ) -> Row:
-    if plan is None:
+    if plan is None or shown is None:
         return Row(method, guarantee, "refused", None, None, None, seconds, 0, None, None, None, problem)
     totals = plan.ledger.get("totals", plan.ledger)
     comparable = plan.has_plan and first is not None
@@ -189,6 +221,9 @@ def _row(
         bytes_exchanged=_whole(totals.get("bytes")),
         difference=largest_difference(plan, first) if comparable and first is not None else None,
         problem=plan.explanation[0].message if plan.explanation else None,
+        private_numbers=shown.given,
+        numbers_told=shown.told,
+        costs_told=shown.costs,
     )
 
 
