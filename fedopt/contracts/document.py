@@ -16,6 +16,7 @@ from fedopt.instance.base import Document, Name, NonNegative, OpenProbability, P
 from fedopt.instance.canonical import plain
 from fedopt.instance.errors import InstanceError
 from fedopt.instance.impairments import Impairment
+from fedopt.instance.learned import LearnedImpairment
 
 __all__ = ["Contract", "Evidence", "contract_of", "contract_schema", "instant", "now"]
 
@@ -95,6 +96,8 @@ class Contract(Document):
             raise ValueError("version 1 has no parent, every later version has one")
         if not isinstance(self.impairment, Document):
             raise ValueError("a model given as an object cannot be signed; give its table")
+        if isinstance(self.impairment, LearnedImpairment):
+            raise ValueError("what was learned of a domain is no promise of its own; give an envelope")
         return self
 
     @property

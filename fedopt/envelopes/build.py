@@ -66,6 +66,10 @@ def build(document: Any, slot: float) -> Law:
             return _table(document, slot)
         case "trace":
             return _trace(document, slot)
+        case "learned":
+            message = "an offer without a contract (impairment model learned) has no envelope"
+            remedy = "plan it by fedopt operate or fedopt intent, or give the offer a contract"
+            raise InstanceError([Problem("impairment", message, remedy)])
     if hasattr(document, "rho") and hasattr(document, "sigma"):
         return own_arrival(document)
     if hasattr(document, "kappa") and hasattr(document, "eta"):

@@ -23,11 +23,13 @@ from .impairments import (
     PoissonImpairment,
     TableImpairment,
 )
+from .learned import Ask, LearnedImpairment
 from .policy import admissible
 from .reading import load, loads
 
 __all__ = [
     "SLO",
+    "Ask",
     "Domain",
     "EnvelopeArrivals",
     "ExponentialImpairment",
@@ -36,6 +38,7 @@ __all__ = [
     "GammaImpairment",
     "Instance",
     "InstanceError",
+    "LearnedImpairment",
     "Linear",
     "Link",
     "NoImpairment",

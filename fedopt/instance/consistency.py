@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from .arrivals import Arrivals, EnvelopeArrivals, TraceArrivals
 from .errors import Problem, choice_remedy
 from .impairments import Impairment, TableImpairment
+from .learned import LearnedImpairment
 
 GUESSES = 200
 """Near misses looked for at most, which keeps a file of a million misspelt names fast."""
@@ -123,9 +124,11 @@ class _Checks:
             offers = [_get(offer, "id") for _, offer in _entries(domain, "offers")]
             self._unique(f"domains[{i}].offers", offers, "[{}].id", "offer")
             for j, offer in _entries(domain, "offers"):
-                self._check_model(
-                    f"domains[{i}].offers[{j}].impairment", _get(offer, "impairment"), _IMPAIRMENT
-                )
+                place = f"domains[{i}].offers[{j}]"
+                model = self._check_model(f"{place}.impairment", _get(offer, "impairment"), _IMPAIRMENT)
+                if isinstance(model, LearnedImpairment) and _get(offer, "latency"):
+                    message = "is given, though what is learned of this offer is its whole delay"
+                    self.add(f"{place}.latency", message, "leave it out")
         for i, domain in listed:
             for j, other in _names(domain, "dependent_with"):
                 place = f"domains[{i}].dependent_with[{j}]"

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StrictBool, WrapValidator, model_val
 
 from .arrivals import ExponentialSize, Size, same_lengths
 from .base import Document, NonNegative, Positive, Probability, Real, _ascending, accepts_objects
+from .learned import LearnedImpairment
 
 
 class NoImpairment(Document):
@@ -130,7 +131,8 @@ Impairment = Annotated[
         | ExponentialImpairment
         | GammaImpairment
         | PoissonImpairment
-        | OnOffImpairment,
+        | OnOffImpairment
+        | LearnedImpairment,
         Field(discriminator="model"),
     ],
     WrapValidator(accepts_objects("kappa", "eta")),

@@ -11,12 +11,13 @@ from fedopt.instance import Instance, Tenant
 from fedopt.operate.admission import Ledger, Prices, admit, improve, lower_bound, total_cost
 from fedopt.operate.pricing import Pricing, kind_of
 from fedopt.operate.scenario import Planning
+from fedopt.operate.solving import solved, whom_to_serve
 from fedopt.plan import DomainPlan, InstanceReference, Plan, TenantPlan
 from fedopt.plan.charges import domain_loads, entry_costs, offer_loads
 from fedopt.plan.document import TenantPlans, relative_gap
+from fedopt.plan.learned import learned_note, learned_violations
 from fedopt.plan.paths import Paths
 from fedopt.plan.promises import promise_violations
-from fedopt.solve import solve
 
 __all__ = ["Decision", "PlanningError", "Standing", "decide", "stated"]
 
@@ -150,15 +151,21 @@ def _proven(
             tuple(entry.reservations.values()),
             entry.form,
             entry.theta,
+            tuple(entry.learned.items()),
         )
         if key not in verdicts:
-            found = promise_violations(
-                paths.entry(entry), paths.rates(entry), entry, pricing.guarantee, TOLERANCE
-            )
-            verdicts[key] = next(iter(found), None) is None
+            verdicts[key] = _proves(instance, paths, entry, pricing.guarantee)
         if verdicts[key]:
             kept[tenant.id] = entry
     return kept
+
+
+def _proves(instance: Instance, paths: Paths, entry: TenantPlan, guarantee: str) -> bool:
+    """Whether an entry's promise follows from contracts, and from what is learned where there are none."""
+    if next(learned_violations(instance, entry, TOLERANCE), None) is not None:
+        return False
+    found = promise_violations(paths.entry(entry), paths.rates(entry), entry, guarantee, TOLERANCE)
+    return next(iter(found), None) is None
 
 
 def _make_room(ledger: Ledger) -> int:
@@ -194,11 +201,12 @@ def _anew(
 ) -> Decision:
     """Everything planned anew, warm from the plan in force; who cannot be served is refused or suspended."""
     warm = None if standing is None else standing.plan
-    plan = _solved(instance, pricing.guarantee, planning, warm)
+    on = (Prices({}, {}) if standing is None else standing.prices).on(instance)
+    plan = solved(pricing, instance, planning, warm, on)
     refused: tuple[str, ...] = ()
     suspended: tuple[str, ...] = ()
     if not plan.has_plan:
-        served = _whom_to_serve(pricing, instance, incumbents, planning, warm)
+        served = whom_to_serve(pricing, instance, incumbents, planning, warm)
         left_out = [tenant.id for tenant in instance.tenants if tenant.id not in served]
         refused = tuple(name for name in left_out if name not in incumbents)
         suspended = tuple(name for name in left_out if name in incumbents)
@@ -209,7 +217,7 @@ def _anew(
             )
             return Decision(pricing.infrastructure, empty, "planned", 0, 0, refused, suspended)
         instance = pricing.infrastructure.with_(tenants=tenants)
-        plan = _solved(instance, pricing.guarantee, planning, warm)
+        plan = solved(pricing, instance, planning, warm, on)
         if not plan.has_plan:
             raise PlanningError(f"{instance.name}: whom the admission chose cannot be served: {plan.status}")
     prices = Prices.of(plan)
@@ -234,35 +242,6 @@ def _anew(
     )
 
 
-def _solved(instance: Instance, guarantee: str, planning: Planning, warm: Plan | None) -> Plan:
-    return solve(
-        instance, planning.method, guarantee=guarantee, gap=planning.gap, warm_start=warm, explain=False
-    )
-
-
-def _whom_to_serve(
-    pricing: Pricing, instance: Instance, incumbents: frozenset[str], planning: Planning, warm: Plan | None
-) -> set[str]:
-    """As many of those served already as possible, then as many newcomers, at least cost."""
-    prices = Prices({}, {}).on(instance)
-    least = [pricing.price(tenant, prices).least for tenant in instance.tenants]
-    dear = 20.0 * max((value for value in least if math.isfinite(value)), default=1.0)
-    worth = {True: 10.0 * dear, False: dear}
-    paying = tuple(
-        tenant.model_copy(update={"payment": worth[tenant.id in incumbents]}) for tenant in instance.tenants
-    )
-    plan = solve(
-        instance.with_(tenants=paying),
-        planning.method,
-        guarantee=pricing.guarantee,
-        objective="profit",
-        gap=planning.gap,
-        warm_start=warm,
-        explain=False,
-    )
-    return {entry.id for entry in plan.tenants if entry.admitted}
-
-
 def stated(
     instance: Instance,
     entries: Sequence[TenantPlan],
@@ -277,6 +256,7 @@ def stated(
     cost = math.fsum(costs)
     bound = None if bound is None else min(bound, cost)
     loads = domain_loads(instance, entries)
+    note = learned_note(entries)
     return Plan(
         instance=InstanceReference(name=instance.name, sha256=instance.sha256),
         status="optimal" if bound is not None and cost - bound <= gap * abs(cost) else "feasible",
@@ -296,4 +276,5 @@ def stated(
             )
             for domain in instance.domains
         ],
+        notes=[] if note is None else [note],
     )

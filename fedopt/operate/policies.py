@@ -83,15 +83,16 @@ class MeanPricing(Pricing):
         super().__init__(infrastructure, "minplus")
         self.margin = margin
 
-    def _priced(self, tenant: Tenant, prices: tuple[float, ...]) -> Answer:
-        network = Network(self.infrastructure.with_(tenants=(tenant,)))
+    def _priced(self, tenant: Tenant, key: tuple[str, tuple[float, ...]]) -> Answer:
+        alone = self._contracted(tenant)
+        network = Network(alone.instance)
         kind = network.kinds[0]
         paths = network.paths(kind)
         mean = network.objects[kind.arrival].mean + np.array(
             [network.objects[row].mean for row in network.row]
         )
         rates = np.minimum((1 + self.margin) * mean, network.stated_most)
-        cost = paths.charge + (rates * np.array(prices) / network.slot)[paths.offers].sum(axis=1)
+        cost = paths.charge + (rates * self._own_prices(alone, network, key[1]))[paths.offers].sum(axis=1)
         order = np.argsort(cost, kind="stable")[:KEEP]
         candidates = tuple(
             (

@@ -19,6 +19,8 @@ from fedopt.instance import Instance, Tenant
 from fedopt.instance.canonical import plain
 from fedopt.oracle import Column, Network, Oracle, sizing_for
 from fedopt.plan import TenantPlan
+from fedopt.plan.learned import has_learned
+from fedopt.plan.stand_in import Planned, Variant, planned, variants
 
 __all__ = ["Answer", "Pricing", "kind_of"]
 
@@ -49,32 +51,72 @@ def _text(document: Any) -> str:
 
 
 class Pricing:
-    """Prices tenants on one infrastructure (an instance whose own tenants do not matter)."""
+    """Prices tenants on one infrastructure (an instance whose own tenants do not matter).
+
+    Where it has offers without a contract, a tenant's variants (`fedopt.plan.stand_in`) are priced one by
+    one, and the least of them counts.
+    """
 
     def __init__(self, infrastructure: Instance, guarantee: str) -> None:
         self.infrastructure = infrastructure
         self.guarantee = guarantee
         self._answers: dict[tuple[str, tuple[float, ...]], Answer] = {}
+        self._chosen: dict[tuple[str, tuple[float, ...]], int] = {}
         self._names = [f"{d.id}/{o.id}" for d in infrastructure.domains for o in d.offers]
+        self.learned = has_learned(infrastructure)
 
     def price(self, tenant: Tenant, prices: Mapping[str, float]) -> Answer:
         """The least cost of one head at prices per work and unit of time, by "domain/offer"."""
-        key = (kind_of(tenant), tuple(prices[name] for name in self._names))
+        key = self._key(tenant, prices)
         if key not in self._answers:
             if len(self._answers) >= REMEMBERED:
                 self._answers.clear()
-            self._answers[key] = self._priced(tenant, key[1])
+                self._chosen.clear()
+            self._answers[key] = self._priced(tenant, key)
         return self._answers[key]
 
-    def _priced(self, tenant: Tenant, prices: tuple[float, ...]) -> Answer:
-        alone = self.infrastructure.with_(tenants=(tenant,))
-        network = Network(alone)
+    def variant(self, tenant: Tenant, prices: Mapping[str, float]) -> Variant:
+        """The variant in which one head of the tenant costs least at the prices."""
+        self.price(tenant, prices)
+        return variants(self.infrastructure, tenant)[self._chosen.get(self._key(tenant, prices), 0)]
+
+    def _key(self, tenant: Tenant, prices: Mapping[str, float]) -> tuple[str, tuple[float, ...]]:
+        return kind_of(tenant), tuple(prices[name] for name in self._names)
+
+    def _priced(self, tenant: Tenant, key: tuple[str, tuple[float, ...]]) -> Answer:
+        prices = key[1]
+        if not self.learned:
+            return self._as_it_is(self._contracted(tenant), prices)
+        answers = [
+            self._as_it_is(planned(self.infrastructure, [variant]), prices)
+            for variant in variants(self.infrastructure, tenant)
+        ]
+        self._chosen[key] = min(range(len(answers)), key=lambda v: answers[v].least)
+        ways = sorted((way for answer in answers for way in answer.candidates), key=lambda way: way[0])
+        return Answer(min(answer.least for answer in answers), tuple(ways[:KEEP]))
+
+    def _contracted(self, tenant: Tenant) -> Planned:
+        """The infrastructure with this tenant alone, which may use offers with a contract."""
+        if self.learned:
+            return planned(self.infrastructure, [Variant(tenant)])
+        return Planned(self.infrastructure.with_(tenants=(tenant,)))
+
+    def _as_it_is(self, alone: Planned, prices: tuple[float, ...]) -> Answer:
+        """The answer for the one tenant of an instance without learned offers."""
+        network = Network(alone.instance)
         oracle = Oracle(network, sizing_for(self.guarantee, network))
-        own = np.array(prices) / network.slot
+        own = self._own_prices(alone, network, prices)
         found = oracle.price(network.kinds[0], own, keep=KEEP)
         return Answer(
-            found.bound, tuple((column.cost(own), _entry(network, column)) for column in found.columns)
+            found.bound,
+            tuple((column.cost(own), alone.back(_entry(network, column))) for column in found.columns),
         )
+
+    def _own_prices(self, alone: Planned, network: Network, prices: tuple[float, ...]) -> np.ndarray:
+        """Prices per slot by offer of the network: a stand-in has that of the offer it stands for."""
+        by_name = dict(zip(self._names, prices, strict=True))
+        names = [alone.original[name][0] if name in alone.original else name for name in network.names]
+        return np.array([by_name[name] for name in names]) / network.slot
 
 
 def _entry(network: Network, column: Column) -> TenantPlan:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fedopt.plan.charges import domain_loads, entry_costs, payments
 from fedopt.plan.document import Plan, PlanError, TenantPlan, relative_gap
 from fedopt.plan.guarantees import MEASURED, GuaranteeError, check_guarantee
+from fedopt.plan.learned import learned_note, learned_violations
 from fedopt.plan.policy import path_violations, policy_violations
 
 if TYPE_CHECKING:
@@ -101,6 +102,10 @@ def _notes(plan: Plan) -> Iterator[str]:
             f"The guarantee of {count} of them is a measurement by simulation, not a theorem: that it was "
             "measured was believed, all else was recomputed."
         )
+
+    note = learned_note(plan.tenants)
+    if note is not None:
+        yield f"{note} What was learned was believed as the instance states it; all else was recomputed."
 
 
 def _own_arithmetic(plan: Plan, tolerance: float) -> Iterator[Finding]:
@@ -224,8 +229,12 @@ class _Entries:
             rate = entry.reservations[domain.id]
             if offer.max_rate is not None and rate > offer.max_rate * (1 + self.tolerance):
                 yield "max-rate", domain.id, f"rate {rate:.9g} in {domain.id} is above {offer.max_rate:.9g}"
-        path, rates = self.paths.entry(entry), self.paths.rates(entry)
         guarantee, tolerance = self.plan.guarantee, self.tolerance
+        unlearned = list(learned_violations(self.instance, entry, tolerance))
+        yield from unlearned
+        if any(domain is not None and domain not in entry.learned for _, domain, _ in unlearned):
+            return
+        path, rates = self.paths.entry(entry), self.paths.rates(entry)
         yield from promise_violations(path, rates, entry, guarantee, tolerance)
         if guarantee == "split" or (guarantee == MEASURED and entry.form == "split"):
             yield from share_violations(path, rates, entry, self.instance.slot, tolerance)

@@ -53,10 +53,27 @@ class InstanceReference(_Document):
     sha256: str
 
 
+class LearnedPromise(_Document):
+    """What a domain without a contract is asked for, and how likely it is to fail: learned, not proven.
+
+    `delay` (units of time) is the part of the deadline that is left to the domain, `risk` an upper confidence
+    limit on the probability that a request takes longer there, at `confidence`, from so many `answers`;
+    `estimate` is what the risk model expects.
+    """
+
+    delay: float = Field(gt=0)
+    risk: float = Field(gt=0, le=1)
+    confidence: float = Field(gt=0, lt=1)
+    answers: int = Field(default=0, ge=0)
+    estimate: float | None = Field(default=None, ge=0, le=1)
+
+
 class TenantPlan(_Document):
     """What `count` identical tenants of one group receive, each of them on its own.
 
-    `reservations`, `deadlines`, `budgets` and `risk_shares` are keyed by domain id. `cost` is that of all
+    `reservations`, `deadlines`, `budgets`, `risk_shares` and `learned` are keyed by domain id. Where the path
+    crosses domains without a contract, `log_bound` bounds the whole: the theorem's probability for the
+    deadline less the delays in `learned`, plus the risks in `learned`. `cost` is that of all
     `count` heads together: fixed and link charges, and the entry's share (by rate) of the variable costs.
     """
 
@@ -82,6 +99,9 @@ class TenantPlan(_Document):
         default_factory=dict, description="share of the tail risk per domain"
     )
     parameters: dict[str, Any] = Field(default_factory=dict, description="further parameters of the form")
+    learned: dict[str, LearnedPromise] = Field(
+        default_factory=dict, description="promises of domains without a contract"
+    )
 
     def hops(self) -> list[tuple[str, str]]:
         """The path as (domain id, offer id) pairs."""
@@ -237,8 +257,9 @@ class Plan(_Document):
             if not document[name]:
                 del document[name]
         for entry in document["tenants"]:
-            if not entry["parameters"]:
-                del entry["parameters"]
+            for name in ("parameters", "learned"):
+                if not entry[name]:
+                    del entry[name]
         for row in document["history"]:
             if row["columns"] is None:
                 del row["columns"]

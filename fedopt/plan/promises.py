@@ -15,6 +15,7 @@ import numpy as np
 from fedopt.calculus import forms, minplus, paper, split
 from fedopt.plan.document import TenantPlan
 from fedopt.plan.guarantees import FORMS, MEASURED, THEOREMS
+from fedopt.plan.learned import total_log_bound
 from fedopt.plan.policy import Violation
 
 if TYPE_CHECKING:
@@ -36,15 +37,19 @@ def promise_violations(
     if entry.form == MEASURED:
         yield from _measurement(path, entry, tolerance)
         return
+    if path.log_epsilon == -math.inf:
+        yield "guarantee", None, "the learned risks leave nothing of ε to what must be proven"
+        return
     bound = proven_log_bound(path, rates, entry, guarantee, tolerance)
-    if entry.log_bound is not None and not bound <= entry.log_bound + tolerance:
-        yield "bound", None, f"the log-bound stated is {entry.log_bound:.9g}, the one proven {bound:.9g}"
+    whole = total_log_bound(bound, entry)
+    if entry.log_bound is not None and not whole <= entry.log_bound + tolerance:
+        yield "bound", None, f"the log-bound stated is {entry.log_bound:.9g}, the one proven {whole:.9g}"
     if not bound <= path.log_epsilon + tolerance:
         yield (
             "guarantee",
             None,
             f"the reservations prove a log-bound of {bound:.9g} under {guarantee}, "
-            f"the SLO asks for {path.log_epsilon:.9g}",
+            f"the SLO asks for {path.log_epsilon:.9g}{' after the learned risks' if entry.learned else ''}",
         )
 
 
