@@ -6,6 +6,7 @@ A page asks for them by a comment on a line of its own:
     <!-- reference: schema instance -->
     <!-- reference: models -->
     <!-- reference: agent -->
+    <!-- reference: service -->
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 
 def _fill(app: Sphinx, name: str, source: list[str]) -> None:
-    makers = {"commands": _commands, "schema": _schema, "models": _models, "agent": _agent}
+    makers = {
+        "commands": _commands,
+        "schema": _schema,
+        "models": _models,
+        "agent": _agent,
+        "service": _service,
+    }
     source[0] = _REQUEST.sub(lambda request: makers[request[1]](request[2]), source[0])
 
 
@@ -182,7 +189,8 @@ def _type(described: dict[str, Any]) -> str:
     if described.get("type") == "array":
         inner = _type(described["items"]) if "items" in described else "values"
         return f"list of {inner}"
-    return str(described.get("type", "any"))
+    kinds = described.get("type", "any")
+    return kinds if isinstance(kinds, str) else " or ".join(kind for kind in kinds if kind != "null")
 
 
 def _anchor(name: str) -> str:
@@ -208,6 +216,73 @@ def _agent(_: str) -> str:
     schemas = document["components"]["schemas"]
     ordered = [name for name in schemas if schemas[name].get("type") == "object"]
     return "\n\n".join(["\n".join(lines), *(_object(name, schemas[name]) for name in sorted(ordered))])
+
+
+# --- the service's HTTP API ----------------------------------------------------------------------
+
+OWN_PAGES = {
+    "Instance": "instance-format.md",
+    "Plan": "plan-format.md",
+    "ServiceIntent": "../how-to/operate.md",
+}
+"""Documents that have a page of their own."""
+
+
+def _service(_: str) -> str:
+    from fedopt.instance.schema import schema
+    from fedopt.serve.application import openapi_document
+    from fedopt.serve.errors import CODES
+
+    document = openapi_document()
+    schemas = document["components"]["schemas"]
+    parts = ["## Routes"]
+    for path, methods in document["paths"].items():
+        parts += [_route(path, method, route) for method, route in methods.items()]
+    codes = [f"| `{code}` | {status} | {_cell(words)} |" for code, (status, words) in CODES.items()]
+    parts.append("\n".join(["## Errors", "", "| code | status | |", "|---|---|---|", *codes]))
+    elsewhere = {name for kind in ("instance", "plan", "intent") for name in schema(kind)["$defs"]}
+    wanted = set(schemas) - elsewhere - set(OWN_PAGES)
+    parts += [
+        _object(name, schemas[name]) for name in sorted(wanted) if schemas[name].get("type") == "object"
+    ]
+    text = "\n\n".join(parts)
+    for name, page in OWN_PAGES.items():
+        text = text.replace(f"(#{_anchor(name)})", f"({page})")
+    return re.sub(r"\[(\w+)\]\(#format-(\w+)\)", lambda link: _known_link(link, wanted), text)
+
+
+def _route(path: str, method: str, route: dict[str, Any]) -> str:
+    """A route: what it does, its parameters, its body and its answers."""
+    lines = [
+        f"### {method.upper()} {path}",
+        "",
+        f"{route['summary']}. {_cell(route.get('description', ''))}",
+        "",
+    ]
+    rows = []
+    for parameter in route.get("parameters", []):
+        if parameter["name"] == "x-correlator":
+            continue
+        schema = parameter["schema"]
+        default = f" Default: `{schema['default']}`." if schema.get("default") is not None else ""
+        words = f"{_cell(parameter.get('description', ''))}{default}"
+        rows.append(f"| `{parameter['name']}` | {parameter['in']}, {_type(schema)} | {words} |")
+    if body := route.get("requestBody"):
+        schema = body["content"]["application/json"]["schema"]
+        rows.append(f"| body | {_type(schema)} | {_cell(body['description'])} |")
+    if rows:
+        lines += ["| | | |", "|---|---|---|", *rows, ""]
+    for status, answer in route["responses"].items():
+        if status.startswith("2"):
+            kinds = [_type(content["schema"]) for content in answer.get("content", {}).values()]
+            lines.append(f"{status}: {', '.join(kinds) or 'nothing'}. {_cell(answer['description'])}  ")
+    refused = {status for status in route["responses"] if not status.startswith("2")}
+    lines.append(f"Refused with {', '.join(sorted(refused))}.")
+    return "\n".join(lines)
+
+
+def _known_link(link: re.Match[str], wanted: set[str]) -> str:
+    return link[0] if link[1] in wanted else f"[{link[1]}](plan-format.md)"
 
 
 # --- models ---------------------------------------------------------------------------------------

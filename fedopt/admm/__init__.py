@@ -1,5 +1,23 @@
-"""Federated planning: operators keep costs and capacities, a broker coordinates, the gap is certified."""
+"""Federated planning: operators keep costs and capacities, a broker coordinates, the gap is certified.
 
-from fedopt.admm.solver import negotiate, solve
+The solver is imported on first use: certificates and connections are used without it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedopt.admm.solver import negotiate as negotiate
+    from fedopt.admm.solver import solve as solve
 
 __all__ = ["negotiate", "solve"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'fedopt.admm' has no attribute {name!r}")
+    from fedopt.admm import solver
+
+    globals()[name] = value = getattr(solver, name)
+    return value

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import fedopt
-from fedopt.formulations.program import ModelError
+from fedopt.formulations.errors import ModelError
 
 __all__ = ["available", "find", "folder", "load"]
 

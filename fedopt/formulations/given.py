@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from fedopt.formulations.errors import ModelError
 from fedopt.formulations.files import load
-from fedopt.formulations.program import ModelError, Program, Route
+from fedopt.formulations.program import Program, Route
 from fedopt.plan.document import Explanation, Plan
 
 __all__ = ["given_paths"]

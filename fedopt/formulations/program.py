@@ -18,6 +18,7 @@ import networkx as nx
 import numpy as np
 
 from fedopt.calculus.path import Path
+from fedopt.formulations.errors import ModelError
 from fedopt.instance import Instance
 from fedopt.instance.documents import Tenant
 from fedopt.plan.paths import Paths
@@ -25,12 +26,6 @@ from fedopt.plan.paths import Paths
 __all__ = ["Curve", "ModelError", "Program", "Route"]
 
 MAX_ROUTES = 200_000
-
-
-class ModelError(ValueError):
-    """A model file, or a use of one, that cannot work; the message says what to change."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ import time
 from types import ModuleType
 from typing import Any
 
+from fedopt.formulations.errors import ModelError
 from fedopt.formulations.files import _line, find, load
-from fedopt.formulations.program import ModelError
 from fedopt.instance import Instance
 from fedopt.plan.document import Plan
 

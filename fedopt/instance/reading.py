@@ -40,9 +40,7 @@ def load(path: str | os.PathLike[str]) -> Instance:
     """
     file = Path(path)
     content = _content(file, "an instance")
-    return _parsed(
-        _text(content, str(file)), str(file), file.parent, json_only=file.suffix.lower() == ".json"
-    )
+    return _parsed(content, str(file), file.parent, json_only=file.suffix.lower() == ".json")
 
 
 def loads(
@@ -54,9 +52,7 @@ def loads(
     that text from elsewhere cannot make this machine open its files. Raises `InstanceError`.
     """
     content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    return _parsed(
-        _text(content, name), name, None if directory is None else Path(directory), json_only=False
-    )
+    return _parsed(content, name, None if directory is None else Path(directory), json_only=False)
 
 
 def read_document(path: str | os.PathLike[str], kind: type[Read], what: str) -> Read:
@@ -66,19 +62,62 @@ def read_document(path: str | os.PathLike[str], kind: type[Read], what: str) -> 
     """
     file = Path(path)
     source = str(file)
-    text = _text(_content(file, what), source)
+    read, lines = read_fields(
+        _content(file, what),
+        source,
+        json_only=file.suffix.lower() == ".json",
+        remedy=f"write the fields of {what}",
+    )
+    return document_of(read, lines, kind, source)
+
+
+def read_fields(
+    content: bytes, source: str, *, json_only: bool = False, remedy: str = "write the fields of a document"
+) -> tuple[dict[str, Any], Lines | None]:
+    """The named fields of a YAML or JSON text (with `json_only`: of JSON alone) and their lines.
+
+    Raises `InstanceError`.
+    """
     try:
-        read, lines = _value(text, file.suffix.lower() == ".json")
+        read, lines = _value(_text(content, source), json_only)
     except TextError as error:
         raise _refused(source, error.message, error.remedy, error.line) from None
     if not isinstance(read, dict):
-        raise _refused(source, "holds no named fields", f"write the fields of {what}")
+        raise _refused(source, "holds no named fields", remedy)
+    return read, lines
+
+
+def document_of(read: dict[str, Any], lines: Lines | None, kind: type[Read], source: str) -> Read:
+    """The document of a kind in fields that were read. Raises `InstanceError`."""
     try:
         return kind.__pydantic_validator__.validate_python(read)
     except ValidationError as error:
         raise InstanceError(
             [_placed(problem, read, lines) for problem in problems_of(error, read, kind)], source
         ) from None
+
+
+def instance_of(
+    read: dict[str, Any], lines: Lines | None, source: str, directory: str | os.PathLike[str] | None = None
+) -> Instance:
+    """The instance in fields that were read; without a directory none that names a trace file.
+
+    Raises `InstanceError` with all problems.
+    """
+    directory = None if directory is None else Path(directory)
+    data = {key: value for key, value in read.items() if not key.startswith("x-")}
+    instance: Instance | None = None
+    problems: list[Problem] = []
+    context = {"directory": directory, "checked_by_reader": True}
+    try:
+        instance = Instance.__pydantic_validator__.validate_python(data, context=context)
+    except ValidationError as error:
+        problems = problems_of(error, data, Instance)
+    problems += inconsistencies(data if instance is None else instance, directory)
+    problems += _traces_refused(data) if directory is None else []
+    if problems or instance is None:
+        raise InstanceError([_placed(problem, read, lines) for problem in problems], source)
+    return instance
 
 
 def _content(file: Path, what: str) -> bytes:
@@ -134,27 +173,12 @@ def _text(content: bytes, source: str) -> str:
     return text
 
 
-def _parsed(text: str, source: str, directory: Path | None, *, json_only: bool) -> Instance:
+def _parsed(content: bytes, source: str, directory: Path | None, *, json_only: bool) -> Instance:
     """The instance in a text, or an `InstanceError` with all that is wrong."""
-    try:
-        read, lines = _value(text, json_only)
-    except TextError as error:
-        raise _refused(source, error.message, error.remedy, error.line) from None
-    if not isinstance(read, dict):
-        raise _refused(source, "holds no named fields", "write fields: stages, domains, tenants, …")
-    data = {key: value for key, value in read.items() if not key.startswith("x-")}
-    instance: Instance | None = None
-    problems: list[Problem] = []
-    context = {"directory": directory, "checked_by_reader": True}
-    try:
-        instance = Instance.__pydantic_validator__.validate_python(data, context=context)
-    except ValidationError as error:
-        problems = problems_of(error, data, Instance)
-    problems += inconsistencies(data if instance is None else instance, directory)
-    problems += _traces_refused(data) if directory is None else []
-    if problems or instance is None:
-        raise InstanceError([_placed(problem, read, lines) for problem in problems], source)
-    return instance
+    read, lines = read_fields(
+        content, source, json_only=json_only, remedy="write fields: stages, domains, tenants, …"
+    )
+    return instance_of(read, lines, source, directory)
 
 
 def _value(text: str, json_only: bool) -> tuple[Any, Lines | None]:
@@ -200,17 +224,28 @@ def _check_depth(value: Any) -> None:
 
 def _traces_refused(data: dict[str, Any]) -> list[Problem]:
     """Traces named by a text that came without a directory."""
-    tenants = data.get("tenants")
     return [
         Problem(
-            f"tenants[{i}].arrivals.file", "names a file, but the text came without a directory",
+            f"{place}.file", "names a file, but the text came without a directory",
             "load the instance from its file, or give the directory",
         )
-        for i, tenant in enumerate(tenants if isinstance(tenants, list) else [])
-        if isinstance(tenant, dict)
-        and isinstance(tenant.get("arrivals"), dict)
-        and tenant["arrivals"].get("model") == "trace"
+        for place in traces_in(data)
     ]  # fmt: skip
+
+
+def traces_in(data: Any) -> list[str]:
+    """The places in fields that were read, at any depth, where a trace names a file."""
+    found: list[str] = []
+    level: list[tuple[tuple[str | int, ...], Any]] = [((), data)]
+    while level:
+        path, value = level.pop()
+        if isinstance(value, dict):
+            if value.get("model") == "trace":
+                found.append(place_of(path))
+            level.extend(((*path, str(key)), item) for key, item in value.items())
+        elif isinstance(value, list):
+            level.extend(((*path, index), item) for index, item in enumerate(value))
+    return sorted(found)
 
 
 def _placed(problem: Problem, data: Any, lines: Lines | None) -> Problem:

@@ -1,4 +1,4 @@
-"""Finds the examples of a Markdown page: fenced `python`, `console` and `yaml` blocks.
+"""Finds the examples of a Markdown page: fenced `python`, `console`, `bash` and `yaml` blocks.
 
 A block runs unless an HTML comment right above it says otherwise:
 
@@ -7,8 +7,9 @@ A block runs unless an HTML comment right above it says otherwise:
     <!-- example: slow -->           run by `make validate`, which takes its time
     <!-- example: illustration -->   not run: it shows a form, or does what a test must not
 
-`yaml` and `json` blocks run only as files. In a console block, lines that begin with "$ " are commands and
-what follows is their output; `...` stands for any text. Output that is not shown is not compared.
+`yaml` and `json` blocks run only as files. A `bash` block is one script, which must succeed. In a console
+block, lines that begin with "$ " are commands and what follows is their output; `...` stands for any text.
+Output that is not shown is not compared.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Block:
     @property
     def runs(self) -> bool:
         """Whether the block is an example that runs (or a file that one needs)."""
-        wanted = self.language in ("python", "console") or "file" in self.options
+        wanted = self.language in ("python", "console", "bash") or "file" in self.options
         return wanted and "illustration" not in self.options
 
     @property

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,38 +39,63 @@ def run(examples: list[Block], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in ("instances", "models"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
+    if "curl " in "".join(block.text for block in examples) and shutil.which("curl") is None:
+        pytest.skip("this page needs curl")
     namespace: dict[str, object] = {"__name__": "__main__"}
-    for block in examples:
-        if "file" in block.options:
-            Path(block.options["file"]).write_text(block.text, encoding="utf-8")
-        elif block.language == "python":
-            padding = "\n" * block.line
-            exec(compile(padding + block.text, str(block.page), "exec"), namespace)
-        else:
-            run_console(block)
+    try:
+        for block in examples:
+            run_block(block, namespace)
+    finally:
+        end_what_runs(tmp_path)
+
+
+def run_block(block: Block, namespace: dict[str, object]) -> None:
+    """Run one block, or write it where it is a file."""
+    if "file" in block.options:
+        Path(block.options["file"]).write_text(block.text, encoding="utf-8")
+    elif block.language == "python":
+        padding = "\n" * block.line
+        exec(compile(padding + block.text, str(block.page), "exec"), namespace)
+    elif block.language == "bash":
+        result = run_command(["bash", "-euo", "pipefail", "-c", block.text])
+        assert result.returncode == 0, f"{block.place}: {result.stdout}{result.stderr}"
+    else:
+        run_console(block)
+
+
+def end_what_runs(folder: Path) -> None:
+    """End what a page that failed has left in the background; pages write its number to a file `*.pid`."""
+    for file in folder.glob("*.pid"):
+        with contextlib.suppress(ValueError, ProcessLookupError):
+            os.kill(int(file.read_text()), signal.SIGTERM)
 
 
 def run_console(block: Block) -> None:
     """Run the commands of a console block and compare exit codes and shown output."""
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     todo = commands(block)
     for command in todo:
         expected = int(block.options.get("exit", 0)) if command is todo[-1] else 0
-        result = subprocess.run(
-            command.line,
-            shell=True,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
+        result = run_command(command.line)
         said = (
             f"{block.place}: `{command.line}`: exit code {result.returncode}\n{result.stdout}{result.stderr}"
         )
         assert result.returncode == expected, said
         assert command.output is None or matches(command.output, result.stdout), said
+
+
+def run_command(command: str | list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command line, or a program with its arguments, as a reader would in a plain terminal."""
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    return subprocess.run(
+        command,
+        shell=isinstance(command, str),
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
 
 
 def test_extraction_sees_options_commands_and_output(tmp_path: Path) -> None:

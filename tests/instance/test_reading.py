@@ -132,6 +132,18 @@ def test_texts_cannot_make_us_open_files(tmp_path: Path) -> None:
     assert loads(text, directory=tmp_path).tenants[0].arrivals.path == tmp_path / "t.csv"
 
 
+def test_text_from_elsewhere_opens_no_file_however_deep_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("time,work\n1,1\n2,1\n")
+    ask = (
+        f"{{arrivals: {{model: trace, file: {tmp_path / 't.csv'}}}, throughput: 1, delay: [1], risk: [0.1]}}"
+    )
+    learned = f"impairment: {{model: learned, confidence: 0.9, asks: [{ask}]}}"
+    text = QUICK.replace("{id: standard, ", f"{{id: standard, {learned}, ")
+    assert text != QUICK
+    with pytest.raises(InstanceError, match=r"asks\[0\]\.arrivals\.file.*names a file"):
+        loads(text)
+
+
 def test_numbers_in_quotes_are_not_numbers() -> None:
     with pytest.raises(InstanceError, match=r"must be a number, is '0\.5'"):
         loads(QUICK.replace("rate: 0.5", "rate: '0.5'"))
