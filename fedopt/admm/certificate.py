@@ -22,13 +22,26 @@ import numpy.typing as npt
 
 from fedopt.admm.flows import QUICK, Cut, Flows
 
-__all__ = ["Above", "Below"]
+__all__ = ["Above", "Below", "FlowProgram"]
 
 Floats = npt.NDArray[np.float64]
 _INF = highspy.kHighsInf
+_TINY = 1e-9
+_GAVE_UP = (
+    highspy.HighsModelStatus.kSolveError,
+    highspy.HighsModelStatus.kUnknown,
+    highspy.HighsModelStatus.kPresolveError,
+    highspy.HighsModelStatus.kPostsolveError,
+)
 
 
-class _Program:
+def _tidied(values: Floats) -> Floats:
+    """The values without those that only upset a simplex basis. A smaller price is a weaker cut and a smaller
+    load carried a weaker point, so what is certified stays true."""
+    return np.where(values < _TINY * float(values.max(initial=0.0)), 0.0, values)
+
+
+class FlowProgram:
     """A persistent linear program over the flows: rows of kinds, rows of offers, columns as they come."""
 
     def __init__(self, flows: Flows) -> None:
@@ -58,9 +71,16 @@ class _Program:
         return self._columns
 
     def solve(self) -> bool:
-        """Whether it has an optimum."""
+        """Whether it has an optimum; where the simplex method gives up, interior points are asked."""
         self.lp.run()
-        return self.lp.getModelStatus() == highspy.HighsModelStatus.kOptimal
+        status = self.lp.getModelStatus()
+        if status in _GAVE_UP:
+            self.lp.clearSolver()
+            self.lp.setOptionValue("solver", "ipm")
+            self.lp.run()
+            self.lp.setOptionValue("solver", "choose")
+            status = self.lp.getModelStatus()
+        return bool(status == highspy.HighsModelStatus.kOptimal)
 
     @property
     def value(self) -> float:
@@ -76,7 +96,7 @@ class _Program:
         return np.array(self.lp.getSolution().col_value)[self._columns]
 
 
-class Below(_Program):
+class Below(FlowProgram):
     """The lower bound: cuts of the operators' costs, one unknown cost for each group of offers."""
 
     def __init__(self, flows: Flows, groups: Sequence[np.ndarray]) -> None:
@@ -95,7 +115,7 @@ class Below(_Program):
         """A new cut."""
         members = self.groups[cut.group]
         columns = np.concatenate([members, [self.flows.offers + cut.group]]).astype(np.int32)
-        values = np.concatenate([-cut.prices[members], [1.0]])
+        values = np.concatenate([-_tidied(cut.prices[members]), [1.0]])
         self.lp.addRow(float(cut.support), _INF, len(columns), columns, values)
         self.cuts.append(cut)
 
@@ -143,7 +163,7 @@ class Below(_Program):
         return support - 1e-12 * abs(support), prices
 
 
-class Above(_Program):
+class Above(FlowProgram):
     """The upper bound: loads that the operators can carry at a known cost, mixed in each group."""
 
     def __init__(self, flows: Flows, groups: Sequence[np.ndarray]) -> None:
@@ -164,7 +184,7 @@ class Above(_Program):
         rows = np.concatenate([self.kinds + members, [self.kinds + self.flows.offers + group]]).astype(
             np.int32
         )
-        values = np.concatenate([-loads[members], [1.0]])
+        values = np.concatenate([-_tidied(loads[members]), [1.0]])
         self.lp.addCol(float(cost), 0.0, _INF, len(rows), rows, values)
         self.points += 1
 

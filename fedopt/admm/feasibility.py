@@ -1,8 +1,9 @@
 """Whether the operators can carry the tenants at all, when no plan was found: rounds about capacity alone.
 
-With cost left out, an operator answers the nearest loads that it can carry, and the direction away from them
-bounds what it can carry: λ·v ≤ −D for all of its loads v, D = −max λ·v the support. Where the least λ·v that
-the tenants need exceeds what all operators together can offer, no plan exists, and λ names the domains.
+A linear program finds the split plan that overloads the domains' known ends least; either the operators can
+carry it, or another end shows. Where even the least overload over all paths is positive, its prices are put
+to the operators: all loads v that they can carry together have λ·v ≤ −D, D the sum of their supports, and
+where the least λ·v that the tenants need exceeds that, no plan exists. λ names the domains.
 """
 
 from __future__ import annotations
@@ -10,21 +11,25 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import highspy
 import numpy as np
 import numpy.typing as npt
 
-from fedopt.admm.certificate import Below
+from fedopt.admm.certificate import FlowProgram
 from fedopt.admm.evidence import Evidence
-from fedopt.admm.flows import Cut, Flows
-from fedopt.admm.negotiation import Negotiation
+from fedopt.admm.flows import QUICK, Flows
+from fedopt.admm.negotiation import Negotiation, Round
+from fedopt.admm.room import Room
 from fedopt.admm.rounds import Run
 from fedopt.oracle import Oracle, sizing_for
 
 __all__ = ["Shortage", "short_of_capacity"]
 
 Floats = npt.NDArray[np.float64]
-_ROUNDS = 60
-_CERTAIN = 1e-7
+_ROUNDS = 40
+_PASSES = 40
+_CERTAIN = 1e-6
+_BEYOND = 1e-4  # what an overload where no end is known weighs against one where it is
 
 
 @dataclass(frozen=True)
@@ -35,49 +40,91 @@ class Shortage:
 
 
 def short_of_capacity(
-    negotiation: Negotiation, evidence: Evidence, run: Run, guarantee: str, scale: Floats, wall: Floats
+    negotiation: Negotiation,
+    evidence: Evidence,
+    run: Run,
+    room: Room,
+    guarantee: str,
+    loads: Floats,
+    wall: Floats,
 ) -> Shortage | None:
     """A proof that no split plan exists, or None; where one exists the evidence then knows it.
 
-    scale: typical load of each offer; wall: penalties that keep answers where they were asked.
+    loads: where to ask first; wall: penalties that keep answers where they were asked. `room` learns where
+    domains end.
     """
     network = evidence.flows.network.without_costs()
     flows = Flows(network, Oracle(network, sizing_for(guarantee, network)), False)
-    groups = [np.arange(flows.offers)]
-    below = Below(flows, groups)
-    penalties = 1.0 / scale**2
+    flows.add(evidence.flows.columns)
     nothing = np.zeros(flows.offers)
-    flows.begin(1.0 / scale)
     for _ in range(_ROUNDS):
-        below.bound(math.inf, 1e-9, passes=2)
-        if below.best > _CERTAIN:
-            below.bound(below.best, 0.0, passes=4)  # every path is looked at
-            if below.best > _CERTAIN:
-                return Shortage(_named(network.domain_ids, network.domain, below.prices * scale))
-        loads = flows.step(nothing, 1e-3 * penalties, evidence.above.loads, below.cuts).loads
-        answer = negotiation.ask(loads, nothing, penalties, of="capacity")
+        answer = negotiation.ask(loads, nothing, wall, of="capacity")
         run.record(evidence)
-        if run.expired() or not answer.totals:
+        if run.expired():
             return None
-        totals = list(answer.totals.values())
-        if all(each.fits for each in totals) or _close(loads, answer.loads):
-            carried = negotiation.ask(answer.loads, evidence.below.prices, wall)
-            evidence.take(answer.loads, carried)
+        if not room.learn(loads, answer) and answer.answered.all():
+            evidence.flows.add(flows.columns)
+            carried = negotiation.ask(loads, evidence.below.prices, wall)
+            evidence.take(loads, carried)
             evidence.bound(1e-3)
             run.record(evidence)
-            if math.isfinite(evidence.upper):
-                return None
-        below.add(Cut(0, sum(each.support for each in totals), answer.prices))
+            return None
+        loads, prices, overload = _least_overload(flows, room)
+        if overload > _CERTAIN:
+            answer = negotiation.ask(room.at_the_end(loads), prices, 1e-6 * wall, of="capacity")
+            run.record(evidence)
+            if _proves(flows, answer):
+                return Shortage(_named(network.domain_ids, room, answer.prices, loads))
     return None
 
 
-def _close(loads: Floats, carried: Floats) -> bool:
-    return bool((loads <= carried * (1.0 + 1e-6) + 1e-12).all())
+def _least_overload(flows: Flows, room: Room) -> tuple[Floats, Floats, float]:
+    """(loads, prices, least relative overload of the known ends over all paths, as the prices prove it)."""
+    program = FlowProgram(flows)
+    lp = program.lp
+    lp.addCol(1.0, 0.0, highspy.kHighsInf, 0, [], [])  # overload of known ends
+    lp.addCol(_BEYOND, 0.0, highspy.kHighsInf, 0, [], [])  # and beyond what others are known to carry
+    for o in range(flows.offers):
+        lp.addRow(0.0, 0.0, 0, [], [])
+        lp.addCol(0.0, 0.0, highspy.kHighsInf, 1, [program.kinds + o], [-1.0])
+    known = np.isfinite(room.most)
+    least = np.where(known, room.most, np.maximum(room.carried, 1e-9))
+    for domain, offers, factors in room.rows():
+        columns = np.concatenate([2 + offers, [0 if known[domain] else 1]]).astype(np.int32)
+        values = np.concatenate([factors, [-least[domain]]])
+        lp.addRow(-highspy.kHighsInf, float(least[domain]), len(columns), columns, values)
+    first = program.kinds + flows.offers
+    loads, prices, overload = np.zeros(flows.offers), np.zeros(flows.offers), 0.0
+    effort: int | None = QUICK
+    for _ in range(_PASSES):
+        program.take_columns()
+        if not program.solve():
+            break
+        loads = flows.loads(program.flow())
+        scarce = np.where(known, np.maximum(-program.dual()[first : first + len(known)], 0.0), 0.0)
+        prices = (scarce[room.domain] * room.factor).astype(float)
+        needed, added = flows.price(prices, flows.cheapest(prices), 1e-6, effort)
+        overload = flows.total(needed) - float(scarce @ np.where(known, room.most, 0.0))
+        if not added and effort is None:
+            break
+        effort = QUICK if added else None
+    return loads, prices, overload
 
 
-def _named(domains: list[str], domain_of: np.ndarray, prices: Floats) -> tuple[str, ...]:
+def _proves(flows: Flows, answer: Round) -> bool:
+    """Whether the tenants need more at the answered prices than the operators can carry in all."""
+    if not answer.totals:
+        return False
+    carried = -math.fsum(totals.support for totals in answer.totals.values())
+    for _ in range(_PASSES):
+        least, added = flows.price(answer.prices, flows.cheapest(answer.prices), 0.0, None)
+        if not added:
+            break
+    return flows.total(least) > carried + 1e-9 * abs(carried)
+
+
+def _named(domains: list[str], room: Room, prices: Floats, loads: Floats) -> tuple[str, ...]:
     """The domains whose capacity the proof rests on, the heaviest first."""
-    weight = np.zeros(len(domains))
-    np.maximum.at(weight, domain_of, prices)
+    weight = np.bincount(room.domain, prices * loads, len(domains))
     order = np.argsort(-weight)
     return tuple(domains[d] for d in order if weight[d] > 1e-3 * weight.max())

@@ -24,7 +24,7 @@ __all__ = ["Cut", "Flows", "Step"]
 Floats = npt.NDArray[np.float64]
 _ADDED = 2  # columns taken from the oracle for a kind in a pass
 _NEAR = 0.08  # columns this much dearer than the cheapest stay out of the quadratic program
-QUICK = 16  # paths sized for a kind in a pass that only looks for columns
+QUICK = 4  # paths sized for a kind in a pass that only looks for columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +110,10 @@ class Flows:
     def loads(self, x: Floats) -> Floats:
         """Loads of multiplicities of the columns, shape (offers,)."""
         return np.asarray(self._matrix[:, : len(x)] @ x).ravel()
+
+    def largest(self) -> Floats:
+        """The largest load of a head on each offer, over the columns at hand, shape (offers,)."""
+        return self._matrix.max(axis=1).toarray().ravel()
 
     def price(
         self, prices: Floats, worth: Floats | None = None, tolerance: float = 1e-9, effort: int | None = QUICK

@@ -38,6 +38,7 @@ class Proposer(Protocol):
     """A method: what to ask next, given the answers so far."""
 
     residuals: Residuals | None
+    loads: Floats
 
     def propose(self, tolerance: float) -> Proposal:
         """The broker step; columns are priced to a relative tolerance."""
@@ -145,7 +146,7 @@ class Bundle:
     def __init__(self, flows: Flows, start: Start, evidence: Evidence, settings: Settings) -> None:
         self.flows, self.evidence, self.settings = flows, evidence, settings
         self.start = start
-        self.centre = start.loads
+        self.loads = start.loads
         self.residuals: Residuals | None = None
         self._quotes = [
             Cut(group, 0.0, np.where(np.isin(np.arange(flows.offers), members), start.prices, 0.0))
@@ -162,14 +163,14 @@ class Bundle:
         answered = {cut.group for cut in self.evidence.cuts}
         cuts = [*self.evidence.cuts, *(cut for cut in self._quotes if cut.group not in answered)]
         nothing = np.zeros(self.flows.offers)
-        step = self.flows.step(nothing, penalties, self.centre, cuts, tolerance=tolerance)
+        step = self.flows.step(nothing, penalties, self.loads, cuts, tolerance=tolerance)
         return Proposal(step.loads, step.prices, wall)
 
     def learn(self, asked: Proposal, answer: Round) -> None:
         """The next step starts from the best loads that are known to be carried."""
         self._rounds += 1
-        self.residuals = Residuals.of(asked.loads, answer.loads, self.centre, answer.prices, asked.penalties)
-        self.centre = self.evidence.above.loads if math.isfinite(self.evidence.upper) else answer.loads
+        self.residuals = Residuals.of(asked.loads, answer.loads, self.loads, answer.prices, asked.penalties)
+        self.loads = self.evidence.above.loads if math.isfinite(self.evidence.upper) else answer.loads
 
 
 def relax(

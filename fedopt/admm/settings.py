@@ -17,6 +17,8 @@ class Settings:
         balance: whether penalties follow the residuals.
         anderson: whether the iteration is accelerated.
         list_penalty: one penalty for all offers, from the mean price, in place of one per price (textbook).
+        relaxation: the gap to which the relaxation is certified before whole heads are chosen; None: half of
+            the plan's gap.
         most_rounds: rounds for the relaxation at most.
         most_confirmations: rounds for whole heads at most.
         masked: whether sums over operators are masked (method admm).
@@ -31,6 +33,7 @@ class Settings:
     balance: bool = True
     anderson: bool = False
     list_penalty: bool = False
+    relaxation: float | None = None
     most_rounds: int = 200
     most_confirmations: int = 24
     masked: bool = False
@@ -43,6 +46,7 @@ class Settings:
         checks = (
             ("penalty", self.penalty > 0.0, "a positive number"),
             ("over_relaxation", 0.0 < self.over_relaxation < 2.0, "between 0 and 2"),
+            ("relaxation", self.relaxation is None or self.relaxation >= 0.0, "0 or more"),
             ("most_rounds", self.most_rounds >= 1, "1 or more"),
             ("most_confirmations", self.most_confirmations >= 0, "0 or more"),
             ("noise", 0.0 <= self.noise < 1.0, "at least 0 and below 1"),

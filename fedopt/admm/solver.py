@@ -18,6 +18,7 @@ from fedopt.admm.negotiation import Negotiation
 from fedopt.admm.operator import Operator, Transport
 from fedopt.admm.public import by_operator, public_view
 from fedopt.admm.report import as_owner, entries_at_prices
+from fedopt.admm.room import Room
 from fedopt.admm.rounds import Bundle, Proposer, Run, Sharing, relax
 from fedopt.admm.settings import Settings
 from fedopt.admm.start import Start, start_from
@@ -154,7 +155,10 @@ def negotiate(
         "guarantee": guarantee,
         "objective": objective,
     }
-    return state.outcome(method, guarantee, gap, contracts, warm_start)
+    try:
+        return state.outcome(method, guarantee, gap, contracts, warm_start)
+    finally:
+        oracle.keep()
 
 
 @dataclass(eq=False)
@@ -184,20 +188,21 @@ class _Solve:
         lonely = self._lonely()
         if lonely and not self.flows.profit:
             return self._without_plan("infeasible", lonely)
-        wall = _WALL * start.penalties
+        wall, room = _WALL * start.penalties, Room(self.network)
         proposer = self._proposer(method, start)
-        target = 0.5 * gap
+        target = 0.5 * gap if settings.relaxation is None else settings.relaxation
         reached = relax(
             proposer, self.negotiation, evidence, run, target, min(_PATIENCE, settings.most_rounds)
         )
         if not reached and not run.expired():
             if not math.isfinite(evidence.upper):
-                short = short_of_capacity(self.negotiation, evidence, run, guarantee, start.scale, wall)
+                beyond = proposer.loads + self.flows.largest()
+                short = short_of_capacity(self.negotiation, evidence, run, room, guarantee, beyond, wall)
                 if short is not None:
                     return self._without_plan("infeasible", [_explained(short)])
             left = settings.most_rounds - _PATIENCE
             relax(proposer, self.negotiation, evidence, run, target, max(left, 0))
-        choice = whole_heads(self.negotiation, evidence, run, gap, wall, settings.most_confirmations)
+        choice = whole_heads(self.negotiation, evidence, run, room, gap, wall, settings.most_confirmations)
         if choice is None:
             return self._without_plan("limit", [])
         return self._with_plan(choice, gap)

@@ -92,11 +92,7 @@ def _federation(settings: Settings) -> Iterator[Row]:
 def _admm(settings: Settings) -> Iterator[Row]:
     from fedopt.bench import federated
 
-    seeds, largest = (1, 20) if settings.quick else (5, 500)
-    names = list(federated.VARIANTS)[: 2 if settings.quick else None]
-    limit = settings.time_limit or 60.0
-    for name in names:
-        yield from in_fresh_process(federated.rows, name, seeds, settings.seed, largest, 1e-3, limit)
+    yield from federated.rows(settings.seed, settings.quick, settings.time_limit, run=in_fresh_process)
 
 
 def _operate(settings: Settings) -> Iterator[Row]:
