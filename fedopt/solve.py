@@ -60,6 +60,7 @@ def solve(
     guarantee = check_guarantee(guarantee)
     _check(objective, gap, time_limit)
     check_method(method)
+    _with_contracts(instance)
     if guarantee == MEASURED:
         given = {"objective": objective, "gap": gap, "warm_start": warm_start, "explain": explain, **options}
         return _measured(instance, method, time_limit, progress, dict(simulation or {}), given)
@@ -84,6 +85,24 @@ def solve(
         reasons = infeasibility(instance, guarantee)
         plan = plan.model_copy(update={"explanation": reasons or plan.explanation})
     return plan
+
+
+def _with_contracts(instance: Instance) -> None:
+    """Raises InstanceError with every offer that has no contract: a method would take it for one."""
+    from fedopt.instance import InstanceError, LearnedImpairment, Problem
+
+    message = "the offer has no contract, so nothing follows from it that a plan could promise"
+    remedy = (
+        "plan with fedopt operate or fedopt intent, which weigh what was learned of it, or give a contract"
+    )
+    problems = [
+        Problem(f"domains[{i}].offers[{j}].impairment", message, remedy)
+        for i, domain in enumerate(instance.domains)
+        for j, offer in enumerate(domain.offers)
+        if isinstance(offer.impairment, LearnedImpairment)
+    ]
+    if problems:
+        raise InstanceError(problems, source=f"instance {instance.name!r}")
 
 
 def _measured(

@@ -85,10 +85,8 @@ class LearnedImpairment(Document):
 
 
 def no_heavier(arrivals: Any, than: Any) -> bool:
-    """Whether arrivals are those of `than`, or fewer or smaller ones of the same kind.
-
-    Fewer: each request of a Poisson process left out with some probability (what is left is served no later,
-    and which requests are left does not depend on their delay). Smaller: all work scaled down.
+    """Whether arrivals are those of `than`, or fewer or smaller ones of the same kind: requests of a Poisson
+    process left out at random, or all work scaled down.
     """
     if arrivals == than:
         return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +20,7 @@ from fedopt.operate.store import packed
 from fedopt.operate.timeline import Moment
 from fedopt.operate.verdicts import Verdict, verdicts
 from fedopt.operate.world import World, expected_requests, tenant_now
-from fedopt.plan import Plan
+from fedopt.plan import Plan, TenantPlan
 from fedopt.plan.charges import offer_loads
 
 __all__ = ["Accounts", "costs_by_domain", "disclosed", "judge"]
@@ -40,14 +40,14 @@ def judge(world: World, heard: Period, confidence: float) -> dict[str, Verdict]:
     return dict(zip(names, found, strict=True))
 
 
-def costs_by_domain(instance: Instance, deployed: Plan) -> dict[str, float]:
+def costs_by_domain(instance: Instance, entries: Sequence[TenantPlan]) -> dict[str, float]:
     """Cost of a period by domain at list prices; charges of links under "links"."""
     found: dict[str, float] = {}
-    for hop, load in offer_loads(deployed.tenants).items():
+    for hop, load in offer_loads(entries).items():
         domain, offer = instance.offer(hop)
         found[domain.id] = found.get(domain.id, 0.0) + float(offer.cost.variable(load))
     links = {(link.from_, link.to): link.cost for link in instance.links or ()}
-    for entry in deployed.tenants:
+    for entry in entries:
         hops = entry.hops()
         for hop, (name, _) in zip(entry.path, hops, strict=True):
             found[name] = found.get(name, 0.0) + float(instance.offer(hop)[1].cost.fixed)
@@ -59,12 +59,13 @@ def costs_by_domain(instance: Instance, deployed: Plan) -> dict[str, float]:
 def disclosed(
     policy: Policy, decision: Decision, heard: Period, journal: Journal, previous: Standing | None
 ) -> int:
-    """Numbers that crossed a domain's boundary: of contracts, of reports, and of new reservations."""
+    """Numbers that crossed a domain's boundary: of contracts, reports, answers, and new reservations."""
     if policy.mean:  # mean and latency of every offer, once
         contracts = 2 * len(journal.signed) * (journal.period == 0)
     else:
         contracts = sum(_numbers(one.contract.to_dict()) for one, _ in journal.signed)
     reports = (2 * BATCHES + 2) * len(heard.counts) if policy.closed else 0
+    answers = 2 * BATCHES * len(heard.answers) if policy.closed else 0
     before = {} if previous is None else {entry.id: entry for entry in previous.plan.tenants}
     changed = [
         entry
@@ -74,7 +75,7 @@ def disclosed(
         or before[entry.id].reservations != entry.reservations
     ]
     reserved = 0 if policy.rule == "none" else sum(len(entry.path) for entry in changed)
-    return contracts + reports + reserved
+    return contracts + reports + answers + reserved
 
 
 class Accounts:
@@ -91,12 +92,14 @@ class Accounts:
         moment: Moment,
         refused: set[str],
         suspended: tuple[str, ...],
+        deployed: Plan,
         heard: Period,
         verdict: Mapping[str, Verdict],
         journal: Journal,
     ) -> None:
         """Write down newcomers, and the requests of everybody who is served or should be."""
         record = journal.record
+        learned = {entry.id: int(bool(entry.learned)) for entry in deployed.tenants}
         for member in moment.members:
             if member.arrives == journal.period:
                 slo = self.instance.tenant(member.like).slo
@@ -114,12 +117,14 @@ class Accounts:
                     float(sent.sum()),
                     float(late.sum()),
                     verdict[member.id],
+                    learned[member.id],
                     batches,
                 )
             elif member.id in suspended:
                 lost = self._expected(member.id, member.like, moment)
                 each = [lost / BATCHES] * BATCHES
-                record.add("tallies", journal.period, member.id, lost, lost, "broken", packed([each, each]))
+                batches = packed([each, each])
+                record.add("tallies", journal.period, member.id, lost, lost, "broken", 0, batches)
 
     def count(
         self, world: World, suspended: tuple[str, ...], heard: Period, costs: Mapping[str, float]

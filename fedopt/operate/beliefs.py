@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from fedopt.instance import Instance, Tenant
 from fedopt.operate.admission import Prices
+from fedopt.operate.learning import Learner
 from fedopt.operate.planning import Standing
 from fedopt.operate.policies import MeanPricing, Policy
 from fedopt.operate.pricing import Pricing
@@ -39,9 +40,9 @@ class Beliefs:
         self._pricing: Pricing | None = None
         self._key = ""
 
-    def pricing(self, moment: Moment, register: Register, queues: Queues) -> Pricing:
+    def pricing(self, moment: Moment, register: Register, queues: Queues, learner: Learner) -> Pricing:
         """The infrastructure that is believed, with an oracle; the same object for as long as it stays."""
-        instance = self._infrastructure(moment, register, queues)
+        instance = self._infrastructure(moment, register, queues, learner)
         key = json.dumps(
             [domain.model_dump(mode="json") for domain in instance.domains],
             sort_keys=True,
@@ -56,8 +57,10 @@ class Beliefs:
                 self._pricing = Pricing(instance, self.planning.guarantee)
         return self._pricing
 
-    def _infrastructure(self, moment: Moment, register: Register, queues: Queues) -> Instance:
-        instance = register.applied(self.instance)
+    def _infrastructure(
+        self, moment: Moment, register: Register, queues: Queues, learner: Learner
+    ) -> Instance:
+        instance = learner.applied(register.applied(self.instance))
         if self.policy.rule != "certified":
             return instance
         changes: dict[str, object] = {

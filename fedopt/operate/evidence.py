@@ -14,6 +14,7 @@ from fedopt.audit import Audit, Promise, Settings, audit
 from fedopt.audit.attribution import Blame, Segment, attribute
 from fedopt.contracts.measuring import Measured, measure_impairment
 from fedopt.instance import Instance
+from fedopt.operate.asking import TOLERANCE, Answers, Ask, HiddenServer, answered, delays_in
 from fedopt.operate.packets import (
     BATCHES,
     SHARE,
@@ -48,7 +49,8 @@ reference is itself measured, and a tenth more is not what a contract is raised 
 @dataclass(eq=False)
 class Period:
     """What a period told: by tenant, requests and late ones of each batch (BATCHES,); by offer, windows
-    above the reference and their excess, and how many windows a batch holds.
+    above the reference and their excess, and how many windows a batch holds; and the answers of domains
+    without a contract.
     """
 
     sent: dict[str, np.ndarray] = field(default_factory=dict)
@@ -56,6 +58,7 @@ class Period:
     counts: dict[str, np.ndarray] = field(default_factory=dict)
     excess: dict[str, np.ndarray] = field(default_factory=dict)
     windows: dict[str, int] = field(default_factory=dict)
+    answers: list[Answers] = field(default_factory=list)
 
     def share(self, tenant: str) -> float:
         """The part of a tenant's requests that was late."""
@@ -88,25 +91,44 @@ class Listener:
         moment: Moment,
         entries: Sequence[TenantPlan],
         promised: Mapping[str, Any],
+        hidden: Mapping[str, HiddenServer] | None = None,
+        asks: Mapping[str, Mapping[str, Ask]] | None = None,
     ) -> Period:
-        """One period of every entry; `promised` holds the impairment each offer promised, by name."""
+        """One period of every entry; `promised` holds the impairment each offer promised, by name.
+
+        hidden: what offers without a contract truly are; asks: what each entry asks of them, by entry and
+        offer.
+        """
         jobs = [self.job(truth, moment, entry) for entry in entries]
         levels = {name: self.reference(name, law, truth.slot) for name, law in promised.items()}
 
-        def work(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-            path, allowed = jobs[number]
-            at = np.array([levels[hop][0] for hop in entries[number].path])
-            heard = listen(path, self.slots, self.stream(moment.period, entries[number].id), at)
-            return (*heard.late(allowed), heard.counts, heard.excess)
+        def work(number: int) -> tuple[Heard, np.ndarray, np.ndarray, list[Answers]]:
+            (path, allowed), entry = jobs[number], entries[number]
+            at = np.array([levels[hop][0] if hop in levels else np.inf for hop in entry.path])
+            stream = self.stream(moment.period, entry.id)
+            heard = listen(path, self.slots, stream, at)
+            lost, answers = None, []
+            if asks is not None and hidden is not None and asks.get(entry.id):
+                own = asks[entry.id]
+                places = {place: hop for place, hop in enumerate(entry.path) if hop in own}
+                servers = {place: hidden[hop] for place, hop in places.items()}
+                lost = np.zeros(self.slots, dtype=bool)
+                for place, delay in delays_in(path, servers, self.slots, stream).items():
+                    ask = own[places[place]]
+                    lost |= delay > ask.promised / truth.slot + TOLERANCE
+                    answers.append(answered(entry.id, ask, delay, heard.weight, truth.slot))
+            return (heard, *heard.late(allowed, lost), answers)
 
         found = Period()
         windows = self.slots // WINDOW // BATCHES
-        for entry, (sent, late, counts, excess) in zip(entries, self._spread(work, len(jobs)), strict=True):
+        for entry, (heard, sent, late, answers) in zip(entries, self._spread(work, len(jobs)), strict=True):
             found.sent[entry.id], found.late[entry.id] = sent, late
+            found.answers.extend(answers)
             for place, hop in enumerate(entry.path):
-                found.counts[hop] = found.counts.get(hop, 0) + counts[place]
-                found.excess[hop] = found.excess.get(hop, 0.0) + excess[place]
-                found.windows[hop] = found.windows.get(hop, 0) + windows
+                if hop in levels:
+                    found.counts[hop] = found.counts.get(hop, 0) + heard.counts[place]
+                    found.excess[hop] = found.excess.get(hop, 0.0) + heard.excess[place]
+                    found.windows[hop] = found.windows.get(hop, 0) + windows
         return found
 
     def probe(self, truth: Instance, moment: Moment, subject: str, promised: Any, period: Period) -> None:
@@ -146,6 +168,7 @@ class Listener:
             tenant.slo.deadline,
             tuple((hop, truth.offer(hop)[1].model_dump_json()) for hop in entry.path),
             tuple(entry.reservations.values()),
+            tuple(entry.learned.items()),
             moment.failed,
         )
         if key not in self._paths:

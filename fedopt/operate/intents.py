@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictStr, model_validator
 
-from fedopt.instance import SLO, Instance, InstanceError, Policy, Problem, Tenant
+from fedopt.instance import SLO, Instance, InstanceError, LearnedImpairment, Policy, Problem, Tenant
 from fedopt.instance.arrivals import Arrivals
 from fedopt.instance.base import Document, Name, NonNegative, OpenProbability, Positive, Share
 from fedopt.instance.canonical import plain
@@ -149,12 +149,26 @@ class Resolution:
         lines = [f"{self.intent.id} ({self.intent.service}): P(delay > {slo.deadline:g}) ≤ {slo.epsilon:g}"]
         if self.entry is not None and self.entry.log_bound is not None:
             lines.append(f"  served over {' → '.join(self.entry.path)} at cost {self.cost:.6g}")
-            proven = math.exp(self.entry.log_bound)
-            lines.append(f"  a theorem ({self.entry.form}): P ≤ {proven:.3g} under the contracts in force")
+            lines.extend(_promises(self.entry))
         else:
             lines.append("  cannot be served")
         lines.extend(f"  {'*' if a.chosen else '-'} {a.offer}: {a.why}" for a in self.alternatives)
         return "\n".join(lines)
+
+
+def _promises(entry: TenantPlan) -> list[str]:
+    """What is a theorem of an entry's promise, and what is learned."""
+    whole = math.exp(float(entry.log_bound or 0.0))
+    risk = math.fsum(promise.risk for promise in entry.learned.values())
+    lines = [f"  a theorem ({entry.form}): P ≤ {whole - risk:.3g} under the contracts in force"]
+    lines.extend(
+        f"  learned, no theorem: P({domain} takes more than {promise.delay:g}) ≤ {promise.risk:.3g} at "
+        f"{promise.confidence:.0%} confidence, from {promise.answers:,} answers"
+        for domain, promise in entry.learned.items()
+    )
+    if entry.learned:
+        lines.append(f"  together: P ≤ {whole:.3g}")
+    return lines
 
 
 def load_intent(path: str | os.PathLike[str]) -> ServiceIntent:
@@ -195,7 +209,11 @@ def resolve(
             full = sorted({d for _, entry in answer.candidates for d in ledger.full(entry)})
             lost[name] = f"no room left in {', '.join(full)}"
         else:
-            lost[name] = "no admissible path to it keeps the deadline at any reservation allowed"
+            lost[name] = (
+                "nothing that was learned of it suffices: it has no contract"
+                if isinstance(offer.impairment, LearnedImpairment)
+                else "no admissible path to it keeps the deadline at any reservation allowed"
+            )
     best = min(ways, key=lambda name: (ways[name][0], name), default=None)
     if best is not None and intent.most is not None and ways[best][0] > intent.most:
         dear = {

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedopt.audit import Audit
+from fedopt.instance import Ask as Learned
 from fedopt.instance import Instance
+from fedopt.operate.asking import Answers
+from fedopt.operate.kinds import Sender
 from fedopt.operate.register import Signed
 from fedopt.operate.store import PeriodRecord, packed
 from fedopt.plan import Plan
@@ -37,6 +41,28 @@ class Journal:
         self.record.add(
             "audits", self.period, subject, tenant, audit.verdict, packed(audit.to_json(indent=None))
         )
+
+    def answers(self, senders: Sequence[Sender], answers: Sequence[Answers]) -> None:
+        """What domains without a contract answered."""
+        tests = {sender.entry.id: int(sender.test) for sender in senders}
+        for one in answers:
+            self.record.add(
+                "answers",
+                self.period,
+                one.ask.subject,
+                one.sender,
+                one.ask.like,
+                tests[one.sender],
+                one.ask.throughput,
+                one.ask.promised,
+                float(one.asked.sum()),
+                float(one.rejected.sum()),
+            )
+
+    def learned(self, subject: str, like: str, asks: Sequence[Learned]) -> None:
+        """What may be promised of an offer without a contract from now on."""
+        document = json.dumps([ask.model_dump(mode="json") for ask in asks], ensure_ascii=False)
+        self.record.add("learned", self.period, subject, like, packed(document))
 
     def plan(self, deployed: Plan, instance: Instance) -> None:
         """A plan came into force, made for an instance."""

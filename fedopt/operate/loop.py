@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from fedopt.instance import Instance
@@ -13,6 +14,8 @@ from fedopt.operate.beliefs import Beliefs
 from fedopt.operate.crowd import crowd
 from fedopt.operate.evidence import Listener, Period
 from fedopt.operate.journal import Journal
+from fedopt.operate.kinds import Sender
+from fedopt.operate.learning import Learner
 from fedopt.operate.planning import Decision, Standing
 from fedopt.operate.policies import Policy, Shrinker, choose
 from fedopt.operate.queues import Queues
@@ -52,6 +55,7 @@ class Run:
         self.beliefs = Beliefs(scenario, instance, policy, self.timeline)
         self.listener = Listener(scenario.steps(instance), seed, threads)
         self.auditor = Auditor(scenario.audits, self.register, self.listener)
+        self.learner = Learner(scenario, instance)
         self.accounts = Accounts(scenario, instance)
         self.settler = Settler(seed)
         self.shrinker = Shrinker(SHRINK_SLOTS, seed)
@@ -71,18 +75,19 @@ class Run:
         decision = self._plan(moment, journal)
         deployed = self._deployed(decision)
 
-        now = world(self.instance, self.register.promised, moment, [entry.id for entry in deployed.tenants])
-        heard = self._run_packets(now, deployed)
+        tests = self.learner.tests(moment, self.believed, decision) if self.policy.closed else []
+        now = self._world(moment, deployed, tests)
+        heard = self._run_packets(now, deployed, tests, journal)
         verdict = judge(now, heard, self.scenario.audits.confidence)
 
         degraded = self.auditor.audit(now, deployed, heard, journal) if self.policy.closed else []
 
         entries = list(deployed.tenants)
         settlement = self.settler.settle(now.promised, entries, verdict, degraded, self.period)
-        costs = costs_by_domain(now.truth, deployed)
+        costs = costs_by_domain(now.truth, [*entries, *(test.entry for test in tests)])
         self.accounts.count(now, decision.suspended, heard, costs)
 
-        self.accounts.tally(moment, self.refused, decision.suspended, heard, verdict, journal)
+        self.accounts.tally(moment, self.refused, decision.suspended, deployed, heard, verdict, journal)
         numbers = disclosed(self.policy, decision, heard, journal, self.standing)
         row = self.accounts.row(decision, deployed, heard, costs, numbers, settlement.received)
         if self.period == 0 or decision.mode != "kept" or decision.plan.tenants.ids() != self._served():
@@ -111,11 +116,11 @@ class Run:
     def _plan(self, moment: Moment, journal: Journal) -> Decision:
         """Admit and plan on what is believed."""
         queues = self.accounts.queues
-        believed = self.beliefs.pricing(moment, self.register, queues)
-        tenants = self.beliefs.tenants(moment, self.refused, believed, self.standing, queues)
+        self.believed = self.beliefs.pricing(moment, self.register, queues, self.learner)
+        tenants = self.beliefs.tenants(moment, self.refused, self.believed, self.standing, queues)
         decision = choose(
             self.policy,
-            believed,
+            self.believed,
             tenants,
             self.standing,
             self.beliefs.planning,
@@ -135,14 +140,35 @@ class Run:
             return self.shrinker.shrink(decision.instance, decision.plan)
         return decision.plan
 
-    def _run_packets(self, now: World, deployed: Plan) -> Period:
-        entries = list(deployed.tenants)
+    def _world(self, moment: Moment, deployed: Plan, tests: Sequence[Sender]) -> World:
+        return world(
+            self.instance,
+            self.register.promised,
+            moment,
+            [entry.id for entry in deployed.tenants],
+            [test.tenant for test in tests],
+            self.scenario.hidden,
+        )
+
+    def _run_packets(self, now: World, deployed: Plan, tests: Sequence[Sender], journal: Journal) -> Period:
+        """Let the period's packets run; what domains without a contract answer is learned."""
+        entries = [*deployed.tenants, *(test.entry for test in tests)]
         if not entries:
             return Period()
         if self.policy.rule == "none":
             return crowd(self.listener, now, entries)
         promised = {name: contract.impairment for name, contract in self.register.promised.items()}
-        return self.listener.run(now.truth, now.moment, entries, promised)
+        senders = [*self.learner.senders(now.moment, now.truth, deployed), *tests]
+        asks = self.learner.asks(senders, self.period)
+        heard = self.listener.run(now.truth, now.moment, entries, promised, now.hidden, asks)
+        for test in tests:
+            del heard.sent[test.entry.id], heard.late[test.entry.id]
+        journal.answers(senders, heard.answers)
+        if self.policy.closed:
+            for lesson in self.learner.learn(senders, heard.answers, now.moment):
+                journal.learned(lesson.subject, lesson.like, lesson.asks)
+                journal.event("learned", lesson.subject, lesson.words)
+        return heard
 
     def _served(self) -> list[str]:
         """Who was served in the period before."""
@@ -158,6 +184,7 @@ class Run:
             "refused": sorted(self.refused),
             "suspended": sorted(self.suspended),
             **self.auditor.state(),
+            "learner": self.learner.state(),
             "queues": self.accounts.queues.to_dict(),
             "promised": self.register.changed_promises(),
         }
@@ -173,5 +200,6 @@ class Run:
         self.refused = set(carried["refused"])
         self.suspended = set(carried["suspended"])
         self.auditor.resume(carried)
+        self.learner.resume(carried["learner"])
         self.accounts.queues = Queues.of(carried["queues"])
         self.register.restore(self.store.tokens(self.name), carried["promised"])

@@ -17,7 +17,16 @@ from fedopt.simulate.slot_work import begin, fill
 from fedopt.simulate.slots import SlotPath
 from fedopt.simulate.streams import mix, streams
 
-__all__ = ["BATCHES", "WINDOW", "Heard", "impairment_of", "listen", "probe", "reference_level"]
+__all__ = [
+    "BATCHES",
+    "WINDOW",
+    "Heard",
+    "by_batch",
+    "impairment_of",
+    "listen",
+    "probe",
+    "reference_level",
+]
 
 CHUNK = 512
 BATCHES = 24
@@ -27,10 +36,10 @@ WINDOW = 10
 SHARE = 0.02
 """Part of the windows that exceed the reference when a domain delivers what its contract says."""
 
-_DRAIN = 4096
+DRAIN = 4096
 """Slots after a period in which its last work may still leave; what has not left then is late."""
 _REFERENCE_WINDOWS = 200_000
-_OWN = np.uint64(0x94D049BB133111EB)
+OWN = np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +56,25 @@ class Heard:
     counts: np.ndarray
     excess: np.ndarray
 
-    def late(self, allowed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Requests, and those delayed more than `allowed` slots, of each batch; shape (BATCHES,)."""
-        edges = np.arange(BATCHES) * len(self.weight) // BATCHES
-        late = np.where(self.delay > allowed, self.weight, 0.0)
-        return np.add.reduceat(self.weight, edges), np.add.reduceat(late, edges)
+    def late(self, allowed: int, lost: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Requests, and those delayed more than `allowed` slots, of each batch; shape (BATCHES,).
+
+        lost: slots whose requests are late whatever their delay here, shape (slots,).
+        """
+        late = self.delay > allowed
+        return by_batch(self.weight, late if lost is None else late | lost)
 
     def series(self) -> np.ndarray:
         """Queueing delays of the requests in time order, slots; one entry for each request."""
         sent = self.delay >= 0
         weight = np.maximum(np.rint(self.weight[sent]).astype(np.int64), 1)
         return np.repeat(self.delay[sent], weight)
+
+
+def by_batch(weight: np.ndarray, late: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Requests, and late ones, of each batch, shape (BATCHES,); weight, late: by slot."""
+    edges = np.arange(BATCHES) * len(weight) // BATCHES
+    return np.add.reduceat(weight, edges), np.add.reduceat(np.where(late, weight, 0.0), edges)
 
 
 @njit(cache=True, nogil=True)
@@ -78,19 +95,19 @@ def _run(
     first = np.zeros(domains)
     window = np.zeros(domains)
     for s in range(sources):
-        origin[s] = mix(start + _OWN * np.uint64(s + 1))
+        origin[s] = mix(start + OWN * np.uint64(s + 1))
         begin(
             code[s], parameters[s, 0], parameters[s, 1], parameters[s, 2],
             work[work_start[s] : work_start[s + 1]], origin[s], step, state[s],
         )  # fmt: skip
-    size = warmup + slots + _DRAIN + 1
+    size = warmup + slots + DRAIN + 1
     came = np.empty(size, dtype=np.int64)
     left = np.empty(size)
     head = 0
     tail = 0
     at = CHUNK
     now = -warmup
-    while now < slots or (head != tail and came[head] < slots and now < slots + _DRAIN):
+    while now < slots or (head != tail and came[head] < slots and now < slots + DRAIN):
         if at == CHUNK:
             at = 0
             for s in range(sources):
@@ -149,7 +166,7 @@ def _run(
         now += 1
     for k in range(head, tail):
         if 0 <= came[k] < slots:
-            delay[came[k]] = slots + _DRAIN
+            delay[came[k]] = slots + DRAIN
 
 
 _kernel: Any = _run
@@ -193,7 +210,7 @@ def listen(path: SlotPath, slots: int, seed: np.random.SeedSequence, levels: np.
 @njit(cache=True)
 def _one_source(code, a, b, c, work, requests, start, number, step, early, out):
     state = np.empty(2)
-    origin = mix(start + _OWN * np.uint64(number))
+    origin = mix(start + OWN * np.uint64(number))
     begin(code, a, b, c, work, origin, step, state)
     weights = np.empty(max(early, out.shape[0]))
     fill(code, a, b, c, work, requests, origin, step, state, np.empty(early), weights[:early])

@@ -19,7 +19,7 @@ from fedopt.contracts.document import instant
 from fedopt.contracts.measuring import Measured
 from fedopt.contracts.registry import KeyRecord, State, Version
 from fedopt.contracts.signing import unchecked_payload
-from fedopt.instance import Domain, Instance, Offer, TableImpairment
+from fedopt.instance import Domain, Instance, LearnedImpairment, Offer, TableImpairment
 from fedopt.instance.canonical import plain
 from fedopt.operate.scenario import Reissue, Scenario
 
@@ -55,10 +55,12 @@ class Register:
         self._keys: dict[str, SigningKey] = {}
 
     def open(self) -> list[Signed]:
-        """Sign version 1 of every offer of the instance, as it stands."""
+        """Sign version 1 of every offer of the instance that has a contract, as it stands."""
         found = []
         for domain in self.instance.domains:
             for offer in domain.offers:
+                if isinstance(offer.impairment, LearnedImpairment):
+                    continue
                 contract = self._first(domain, offer)
                 found.append(self._enter(contract, self.time(0)))
                 self.promised[contract.subject] = contract

@@ -17,7 +17,8 @@ from fedopt.instance import Instance, load
 from fedopt.instance.arrivals import TraceArrivals
 from fedopt.instance.base import Document, Name, NonNegative, OpenProbability, Positive, Probability
 from fedopt.instance.errors import InstanceError, Problem, choice_remedy
-from fedopt.instance.impairments import Impairment
+from fedopt.instance.impairments import Impairment, NoImpairment
+from fedopt.instance.learned import LearnedImpairment
 from fedopt.instance.reading import read_document
 from fedopt.plan.guarantees import MEASURED, check_guarantee
 
@@ -26,7 +27,9 @@ __all__ = [
     "Budgets",
     "Degradation",
     "Failure",
+    "Hidden",
     "Intent",
+    "Learning",
     "Planning",
     "Reissue",
     "Scenario",
@@ -120,6 +123,35 @@ class Reissue(Document):
     latency: NonNegative | None = None
 
 
+class Hidden(Document):
+    """What an offer without a contract truly is; nobody plans with it.
+
+    Each tenant's work is served at `rate` (work per unit of time), whatever it reserved, behind its own part
+    of the `impairment`, and is under way for `latency` besides.
+    """
+
+    domain: Name
+    offer: Name
+    rate: Positive
+    latency: NonNegative = 0.0
+    impairment: Impairment = NoImpairment()
+
+
+class Learning(Document):
+    """How offers without a contract are learned from accept/reject answers.
+
+    Risks are stated at `confidence`; for each kind of traffic `delays` delays are told apart. `tests` senders
+    of each kind and offer go beside the tenants in a period until something can be promised, the answers
+    of the last `memory` periods count. `model` is the risk model that says which delays to ask for.
+    """
+
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    delays: Annotated[StrictInt, Field(ge=2, le=50)] = 10
+    tests: Annotated[StrictInt, Field(ge=0, le=100)] = 2
+    memory: Annotated[StrictInt, Field(ge=1, le=10_000)] = 24
+    model: Literal["logistic", "convex"] = "logistic"
+
+
 class Planning(Document):
     """How to plan: the gap to certify in a full plan, and the gap at which patching a plan ends.
 
@@ -198,8 +230,10 @@ class Scenario(Document):
     degradations: tuple[Degradation, ...] = ()
     failures: tuple[Failure, ...] = ()
     reissues: tuple[Reissue, ...] = ()
+    hidden: tuple[Hidden, ...] = ()
     planning: Planning = Planning()
     audits: Audits = Audits()
+    learning: Learning = Learning()
     budgets: Budgets | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -223,7 +257,11 @@ def load_scenario(path: str | os.PathLike[str]) -> tuple[Scenario, Instance]:
 
 def scenario_for(scenario: Scenario, instance: Instance, source: str = "scenario") -> Scenario:
     """The scenario, checked against its instance. Raises InstanceError with every name that it lacks."""
-    problems = [*_unknown(scenario, instance), *_impossible(scenario, instance)]
+    problems = [
+        *_unknown(scenario, instance),
+        *_without_contract(scenario, instance),
+        *_impossible(scenario, instance),
+    ]
     if problems:
         raise InstanceError(problems, source)
     return scenario
@@ -242,7 +280,7 @@ def _unknown(scenario: Scenario, instance: Instance) -> Iterator[Problem]:
         for i, part in enumerate(getattr(scenario, group)):
             if part.like != "*":
                 yield from missing(part.like, tenants, "tenant", f"{group}[{i}].like")
-    for group in ("degradations", "failures", "reissues"):
+    for group in ("degradations", "failures", "reissues", "hidden"):
         for i, part in enumerate(getattr(scenario, group)):
             yield from missing(part.domain, set(domains), "domain", f"{group}[{i}].domain")
             offer = getattr(part, "offer", None)
@@ -250,6 +288,30 @@ def _unknown(scenario: Scenario, instance: Instance) -> Iterator[Problem]:
                 yield from missing(offer, domains[part.domain], "offer", f"{group}[{i}].offer")
     for name in scenario.budgets.domains if scenario.budgets is not None else ():
         yield from missing(name, set(domains), "domain", f"budgets.domains.{name}")
+
+
+def _without_contract(scenario: Scenario, instance: Instance) -> Iterator[Problem]:
+    """Offers without a contract need a truth, and no others may have one."""
+    offers = {f"{domain.id}/{offer.id}": offer for domain in instance.domains for offer in domain.offers}
+    learned = {name for name, o in offers.items() if isinstance(o.impairment, LearnedImpairment)}
+    names = [f"{part.domain}/{part.offer}" for part in scenario.hidden]
+    for i, name in enumerate(names):
+        place = f"hidden[{i}]"
+        if name in offers and name not in learned:
+            remedy = "give the offer the impairment {model: learned}, or leave this out"
+            yield Problem(place, f"{name} has a contract, so nothing of it is hidden", remedy)
+        if name in names[:i]:
+            yield Problem(place, f"{name} is given twice", "leave one of them out")
+        if isinstance(scenario.hidden[i].impairment, LearnedImpairment):
+            yield Problem(f"{place}.impairment", "what is true cannot be learned", "give a law")
+    for name in sorted(learned - set(names)):
+        domain, _, offer = name.partition("/")
+        remedy = f"add - {{domain: {domain}, offer: {offer}, rate: …}} to hidden"
+        yield Problem("hidden", f"{name} has no contract, and nothing says what it truly is", remedy)
+    for i, part in enumerate(scenario.reissues):
+        if f"{part.domain}/{part.offer}" in learned or isinstance(part.impairment, LearnedImpairment):
+            remedy = "leave it out; degradations change what is hidden"
+            yield Problem(f"reissues[{i}]", "re-issues a contract where there is none", remedy)
 
 
 def _impossible(scenario: Scenario, instance: Instance) -> Iterator[Problem]:

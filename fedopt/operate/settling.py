@@ -56,6 +56,7 @@ class Settler:
             tenant.penalty,
             tuple(entry.path),
             tuple(entry.reservations.values()),
+            tuple(entry.learned.items()),
             tuple(instance.offer(hop)[1].model_dump_json() for hop in entry.path),
             verdict,
             tuple(contract.to_json() for contract in worse),

@@ -55,7 +55,36 @@ def solved(
 def whom_to_serve(
     pricing: Pricing, instance: Instance, incumbents: frozenset[str], planning: Planning, warm: Plan | None
 ) -> set[str]:
-    """As many of those served already as possible, then as many newcomers, at least cost."""
+    """Those served already and, in their order, the newcomers that can be served beside them.
+
+    Where those served already cannot all go on (a domain has failed or shrunk), as many of them as possible,
+    then as many newcomers, at least cost.
+    """
+    before = {tenant.id for tenant in instance.tenants if tenant.id in incumbents}
+    if before and _can_be_served(pricing, instance, before, planning, warm):
+        served = set(before)
+        for tenant in instance.tenants:
+            if tenant.id not in before and _can_be_served(
+                pricing, instance, served | {tenant.id}, planning, warm
+            ):
+                served.add(tenant.id)
+        return served
+    return _most_worthy(pricing, instance, incumbents, planning, warm)
+
+
+def _can_be_served(
+    pricing: Pricing, instance: Instance, names: set[str], planning: Planning, warm: Plan | None
+) -> bool:
+    """Whether these can be served; all of an instance that was found infeasible cannot."""
+    if len(names) == len(instance.tenants):
+        return False
+    these = instance.with_(tenants=tuple(t for t in instance.tenants if t.id in names))
+    return solved(pricing, these, planning, warm, Prices({}, {}).on(instance)).has_plan
+
+
+def _most_worthy(
+    pricing: Pricing, instance: Instance, incumbents: frozenset[str], planning: Planning, warm: Plan | None
+) -> set[str]:
     prices = Prices({}, {}).on(instance)
     least = [pricing.price(tenant, prices).least for tenant in instance.tenants]
     dear = 20.0 * max((value for value in least if math.isfinite(value)), default=1.0)

@@ -18,7 +18,7 @@ from typing import Any
 
 __all__ = ["TABLES", "PeriodRecord", "StateError", "Store"]
 
-VERSION = 1
+VERSION = 2
 
 TABLES: dict[str, str] = {
     "periods": (
@@ -28,8 +28,8 @@ TABLES: dict[str, str] = {
         "late_backlog REAL, cost_backlog REAL, PRIMARY KEY (run, period)"
     ),
     "tallies": (
-        "run TEXT, period INTEGER, tenant TEXT, sent REAL, late REAL, verdict TEXT, batches BLOB, "
-        "PRIMARY KEY (run, period, tenant)"
+        "run TEXT, period INTEGER, tenant TEXT, sent REAL, late REAL, verdict TEXT, learned INTEGER, "
+        "batches BLOB, PRIMARY KEY (run, period, tenant)"
     ),
     "members": (
         "run TEXT, tenant TEXT, like TEXT, epsilon REAL, deadline REAL, admitted INTEGER, arrived INTEGER, "
@@ -43,6 +43,14 @@ TABLES: dict[str, str] = {
     "audits": (
         "run TEXT, period INTEGER, subject TEXT, tenant TEXT, verdict TEXT, audit BLOB, "
         "PRIMARY KEY (run, period, subject, tenant)"
+    ),
+    "answers": (
+        "run TEXT, period INTEGER, subject TEXT, sender TEXT, like TEXT, test INTEGER, throughput REAL, "
+        "delay REAL, asked REAL, rejected REAL, PRIMARY KEY (run, period, subject, sender)"
+    ),
+    "learned": (
+        "run TEXT, period INTEGER, subject TEXT, like TEXT, asks BLOB, "
+        "PRIMARY KEY (run, period, subject, like)"
     ),
     "settlements": "run TEXT, period INTEGER, received INTEGER, settlement BLOB, PRIMARY KEY (run, period)",
     "events": (

@@ -5,11 +5,13 @@ behave and were promised.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedopt.contracts import Contract
 from fedopt.envelopes import build
-from fedopt.instance import Instance, Tenant
+from fedopt.instance import Instance, LearnedImpairment, Tenant
+from fedopt.operate.asking import HiddenServer
+from fedopt.operate.scenario import Hidden
 from fedopt.operate.timeline import Moment, scaled_arrivals, scaled_impairment
 
 __all__ = ["World", "expected_requests", "tenant_now", "true_instance", "world"]
@@ -19,12 +21,14 @@ __all__ = ["World", "expected_requests", "tenant_now", "true_instance", "world"]
 class World:
     """A moment with the tenants that are served in it.
 
-    promised: every offer as its domain promised it of its own accord; truth: as the domains deliver.
+    promised: every offer as its domain promised it of its own accord; truth: as the domains deliver; hidden:
+    what offers without a contract truly are, by "domain/offer".
     """
 
     moment: Moment
     promised: Instance
     truth: Instance
+    hidden: Mapping[str, HiddenServer] = field(default_factory=dict)
 
     def epsilon(self, tenant: str) -> float:
         """What a tenant was promised."""
@@ -32,9 +36,17 @@ class World:
 
 
 def world(
-    instance: Instance, promised: Mapping[str, Contract], moment: Moment, served: Iterable[str]
+    instance: Instance,
+    promised: Mapping[str, Contract],
+    moment: Moment,
+    served: Iterable[str],
+    tests: Iterable[Tenant] = (),
+    hidden: Iterable[Hidden] = (),
 ) -> World:
-    """The world of a period with the tenants `served`. promised: contract by "domain/offer"."""
+    """The world of a period with the tenants `served` and test senders.
+
+    promised: contract by "domain/offer"; hidden: what offers without one truly are.
+    """
     domains = instance.with_(
         {
             f"domains.{c.domain}.offers.{c.offer}.{name}": value
@@ -49,8 +61,18 @@ def world(
         for member in moment.members
         if member.id in present
     )
-    found = domains.with_(tenants=tenants) if tenants else domains
-    return World(moment, found, true_instance(found, moment))
+    everybody = (*tenants, *tests)
+    found = domains.with_(tenants=everybody) if everybody else domains
+    return World(moment, found, true_instance(found, moment), _servers(hidden, moment, instance.slot))
+
+
+def _servers(hidden: Iterable[Hidden], moment: Moment, slot: float) -> dict[str, HiddenServer]:
+    found = {}
+    for part in hidden:
+        name = f"{part.domain}/{part.offer}"
+        impairment = scaled_impairment(part.impairment, moment.degraded.get(name, 1.0))
+        found[name] = HiddenServer.of(part.rate, part.latency, impairment, slot)
+    return found
 
 
 def true_instance(instance: Instance, moment: Moment) -> Instance:
@@ -58,6 +80,8 @@ def true_instance(instance: Instance, moment: Moment) -> Instance:
     changes = {}
     for name, factor in moment.degraded.items():
         domain, offer = instance.offer(name)
+        if isinstance(offer.impairment, LearnedImpairment):
+            continue  # what it truly is stands elsewhere
         changes[f"domains.{domain.id}.offers.{offer.id}.impairment"] = scaled_impairment(
             offer.impairment, factor
         )

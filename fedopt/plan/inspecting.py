@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fedopt.instance.learned import LearnedImpairment
 from fedopt.plan.document import Plan
 from fedopt.plan.summary import headline, summarize
 
@@ -152,6 +153,9 @@ def count_paths(graph: Any) -> int:
 
 def _domain_text(domain: Domain) -> str:
     offers = f"{len(domain.offers)} offer{'s' * (len(domain.offers) > 1)}"
+    learned = sum(isinstance(offer.impairment, LearnedImpairment) for offer in domain.offers)
+    if learned:
+        offers += ", no contract" if learned == len(domain.offers) else f", {learned} without contract"
     return f"{domain.id} ({domain.capacity:g}, {offers})"
 
 

@@ -10,7 +10,7 @@ from fedopt.instance.learned import LearnedImpairment
 from fedopt.plan.document import TenantPlan
 from fedopt.plan.policy import Violation
 
-__all__ = ["has_learned", "learned_note", "learned_violations", "total_log_bound"]
+__all__ = ["has_learned", "learned_note", "learned_violations", "theorem_log_bound", "total_log_bound"]
 
 
 def has_learned(instance: Instance) -> bool:
@@ -64,6 +64,15 @@ def total_log_bound(theorem: float, entry: TenantPlan) -> float:
     if risk == 0.0:
         return theorem
     return math.log(math.exp(min(theorem, 0.0)) + risk) if theorem > -math.inf else math.log(risk)
+
+
+def theorem_log_bound(entry: TenantPlan) -> float | None:
+    """The natural log of the theorem's part of the bound that an entry states."""
+    if entry.log_bound is None or not entry.learned:
+        return entry.log_bound
+    risk = math.fsum(promise.risk for promise in entry.learned.values())
+    left = math.exp(entry.log_bound) - risk
+    return math.log(left) if left > 0 else -math.inf
 
 
 def learned_note(entries: Iterable[TenantPlan]) -> str | None:

@@ -73,7 +73,9 @@ def paragraph(plan: Plan) -> str:
     else:
         sentences.append(_certificate(plan, plan.lower_bound, plan.gap))
     meaning = MEANING.get(plan.guarantee.partition(":")[0])
-    if meaning:
+    if any(entry.learned for entry in plan.tenants):
+        sentences.append("What follows from contracts is a theorem.")
+    elif meaning:
         sentences.append(meaning)
     sentences.extend(plan.notes)
     if "total" in plan.timing:

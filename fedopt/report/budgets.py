@@ -64,6 +64,9 @@ def deadline_budget(given: Given, entry: TenantPlan) -> Budget | None:
     else:
         for hop, (domain, _) in zip(entry.path, entry.hops(), strict=True):
             offer = instance.offer(hop)[1]
+            if domain in entry.learned:
+                spent.append((f"{domain} (asked of it, no contract)", entry.learned[domain].delay))
+                continue
             kind = "guardrail latency" if offer.latency_kind == "rate" else "latency"
             spent.append((f"{domain} ({kind})", offer.latency))
         left, note = (
@@ -94,16 +97,27 @@ def risk_budget(given: Given, entry: TenantPlan) -> Budget | None:
         ]
         note = "Each domain keeps its own violation probability."
     else:
-        used = math.exp(min(entry.log_bound - math.log(epsilon), 0.0))
+        learned = math.fsum(promise.risk for promise in entry.learned.values()) / epsilon
+        used = max(math.exp(min(entry.log_bound - math.log(epsilon), 0.0)) - learned, 0.0)
         shares = entry.risk_shares or {domain: 1 / len(domains) for domain in domains}
         parts = [
             Part(domain, used * share, f"{per_cent(share)} of the bound")
             for domain in domains
             if (share := shares.get(domain, 0.0)) > 0
         ]
+        parts += [
+            Part(
+                f"{domain}, learned",
+                promise.risk / epsilon,
+                f"{promise.risk:.3g} at {promise.confidence:.0%}",
+            )
+            for domain, promise in entry.learned.items()
+        ]
         parted = "its parts are the time that the critical window spends in each domain"
         if not entry.risk_shares:
             parted = "the plan states no parts, so equal ones are drawn"
+        if entry.learned:
+            parted = f"the part that is a theorem is {per_cent(used)} of ε, the rest of it was learned"
         note = f"The bound is {power(entry.log_bound / LOG10)}; {parted}."
     rest = 1.0 - sum(part.share for part in parts)
     if rest > 1e-4:

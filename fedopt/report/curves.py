@@ -16,6 +16,7 @@ import numpy as np
 
 from fedopt.calculus import forms, minplus, paper, split
 from fedopt.plan.guarantees import FORMS
+from fedopt.plan.learned import total_log_bound
 from fedopt.report.given import Given, Measured
 
 if TYPE_CHECKING:
@@ -77,6 +78,11 @@ def tails(given: Given, paths: Paths | None, entry: TenantPlan) -> Tails | None:
         path, rates = paths.entry(entry), paths.rates(entry)
         fixed = deadline - (path.deadline - float(path.latencies.sum())) * given.instance.slot
         bound = _bound(path, rates, entry, given.plan.guarantee, deadline, fixed, given.instance.slot)
+    if entry.learned:
+        risk = math.fsum(promise.risk for promise in entry.learned.values())
+        missing.append(
+            f"not a theorem alone: {risk:.2g} of the bound was learned of {', '.join(entry.learned)}"
+        )
     simulated = given.simulated(entry)
     audit = given.audited(entry)
     if simulated is None:
@@ -132,7 +138,8 @@ def _bound(
     level = 0.0
     for k in range(-before, int(0.5 * room // step) + 2):
         window = whole + k * step
-        value = log_bound_at(path, rates, entry, guarantee, path.deadline - path.window + window)
+        proven = log_bound_at(path, rates, entry, guarantee, path.deadline - path.window + window)
+        value = total_log_bound(proven, entry)
         at = deadline + (window - path.window) * slot
         below = min(level, value / LOG10) if math.isfinite(value) else level
         corners += [(at, level), (at, below)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fedopt.instance import LearnedImpairment
 from fedopt.report.given import Given
 from fedopt.report.stage_graph import Network
 from fedopt.report.tables import Column, Table, number, per_cent
@@ -34,6 +35,11 @@ def domain_table(given: Given, net: Network) -> Table:
         ]
         for node in nodes
     ]
+    without = _without_contract(given)
+    if without:
+        columns.append(Column("contract"))
+        for row, node in zip(rows, nodes, strict=True):
+            row.append(without.get(node.id, "signed"))
     keys: dict[int, list[float | None]] = {
         3: [float(node.heads) for node in nodes],
         4: [node.reserved for node in nodes],
@@ -47,8 +53,22 @@ def domain_table(given: Given, net: Network) -> Table:
         "the price is what one more unit of capacity saves"
     )
     if given.instance is None:  # nothing says which stages and operators there are
-        kept = [0, *range(3, 8)]
+        kept = [0, *range(3, len(columns))]
         columns, rows = [columns[at] for at in kept], [[row[at] for at in kept] for row in rows]
         keys = {at - 2: values for at, values in keys.items()}
         bars = {at - 2: values for at, values in bars.items()}
     return Table("domains", caption, columns, rows, keys=dict(keys), bars=dict(bars))
+
+
+def _without_contract(given: Given) -> dict[str, str]:
+    """The domains that publish no contract for an offer: what stands in its place, in words."""
+    if given.instance is None:
+        named = {domain for entry in given.plan.tenants for domain in entry.learned}
+        return dict.fromkeys(named, "none: learned from answers")
+    found = {}
+    for domain in given.instance.domains:
+        learned = [isinstance(offer.impairment, LearnedImpairment) for offer in domain.offers]
+        if any(learned):
+            some = "" if all(learned) else f" for {sum(learned)} of {len(learned)} offers"
+            found[domain.id] = f"none{some}: learned from answers"
+    return found

@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import fedopt
+from fedopt.plan.learned import has_learned
 from fedopt.plan.summary import MEANING, format_gap, paragraph
 from fedopt.report.budgets import Budget, budget_bar, budgets
 from fedopt.report.convergence import convergence_charts, convergence_table
@@ -182,7 +183,9 @@ def _details(given: Given, tenants: Sequence[str], tell: Progress) -> list[Detai
 
 def _tail_legend(given: Given) -> list[tuple[str, str, str]]:
     """(style, shape, words) of what the tail charts show."""
-    items = [("bound", "triangle", "proven bound; the plan's own at the deadline")]
+    partly = any(entry.learned for entry in given.plan.tenants)
+    bound = "proven bound, and what was learned added to it" if partly else "proven bound"
+    items = [("bound", "triangle", f"{bound}; the plan's own at the deadline")]
     if given.simulation is not None:
         items.append(("simulated", "circle", "simulated, with intervals"))
     if given.audit is not None:
@@ -197,6 +200,8 @@ def _worths(given: Given, seconds: float, tell: Progress) -> list[Worth]:
     from fedopt.plan.guarantees import MEASURED
 
     if given.plan.guarantee == MEASURED:  # its rates come from no optimisation that could be relaxed
+        return []
+    if has_learned(given.instance):  # what relaxing a learned promise would be worth, no answer tells
         return []
     tell("valuing what binds")
     return list(explain(given.instance, given.plan.guarantee, plan=given.plan, seconds=seconds).binding)
@@ -239,6 +244,9 @@ def _facts(given: Given) -> list[tuple[str, str]]:
     if plan.gap is not None:
         facts.append(("Certified gap", format_gap(plan.gap)))
     facts.append(("Tenants served", f"{plan.admitted:,} of {heads:,}"))
+    learned = sum(entry.count for entry in plan.tenants if entry.learned)
+    if learned:
+        facts.append(("Promises learned in part", f"{learned:,} of {plan.admitted:,}"))
     return [*facts, ("Guarantee", plan.guarantee), ("Method", plan.method)]
 
 

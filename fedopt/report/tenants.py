@@ -22,16 +22,26 @@ def tenant_table(given: Given, net: Network) -> Table:
     simulated = [given.simulated(entry) for entry in entries]
     audited = [given.audited(entry) for entry in entries]
     bounds = [entry.log_bound for entry in entries]
+    partly = any(entry.learned for entry in entries)
     columns: list[tuple[Column, list[str], list[float | None] | None]] = [
         (Column("tenant"), [entry.id for entry in entries], None),
         (Column("heads", True), [f"{entry.count:,}" for entry in entries], [float(e.count) for e in entries]),
         (Column("path and reserved rates", path=True), [route(entry) for entry in entries], None),
         (
-            Column("proven P(late) ≤", True),
+            Column("P(late) ≤" if partly else "proven P(late) ≤", True),
             ["–" if bound is None else power(bound / LOG10) for bound in bounds],
             list(bounds),
         ),
     ]
+    if partly:
+        risks = [math.fsum(promise.risk for promise in entry.learned.values()) for entry in entries]
+        columns.append(
+            (
+                Column("of it learned, not proven", True),
+                [f"{r:.2g}" if r else "–" for r in risks],
+                list(risks),
+            )
+        )
     if any(promised):
         columns += [
             (

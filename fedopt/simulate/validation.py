@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedopt.plan.learned import theorem_log_bound
 from fedopt.plan.paths import Paths
 from fedopt.simulate import slots as slot_simulator
 from fedopt.simulate.intervals import Share, quantile_interval, tail_share
@@ -126,13 +127,24 @@ def summarise(
         path=tuple(entry.path),
         count=entry.count,
         requests=observations,
-        epsilon=tenant.slo.epsilon,
+        epsilon=math.exp(path.log_epsilon) if entry.learned else tenant.slo.epsilon,
         deadline=tenant.slo.deadline,
         violation=violation,
         quantiles=quantiles,
-        log_bound=entry.log_bound,
-        notes=tuple(remarks(path, model)),
+        log_bound=theorem_log_bound(entry),
+        notes=(*remarks(path, model), *_unlearned(entry)),
     )
+
+
+def _unlearned(entry: TenantPlan) -> list[str]:
+    """What is not simulated of an entry: nobody knows what a domain without a contract does."""
+    if not entry.learned:
+        return []
+    domains = ", ".join(entry.learned)
+    return [
+        f"no contract: {domains} is taken to need just the delay that it is asked for; its learned risk is "
+        "not simulated, and ε and the bound are what the theorem is left with"
+    ]
 
 
 def _hashable(key: object) -> bool:

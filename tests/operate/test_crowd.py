@@ -119,13 +119,13 @@ def _whole(path: SlotPath, place: int, seed: np.random.SeedSequence, length: int
 
 
 def _samples(law: object, seed: np.random.SeedSequence, number: int, length: int) -> list[float]:
-    from fedopt.operate.packets import _OWN
+    from fedopt.operate.packets import OWN
     from fedopt.simulate.slot_work import sample
     from fedopt.simulate.streams import streams
 
     start, step = streams(seed, 1)[0]
     out, weights = np.empty(length), np.empty(length)
-    _sampled(law, start, number, step, out, weights, _OWN, sample)
+    _sampled(law, start, number, step, out, weights, OWN, sample)
     return out.tolist()
 
 

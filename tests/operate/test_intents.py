@@ -9,7 +9,7 @@ import pytest
 
 import fedopt
 from fedopt.cli import DONE, INFEASIBLE, run
-from fedopt.instance import Instance, InstanceError, load
+from fedopt.instance import Ask, Instance, InstanceError, LearnedImpairment, Poisson, load
 from fedopt.operate.intents import Answers, ServiceIntent, load_intent, resolve
 
 ROOT = Path(__file__).parents[2] / "instances"
@@ -104,3 +104,31 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     hopeless = tmp_path / "i.yaml"
     hopeless.write_text("id: x\nlike: chat\nanswers: {within: 10 ms}\n", encoding="utf-8")
     assert run(["intent", str(hopeless), str(ROOT / "city.yaml"), "--json"]) == INFEASIBLE
+
+
+def test_what_is_learned_is_told_from_what_is_proven() -> None:
+    network = load(ROOT / "scenarios" / "hidden-cloud-network.yaml")
+    asked = ServiceIntent.model_validate(
+        {
+            "id": "x",
+            "arrivals": {"model": "poisson", "rate": 0.5},
+            "answers": {"within": "40 ms", "share": 0.99},
+        }
+    )
+    nothing = resolve(asked, network)
+    assert nothing.alternatives[0].offer == "edge/llm"
+    assert "it has no contract" in nothing.alternatives[1].why
+    ask = Ask(
+        arrivals=Poisson(rate=0.5), throughput=1.0, delay=(9.0, 14.0), risk=(3e-3, 5e-4), answers=80_000
+    )
+    taught = network.with_({"domains.cloud.offers.llm.impairment": LearnedImpairment(asks=(ask,))})
+    found = resolve(asked, taught)
+    assert found.entry is not None
+    assert found.entry.path == ["metro/lane", "cloud/llm"]
+    promise = found.entry.learned["cloud"]
+    words = found.to_text()
+    assert "a theorem" in words
+    assert f"learned, no theorem: P(cloud takes more than {promise.delay:g}) ≤ {promise.risk:.3g}" in words
+    assert "at 95% confidence, from 80,000 answers" in words
+    assert "together: P ≤" in words
+    assert found.to_dict()["entry"]["learned"]["cloud"]["risk"] == promise.risk

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import fedopt
-from fedopt.instance import Instance, LearnedImpairment, loads
+from fedopt.instance import Instance, InstanceError, LearnedImpairment, loads
 from fedopt.plan import Plan, TenantPlan
 from fedopt.plan.document import LearnedPromise, TenantPlans
 from fedopt.plan.learned import has_learned, learned_note, total_log_bound
 from fedopt.plan.paths import Paths
 from fedopt.plan.stand_in import SHARES, planned, variants
+from fedopt.plan.summary import paragraph
 
 TEXT = """
 slot: 1.0
@@ -147,3 +148,27 @@ def test_notes(instance: Instance) -> None:
     assert isinstance(instance.offer("dark/m")[1].impairment, LearnedImpairment)
     assert total_log_bound(-math.inf, TenantPlan(id="x", learned={"d": LearnedPromise(
         delay=1, risk=0.1, confidence=0.9)})) == pytest.approx(math.log(0.1))  # fmt: skip
+
+
+def test_words_do_not_call_a_learned_promise_a_theorem(instance: Instance) -> None:
+    plan = _plan(instance)
+    plan = plan.model_copy(update={"notes": [str(learned_note(plan.tenants))]})
+    words = paragraph(plan)
+    assert "hold end to end" not in words
+    assert "1 of 3 entries cross dark without a contract" in words
+
+
+def test_a_simulation_says_that_it_is_of_the_theorems_part(instance: Instance) -> None:
+    plan = _plan(instance)
+    result = fedopt.simulate(plan, instance, slots=20_000, seed=1)
+    by_name = {tenant.id: tenant for tenant in result.tenants}
+    risk = plan.tenants["chat"].learned["dark"].risk
+    assert by_name["chat"].epsilon == pytest.approx(0.001 - risk)
+    assert by_name["loud"].epsilon == 0.001
+    assert any("learned risk is not simulated" in note for note in by_name["chat"].notes)
+
+
+def test_methods_refuse_offers_without_a_contract_by_name(instance: Instance) -> None:
+    for method in ("central", "admm", "model:joint"):
+        with pytest.raises(InstanceError, match=r"domains\[2\].offers\[0\].impairment"):
+            fedopt.solve(instance, method=method)

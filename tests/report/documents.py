@@ -8,9 +8,11 @@ import numpy as np
 
 import fedopt
 from fedopt.audit import Audit, Promise, audit
-from fedopt.instance import Instance, loads
+from fedopt.instance import Ask, Instance, LearnedImpairment, Poisson, loads
 from fedopt.plan import DomainPlan, InstanceReference, Plan, TenantPlan
-from fedopt.plan.document import HistoryRow
+from fedopt.plan.document import HistoryRow, TenantPlans
+from fedopt.plan.learned import learned_note
+from fedopt.plan.stand_in import planned, variants
 from fedopt.report import Given, Simulation
 from fedopt.settle.document import Line, Settlement
 
@@ -160,3 +162,30 @@ def large(entries: int) -> Given:
             domains=[DomainPlan(id=name, reserved=900.0, capacity=1000.0, price=0.2) for name in names],
         )
     )  # fmt: skip
+
+
+def learned() -> Given:
+    """A plan that crosses a domain without a contract, simulated as far as that is possible."""
+    ask = Ask(
+        arrivals=Poisson(rate=0.4),
+        throughput=2.0,
+        delay=(12.0, 20.0),
+        risk=(4e-4, 1e-4),
+        estimate=(1e-4, 1e-5),
+        answers=60_000,
+    )
+    given = loads(TEXT).with_(
+        {
+            "domains.far.offers.llm.latency": 0.0,
+            "domains.far.offers.llm.impairment": LearnedImpairment(asks=(ask,)),
+        }
+    )
+    standing_in = planned(given, [variants(given, tenant)[-1] for tenant in given.tenants])
+    plan = fedopt.solve(standing_in.instance)
+    entries = TenantPlans(standing_in.back(entry) for entry in plan.tenants)
+    reference = InstanceReference(name=given.name, sha256=given.sha256)
+    note = learned_note(entries)
+    assert note is not None
+    plan = plan.model_copy(update={"tenants": entries, "instance": reference, "notes": [note]})
+    simulation = fedopt.simulate(plan, given, slots=100_000, seed=1)
+    return Given(plan, given, Simulation.model_validate(json.loads(json.dumps(simulation.to_dict()))))

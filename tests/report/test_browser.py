@@ -11,7 +11,7 @@ import pytest
 
 from fedopt.report import render
 from fedopt.report.page import SECTIONS
-from tests.report.documents import HOSTILE, hostile, large
+from tests.report.documents import HOSTILE, hostile, large, learned
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -39,6 +39,7 @@ def files(everything, tmp_path_factory):
         "full": render(everything, explain_seconds=5.0),
         "hostile": render(hostile()),
         "large": render(large(10_000)),
+        "learned": render(learned()),
     }
     for name, page in pages.items():
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
@@ -68,7 +69,7 @@ class Opened:
         self.context.close()
 
 
-@pytest.mark.parametrize("name", ["full", "hostile", "large"])
+@pytest.mark.parametrize("name", ["full", "hostile", "large", "learned"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_no_errors_no_requests_no_sideways_scrolling(browser, files, name, size):
     with Opened(browser, files / f"{name}.html", size) as opened:

@@ -1,5 +1,6 @@
 """The page as text: every section, nothing from outside, and no name that becomes markup."""
 
+import math
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -7,9 +8,12 @@ from itertools import pairwise
 import pytest
 
 import fedopt
+from fedopt.plan.paths import Paths
 from fedopt.report import Given, ReportError, render
+from fedopt.report.budgets import budgets
+from fedopt.report.curves import tails
 from fedopt.report.page import SECTIONS
-from tests.report.documents import hostile
+from tests.report.documents import hostile, learned
 
 VOID = {"meta", "link", "input", "br"}
 
@@ -184,3 +188,39 @@ def test_without_the_engine_the_message_names_the_extra(plan, monkeypatch):
 def test_the_same_documents_give_the_same_page(plan, instance):
     given = Given(plan, instance)
     assert render(given, explain_seconds=0.0) == render(given, explain_seconds=0.0)
+
+
+def test_learned_promises_are_told_from_theorems():
+    given = learned()
+    page = render(given)
+    assert any(entry.learned for entry in given.plan.tenants)
+    for words in (
+        "Promises learned in part",
+        "of it learned, not proven",
+        "none: learned from answers",
+        "far (asked of it, no contract)",
+        "far, learned",
+        "proven bound, and what was learned added to it",
+        "cross far without a contract",
+        "What follows from contracts is a theorem.",
+    ):
+        assert words in page, words
+    assert "hold end to end" not in re.sub(r"(?s)Provenance.*", "", page.partition("<h2")[2])
+    alone = render(Given(given.plan))
+    assert "none: learned from answers" in alone
+
+
+def test_budgets_and_tails_hold_theorem_and_learned_part_together():
+    given = learned()
+    entry = next(entry for entry in given.plan.tenants if entry.learned)
+    promise = entry.learned["far"]
+    deadline, risk = budgets(given, entry)
+    parts = {part.name: part.share for part in deadline.parts}
+    assert parts["far (asked of it, no contract)"] == pytest.approx(promise.delay / 60)
+    shares = {part.name: part.share for part in risk.parts}
+    assert shares["far, learned"] == pytest.approx(promise.risk / 0.001)
+    used = sum(part.share for part in risk.parts if not part.spare)
+    assert used == pytest.approx(math.exp(entry.log_bound) / 0.001)
+    curves = tails(given, Paths(given.instance), entry)
+    assert min(level for _, level in curves.bound) >= math.log10(promise.risk)
+    assert min(level for at, level in curves.bound if at <= curves.deadline) <= -3
