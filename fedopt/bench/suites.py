@@ -102,6 +102,12 @@ def _operate(settings: Settings) -> Iterator[Row]:
     yield from in_fresh_process(operate.rows, *sizes, settings.seed)
 
 
+def _serve(settings: Settings) -> Iterator[Row]:
+    from fedopt.bench import serving
+
+    yield from in_fresh_process(serving.rows, *((80, 8) if settings.quick else (2000, 200)))
+
+
 SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "bounds": _bounds,
     "simulate": _simulate,
@@ -109,10 +115,12 @@ SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "against": _against,
     "growth": _growth,
     "operate": _operate,
+    "serve": _serve,
     "federation": _federation,
     "admm": _admm,
 }
 """bounds: µs per minplus bound; simulate: packets a second; central: time, memory and gap of solves; against:
 the same beside SCIP and HiGHS; growth: time over tenants, stages and domains;
-operate: one arrival beside a thousand tenants; federation: negotiated plans in
+operate: one arrival beside a thousand tenants; serve: requests a second of the HTTP service, and a plan over
+HTTP beside one in process; federation: negotiated plans in
 process and over HTTPS beside the central one; admm: rounds of the federated methods and of each switch."""

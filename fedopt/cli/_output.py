@@ -30,8 +30,8 @@ def emit(
     """Hand a result to the user.
 
     `document` is what `--json` prints and `--out` writes: JSON text, an object with `to_json()`, or plain
-    data. `text` is the summary for people; it may use rich. With `json`, stdout carries the document and
-    nothing else.
+    data. `text` is the summary for people; it may use rich; empty, nothing is printed. With `json`, stdout
+    carries the document and nothing else.
     """
     if json or out is not None:
         content = json_text(document) + "\n"
@@ -40,7 +40,7 @@ def emit(
         if json:
             sys.stdout.write(content)
             sys.stdout.flush()
-    if not json and not quiet:
+    if not json and not quiet and text != "":
         plain = not sys.stdout.isatty() and "COLUMNS" not in os.environ
         console = Console(
             highlight=False, soft_wrap=isinstance(text, str), width=PLAIN_WIDTH if plain else None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def command(
     suite: Annotated[
         str | None,
-        typer.Argument(help="bounds, simulate, central, against or growth; default all.", metavar="SUITE"),
+        typer.Argument(help="A suite, by its name below; default all.", metavar="SUITE"),
     ] = None,
     sizes: Annotated[
         str | None,
@@ -43,16 +43,18 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """The benchmarks, on your own machine: bounds, simulate, central, against, growth, federation, or all.
+    """The benchmarks, on your own machine: bounds, simulate, central, against, growth, operate, serve,
+    federation, admm, or all.
 
     bounds: time per fully optimised minplus bound of three domains, 2,000 at once. simulate: packets a second
     of the three-domain tandem, with Ciw beside it where it is installed. central: time, peak memory and
     certified gap of solves of generated instances. against: the same beside one integer program over all
     paths (HiGHS) and the joint model (SCIP, where it is installed), at the same gap, up to the size at which
-    they stop working. growth: time over tenants, stages and domains. federation: 500 tenants and 24 domains
-    negotiated in process and over HTTPS with agents as processes, beside the central plan. Every case runs in
-    a process of its own. admm: rounds of the federated methods to a certified relaxation gap on thirty
-    instances, and with each switch turned.
+    they stop working. growth: time over tenants, stages and domains. operate: one arrival beside a thousand
+    tenants. serve: small requests a second of the HTTP service, and a plan over HTTP beside one in process.
+    federation: 500 tenants and 24 domains negotiated in process and over HTTPS with agents as processes,
+    beside the central plan. admm: rounds of the federated methods to a certified relaxation gap on thirty
+    instances, and with each switch turned. Every case runs in a process of its own.
 
     Example: fedopt bench central --sizes 100x3x8,1000x4x12 --gap 5e-3
     """

@@ -171,27 +171,29 @@ class Service:
         with self.books.watched(job) as changed:
             while True:
                 changed.clear()
-                found = await self._events(job, after)
+                try:
+                    ended, found = await self._news(caller, job, after)
+                except ApiError:  # deleted meanwhile
+                    return
                 for event in found:
                     after = event[0]
                     yield event
                 if found:
                     continue
-                try:
-                    entry = await self.job(caller, job)
-                except ApiError:  # deleted meanwhile
-                    return
-                if entry.ended or self.closing:
+                if ended or self.closing:
                     return
                 await changed.wait()
 
-    async def _events(self, job: str, after: int) -> list[Event]:
-        return await self.books.do(lambda store: store.events(job, after))
+    async def _news(self, caller: str, job: str, after: int) -> tuple[bool, list[Event]]:
+        """(whether a job is finished, what happened to it after an event), seen at one instant: the end of a
+        job is an event, too.
+        """
+        return await self.books.do(lambda store: (store.get(caller, job).ended, store.events(job, after)))
 
     async def ended_by(self, caller: str, job: str, after: int) -> bool:
         """Whether a job is finished and event `after` was its last: nothing more will be told."""
-        entry = await self.job(caller, job)
-        return entry.ended and not await self.books.do(lambda store: store.events(job, after, 1))
+        ended, found = await self._news(caller, job, after)
+        return ended and not found
 
     async def readiness(self) -> tuple[str, dict[str, int]]:
         """(why no new job is taken, empty where one is; counts of workers and jobs)."""

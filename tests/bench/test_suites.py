@@ -72,6 +72,7 @@ def test_a_suite_that_does_not_exist():
         "against",
         "growth",
         "operate",
+        "serve",
         "federation",
         "admm",
     }
@@ -150,3 +151,12 @@ def test_growth_fits_an_exponent_along_each_axis():
 def test_growth_measures_what_central_measures():
     (row,) = growth.measure("tenants", replace(growth.BASE, tenants=3, stages=2, domains=2), None, 0)
     assert (row.case, row.more["size"], row.more["status"]) == ("tenants: 3x2x2", 3, "optimal")
+
+
+def test_serving_stands_beside_planning_in_process():
+    pytest.importorskip("sse_starlette")
+    from fedopt.bench import serving
+
+    table = serving.rows(requests=8, jobs=2)
+    assert all(row.seconds > 0 and row.to_dict().keys() >= FIELDS for row in table)
+    assert {row.ratio_to for row in table} == {"in process", None}

@@ -32,7 +32,7 @@ def test_rows_of_all_suites_as_one_document(monkeypatch, capsys, tmp_path):
 
 
 def test_wrong_input(capsys):
-    assert run(["bench", "speed"]) == 2
+    assert run(["bench", "pace"]) == 2
     assert "there are bounds, simulate, central, against, growth" in capsys.readouterr().err
     assert run(["bench", "central", "--sizes", "many"]) == 2
     assert "TENANTSxSTAGESxDOMAINS" in capsys.readouterr().err

@@ -180,6 +180,11 @@ def test_events_tell_the_whole_story_and_resume_where_they_were_left(portal):
     assert answer.status_code == 204, "a reader that has seen the last event need not come back"
 
 
+def test_the_end_of_a_job_is_always_told(portal):
+    for _ in range(25):
+        assert portal.events(portal.solve()["jobId"])[-1][2].get("state") == "DONE"
+
+
 def test_a_running_job_can_be_stopped_at_its_best_plan(portal):
     job = portal.solve(CITY, **LONG)["jobId"]
     portal.events(job, most=4)
