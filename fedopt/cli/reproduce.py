@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from fedopt.cli import BAD_INPUT
 from fedopt.cli._options import Json, Quiet, Seed
 from fedopt.cli._output import emit, fail, say
+from fedopt.cli._trial_progress import TrialProgress
 
 PAPERS = ("tre", "rade", "guarantees")
 
@@ -33,7 +34,12 @@ def command(
     quick: Annotated[bool, typer.Option("--quick", help="Few trials: the shape only, in seconds.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for one CSV and one PNG per figure.", metavar="DIR"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for one CSV and one PNG per figure; guarantees go on there.",
+            metavar="DIR",
+        ),
     ] = None,
     seed: Seed = 0,
     json: Json = False,
@@ -47,14 +53,22 @@ def command(
         fail(BAD_INPUT, f"there is no paper {paper!r}; there are {', '.join(PAPERS)}")
     from fedopt.reproduce.output import as_document, as_text, write_csv, write_png
 
-    figures = import_module(f"fedopt.reproduce.{paper}").figures()
+    progress = TrialProgress("cases", quiet)
+    kept: dict[str, Any] = {}
+    if paper == "guarantees":  # each case takes seconds and is kept: a study that was stopped goes on
+        kept = {"progress": progress, "record": None if out is None else out / "guarantees-cases.json"}
+    try:
+        figures = import_module(f"fedopt.reproduce.{paper}").figures(**kept)
+    except ValueError as error:
+        fail(BAD_INPUT, str(error))
     if figure is not None and figure not in figures:
         fail(BAD_INPUT, f"{paper} has no figure {figure!r}; it has {', '.join(figures)}")
     options = {} if trials is None else {"trials": trials}
     document, texts = {}, []
     for name in figures if figure is None else [figure]:
         start = time.monotonic()
-        series = figures[name](seed=seed, quick=quick, **options)
+        with progress:
+            series = figures[name](seed=seed, quick=quick, **options)
         if not quiet:
             say(f"{paper} {name}: {time.monotonic() - start:.1f} s")
         if out is not None:

@@ -1,54 +1,58 @@
-"""Rare violations by importance sampling, with the exponential tilt that the calculus supplies.
+"""Rare violations by importance sampling, guided by the function of the image form.
 
-The delay at a given slot exceeds n only if, for some ℓ ≥ 1 and some split x_1 + … + x_L = ℓ + n, the work of
-the ℓ last slots plus the impairments of the split exceeds the service R_d x_d of the split. The *fine* bound
-adds E e^{θ·excess} over all (ℓ, x); call the terms c_k and their sum C. Here the terms are a law to sample
-from: choose k with probability c_k / C, tilt by θ exactly the slots that k uses, and leave all others as they
-are. Under this mixture the likelihood ratio is C / Σ_k e^{θ·excess_k}, so
+Slots are drawn backwards from the deadline. In each of them a term of the guide F (`fedopt.simulate.guide`)
+is chosen in proportion to its share of F, and every domain's work is tilted by that term's weight; arrivals
+are tilted by θ. The likelihood ratio of a slot is F before it over F after it, so that of a whole history is
+F at the deadline over F where it ends, times what F loses where it is projected: unbiased, and never above
+the guide's own bound C wherever the delay is exceeded. Hence the estimator's variance is at most C·P, and C/P
+is what the image form pays above the truth: between two and ten, wherever the probability lies.
 
-    P(delay > n) = E [ C · 1{delay > n} / Σ_k e^{θ·excess_k} ],
+The history ends where the work that came exceeds the worst service; drawn from there on untilted, the queues
+are run forwards, with priority work that carries over, to see whether the delay really exceeds its limit.
 
-unbiased, and since some excess is positive where the delay exceeds n, no sample exceeds C: the estimator's
-variance is at most C·P, its relative error per sample at most √(C/P). The sum over all splits takes one pass
-of the recursion G_i(u) = e^{θ(J_i(u) − R_i)} G_i(u+1) + G_{i+1}(u); the event itself is simulated with queues
-and carry-over.
-
-Needs work that is i.i.d. per slot. Starting ``horizon`` slots early from empty neglects what the bound itself
-gives for longer histories (``neglected``).
+Needs work that is i.i.d. per slot or a stationary on-off chain, in domains independent of each other.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
-from scipy.optimize import minimize_scalar
 from scipy.stats import t as student
 
-from fedopt.simulate import slot_work as sw
+from fedopt.envelopes.exponential import ExponentialWork
+from fedopt.envelopes.gamma import GammaWork
+from fedopt.envelopes.none import NoImpairment
+from fedopt.envelopes.on_off import OnOff
+from fedopt.envelopes.poisson import Poisson
+from fedopt.envelopes.table import Table
+from fedopt.simulate import tilting
+from fedopt.simulate.guide import Guide, Problem, best_guide, guide_at, horizon
 from fedopt.simulate.paths import allowed_slots
-from fedopt.simulate.slot_work import SlotWork, fill, slot_work
-from fedopt.simulate.streams import exponential, mix, streams, uniform, word_at
+from fedopt.simulate.slot_work import SlotWork, slot_work
+from fedopt.simulate.streams import mix, streams, uniform, word_at
+from fedopt.simulate.tilting import FIRST_ON, NOTHING, START, TILTABLE, draw, draw_own
 from fedopt.simulate.trials import over_blocks
 
 if TYPE_CHECKING:
     from fedopt.calculus.path import Path
 
 _REPLICATE = np.uint64(0xD6E8FEB86659FD93)
-_SEGMENT = np.uint64(0xA5A3564E27F8862D)
-_INDEPENDENT = (sw.NONE, sw.POISSON, sw.POISSON_EXPONENTIAL, sw.EXPONENTIAL, sw.GAMMA, sw.ATOMS)
+_MODELS = (NoImpairment, Poisson, ExponentialWork, GammaWork, OnOff, Table)
+_ROUNDING = 1e-10
+"""Work left in a queue that counts as none."""
 
 
 @dataclass(frozen=True)
 class RareEstimate:
     """P(delay > n slots) with a 95 % interval.
 
-    ``bound`` is C, the fine bound at the tilt ``theta`` (with the correction for requests where asked);
-    ``neglected`` is the part of C that stands for histories longer than ``horizon`` slots, one ten-millionth
-    of C or less, which is not in the estimate; ``hits`` is the share of samples that met the event.
+    ``bound`` is the guide's bound, which no weighted sample exceeds; ``neglected`` bounds the probability of
+    violations that need more than ``horizon`` slots of arrivals, which are not looked for; ``hits`` is the
+    share of samples that met the event.
     """
 
     probability: float
@@ -67,209 +71,220 @@ class RareEstimate:
         """Standard error over estimate."""
         return self.error / self.probability if self.probability > 0 else math.inf
 
+    def upper(self, confidence: float, samples: int | None = None) -> float:
+        """An upper confidence bound of the probability, one-sided, valid for every number of samples.
 
-def tilted(law: SlotWork, theta: float) -> SlotWork:
-    """The law of a slot's work under the density e^{θ·work − Λ(θ)}."""
-    a, b, c = law.parameters
-    if law.code == sw.POISSON:
-        return replace(law, parameters=(a * math.exp(theta * b), b, c))
-    if law.code == sw.POISSON_EXPONENTIAL:
-        return replace(law, parameters=(a / (1 - theta * b), b / (1 - theta * b), c))
-    if law.code == sw.EXPONENTIAL:
-        return replace(law, parameters=(a / (1 - theta * a), b, c))
-    if law.code == sw.GAMMA:
-        return replace(law, parameters=(a, b / (1 - theta * b), c))
-    if law.code == sw.ATOMS:
-        rates = a * np.diff(np.concatenate([[0.0], law.requests])) * np.exp(theta * law.work)
-        return replace(law, parameters=(float(rates.sum()), b, c), requests=np.cumsum(rates) / rates.sum())
-    if law.code == sw.NONE:
-        return law
-    raise TypeError("importance sampling needs work that is i.i.d. per slot")
+        Weighted samples lie in [0, bound]; that of Maurer and Pontil (2009, theorem 4) for bounded variables
+        of unknown variance, plus what the horizon neglects. ``samples``: what it would be, were the same mean
+        and variance those of so many samples; a forecast, not a bound.
+        """
+        if self.samples < 2:
+            return 1.0
+        count = self.samples if samples is None else samples
+        risk = math.log(2.0 / (1.0 - confidence))
+        variance = self.error**2 * self.samples**2 / (self.samples - 1)
+        margin = math.sqrt(2.0 * variance * risk / count)
+        margin += 7.0 * self.bound * risk / (3.0 * (count - 1))
+        return min(1.0, self.probability + margin + self.neglected)
 
 
-def log_moment(law: SlotWork, theta: float) -> float:
-    """Λ(θ) of a slot's work, nats; +inf outside the domain."""
-    a, b, _ = law.parameters
-    if law.code == sw.POISSON:
-        return a * math.expm1(theta * b)
-    if law.code == sw.POISSON_EXPONENTIAL:
-        return a * theta * b / (1 - theta * b) if theta * b < 1 else math.inf
-    if law.code == sw.EXPONENTIAL:
-        return -math.log1p(-theta * a) if theta * a < 1 else math.inf
-    if law.code == sw.GAMMA:
-        return -a * math.log1p(-theta * b) if theta * b < 1 else math.inf
-    if law.code == sw.ATOMS:
-        return a * float((np.diff(np.concatenate([[0.0], law.requests])) * np.expm1(theta * law.work)).sum())
-    return 0.0
+@njit(cache=True, nogil=True, error_model="numpy")
+def _log_total(logs, terms):
+    """log Σ e^{logs}, the shares into `terms`."""
+    top = -math.inf
+    for k in range(logs.shape[0]):
+        top = max(top, logs[k])
+    total = 0.0
+    for k in range(logs.shape[0]):
+        terms[k] = math.exp(logs[k] - top)
+        total += terms[k]
+    return top + math.log(total)
 
 
-def _own_work(law: SlotWork) -> tuple[int, float]:
-    """What a request adds to the work it finds: (0 nothing, 1 fixed, 2 exponential) and its size or mean."""
-    a, b, _ = law.parameters
-    if law.code == sw.POISSON:
-        return 1, b
-    if law.code == sw.POISSON_EXPONENTIAL:
-        return 2, b
-    if law.code == sw.EXPONENTIAL:
-        return 2, a
-    if law.code == sw.GAMMA:
-        return 2, b
-    raise TypeError("a probability per request needs Poisson, exponential or gamma arrivals")
+@njit(cache=True, nogil=True, error_model="numpy")
+def _left_over(values, slots, rates, first, own):
+    """Whether a tandem that was empty `slots` before the deadline still holds tenant's work at it.
+
+    values: work of arrivals and domains, slot 0 the last before the deadline.
+    """
+    domains = rates.shape[0]
+    first[:] = 0.0
+    own[:] = 0.0
+    for t in range(slots - 1, -1, -1):
+        x = values[0, t]
+        for i in range(domains):
+            priority = first[i] + values[i + 1, t]
+            free = rates[i]
+            if priority >= free:
+                first[i] = priority - free
+                free = 0.0
+            else:
+                first[i] = 0.0
+                free -= priority
+            queue = own[i] + x
+            x = min(queue, free)
+            own[i] = queue - x
+    waiting = 0.0
+    for i in range(domains):
+        waiting += own[i]
+    return waiting > _ROUNDING
 
 
-def _log_own(kind: int, size: float, theta: float) -> float:
-    if kind == 0:
-        return 0.0
-    if kind == 1:
-        return theta * size
-    return -math.log1p(-theta * size) if theta * size < 1 else math.inf
+@njit(cache=True, nogil=True, error_model="numpy")
+def _levels(log_charges, times, growth, slopes, gap, vectors, phase, chains, logs):
+    """log of the guide's terms, relative to e^{θG_1}, grown over a number of slots; into `logs`."""
+    domains = log_charges.shape[0]
+    for k in range(domains):
+        level = log_charges[k] + times * growth[k]
+        for j in range(domains - 1):
+            level += slopes[k, j] * gap[j]
+        if chains:
+            for s in range(1, domains + 1):
+                level += vectors[k, s, phase[s]]
+        logs[k] = level
 
 
-def _table(log_rates: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
-    """h_i(X) / p_max^X for the domains i … L, shape (L + 1, longest + 1), and log p_max."""
-    top = float(log_rates.max())
-    p = np.exp(log_rates - top)
-    h = np.zeros((p.size + 1, longest + 1))
-    for i in range(p.size - 1, -1, -1):
-        value = 0.0
-        for x in range(longest + 1):
-            value = p[i] * value + (1.0 if x == 0 else float(h[i + 1, x]))
-            h[i, x] = value
-    return h, top
-
-
-def _terms(laws: tuple[SlotWork, ...], rates: np.ndarray, theta: float, n: int, horizon: int) -> np.ndarray:
-    """Logarithms of Σ_x c_(ℓ, x) for ℓ = 1 … horizon."""
-    log_rates = np.array([log_moment(law, theta) for law in laws[1:]]) - theta * rates
-    if not np.isfinite(log_rates).all():
-        return np.full(horizon, math.inf)
-    h, top = _table(log_rates, n + horizon)
-    length = np.arange(1, horizon + 1)
-    with np.errstate(divide="ignore"):
-        return length * log_moment(laws[0], theta) + np.log(h[0, n + 1 :]) + top * (length + n)
-
-
-def _log_sum(values: np.ndarray) -> float:
-    top = float(values.max())
-    return top + math.log(float(np.exp(values - top).sum())) if math.isfinite(top) else top
-
-
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _run(
-    code, parameters, twisted, work, requests, twisted_requests, work_start, rates,
-    n, theta, log_bound, own_kind, own_size, own_tilted, choice, h, p,
+    codes, starts, sizes, plain, plain_shares, tilts, tilted_shares, vectors,
+    rates, n, theta, arrival, slopes, log_charges, growth, log_own, own, own_size, longest,
     stream, replicates, sums, squares, hits,
 ):  # fmt: skip
     domains = rates.shape[0]
-    horizon = choice.shape[0]
-    total = horizon + n
-    values = np.empty((domains + 1, total))
-    weight = np.empty(total)
-    state = np.empty(2)
-    first = np.empty(domains)
-    own = np.empty(domains)
-    begins = np.empty(domains + 2, dtype=np.int64)
-    g = np.empty(domains + 1)
+    values = np.empty((domains + 1, 256))
+    phase = np.empty(domains + 1, dtype=np.int64)
+    gap, x = np.zeros(domains), np.empty(domains)
+    logs, shares = np.empty(domains), np.empty(domains)
+    first, queued = np.empty(domains), np.empty(domains)
+    even = True
+    for i in range(domains - 1):
+        even = even and rates[i] == rates[i + 1]
+    chains = (vectors != 0.0).any()
+    words = domains + 2
     for trial in range(stream.shape[0]):
         for replicate in range(replicates):
             origin = mix(stream[trial, 0] + _REPLICATE * np.uint64(replicate + 1))
             step = stream[trial, 1]
-            # 1. which slots are tilted: ℓ, then the split, domain by domain from the earliest slot on
-            u = uniform(word_at(origin, step, 0))
-            low = 0
-            high = horizon - 1
-            while low < high:
-                middle = (low + high) // 2
-                if choice[middle] < u:
-                    low = middle + 1
-                else:
-                    high = middle
-            length = low + 1
-            left = length + n
-            place = horizon - length
-            d = 0
-            begins[0] = place
-            index = 1
-            while d < domains:
-                if left == 0 or d == domains - 1:
-                    place += left
-                    left = 0
-                    d += 1
-                    begins[d] = place
-                    continue
-                stay = p[d] * h[d, left - 1] / h[d, left]
-                if uniform(word_at(origin, step, index)) < stay:
-                    left -= 1
-                    place += 1
-                else:
-                    d += 1
-                    begins[d] = place
-                index += 1
-            # 2. the work: tilted inside the source's own stretch, as it is elsewhere
-            for s in range(domains + 1):
-                start = horizon - length if s == 0 else begins[s - 1]
-                stop = horizon if s == 0 else begins[s]
-                end = horizon if s == 0 else total
-                table = slice(work_start[s], work_start[s + 1])
-                for part in range(3):
-                    a = 0 if part == 0 else (start if part == 1 else stop)
-                    b = start if part == 0 else (stop if part == 1 else end)
-                    if a >= b:
-                        continue
-                    q = twisted[s] if part == 1 else parameters[s]
-                    counts = twisted_requests[table] if part == 1 else requests[table]
-                    segment = mix(origin + _SEGMENT * np.uint64(3 * s + part + 1))
-                    sw.begin(code[s], q[0], q[1], q[2], work[table], segment, step, state)
-                    fill(
-                        code[s], q[0], q[1], q[2], work[table], counts, segment, step, state, values[s, a:b],
-                        weight[a:b],
-                    )  # fmt: skip
-                values[s, end:] = 0.0
-            extra = own_size
-            if own_kind == 0:
-                extra = 0.0
-            elif own_kind == 2:
-                extra = own_tilted * exponential(word_at(origin, step, index))
-            values[0, horizon - 1] += extra
-            # 3. does the delay exceed n? Queues and carry-over, from empty
-            first[:] = 0.0
-            own[:] = 0.0
-            for t in range(total):
-                x = values[0, t]
+            phase[:] = START
+            gap[:] = 0.0
+            word = word_at(origin, step, 0)
+            extra = draw_own(own, own_size, theta, starts, sizes, tilted_shares, word)
+            log_weight = log_own - theta * extra
+            excess = extra  # A + G_1
+            before = same = 0.0
+            known, known_same = False, False
+            slots = 0
+            crossed = False
+            while slots < n + longest and not crossed:
+                if slots == values.shape[1]:
+                    wider = np.empty((domains + 1, 2 * slots))
+                    wider[:, :slots] = values
+                    values = wider
+                left = n - slots
+                # 1. a term of the guide, in proportion to its mean after this slot
+                if not known:
+                    _levels(log_charges, max(left, 1), growth, slopes, gap, vectors, phase, chains, logs)
+                    before = _log_total(logs, shares)
+                    known, known_same = True, False
+                at = words * slots + 1
+                chosen = 0
+                if domains > 1:
+                    pick = uniform(word_at(origin, step, at)) * shares.sum() - shares[0]
+                    while pick > 0.0 and chosen < domains - 1:
+                        chosen += 1
+                        pick -= shares[chosen]
+                # 2. the slot's impairments, tilted by its weights; x: the new G_i, relative to the old G_1
+                still = even
+                behind = 0.0
                 for i in range(domains):
-                    priority = first[i] + values[i + 1, t]
-                    free = rates[i]
-                    if priority >= free:
-                        first[i] = priority - free
-                        free = 0.0
+                    word = word_at(origin, step, at + 1 + i)
+                    work, after = draw(
+                        codes, tilts, starts, sizes, tilted_shares, chosen, i + 1, phase[i + 1], word
+                    )
+                    still = still and work == 0.0 and after == phase[i + 1]
+                    values[i + 1, slots] = work
+                    phase[i + 1] = after
+                    x[i] = work - rates[i] - behind
+                    behind += gap[i]
+                # 3. the likelihood ratio: the guide before over the guide after
+                log_weight += before - theta * x[0]
+                if still and left <= 0:
+                    if not known_same:
+                        _levels(log_charges, 0, growth, slopes, gap, vectors, phase, chains, logs)
+                        same = _log_total(logs, x)
+                        known_same = True
+                    log_weight -= same
+                    rise = -rates[0]
+                else:
+                    for i in range(domains - 1):
+                        gap[i] = x[i] - x[i + 1]
+                    if still:
+                        for k in range(domains):
+                            logs[k] -= growth[k]
                     else:
-                        first[i] = 0.0
-                        free -= priority
-                    queue = own[i] + x
-                    x = min(queue, free)
-                    own[i] = queue - x
-            waiting = 0.0
-            for i in range(domains):
-                waiting += own[i]
-            if waiting <= 1e-10:
+                        times = max(left - 1, 0)
+                        _levels(log_charges, times, growth, slopes, gap, vectors, phase, chains, logs)
+                    before = _log_total(logs, shares)
+                    log_weight -= before
+                    known = left > 1
+                    for i in range(domains - 2, -1, -1):
+                        if gap[i] < 0.0 or x[i] < x[i + 1]:
+                            x[i] = max(x[i], x[i + 1])
+                            known = False
+                    for i in range(domains - 1):
+                        gap[i] = x[i] - x[i + 1]
+                    rise = x[0]
+                # 4. arrivals
+                work = 0.0
+                if left <= 0:
+                    word = word_at(origin, step, at + 1 + domains)
+                    work, after = draw(codes, tilts, starts, sizes, tilted_shares, 0, 0, phase[0], word)
+                    log_weight += arrival - theta * work + vectors[0, 0, phase[0]] - vectors[0, 0, after]
+                    phase[0] = after
+                values[0, slots] = work
+                excess += work + rise
+                slots += 1
+                crossed = left <= 0 and excess > _ROUNDING
+            if not crossed:
                 continue
-            # 4. the sum over all lengths and splits
-            g[:domains] = 1.0
-            g[domains] = 0.0
-            sum_of_all = 0.0
-            for t in range(total - 1, -1, -1):
-                arrived = values[0, t] if t < horizon else 0.0
-                for i in range(domains - 1, -1, -1):
-                    g[i] = math.exp(theta * (arrived + values[i + 1, t] - rates[i])) * g[i] + g[i + 1]
-                if t < horizon:
-                    sum_of_all += g[0]
-            estimate = math.exp(log_bound - math.log(sum_of_all))
-            sums[trial] += estimate
-            squares[trial] += estimate * estimate
-            hits[trial] += 1
+            values[0, n] += extra
+            # 5. does the delay exceed its limit? Queues and carry-over, from empty; ever more history if not
+            met = _left_over(values, slots, rates, first, queued)
+            while not met and slots < n + longest:
+                further = min(2 * slots, n + longest)
+                if further > values.shape[1]:
+                    wider = np.empty((domains + 1, 2 * further))
+                    wider[:, :slots] = values[:, :slots]
+                    values = wider
+                for t in range(slots, further):
+                    for s in range(domains + 1):
+                        word = word_at(origin, step, words * t + 1 + s)
+                        work, phase[s] = draw(codes, plain, starts, sizes, plain_shares, 0, s, phase[s], word)
+                        values[s, t] = work
+                slots = further
+                met = _left_over(values, slots, rates, first, queued)
+            if met:
+                estimate = math.exp(log_weight)
+                sums[trial] += estimate
+                squares[trial] += estimate * estimate
+                hits[trial] += 1
 
 
 _kernel: Any = _run
+
+
+def applies(path: Path) -> bool:
+    """Whether `violation` can take a path: domains independent, work i.i.d. per slot or an on-off chain."""
+    models = (path.arrival, *path.impairments)
+    if path.dependent or not all(isinstance(model, _MODELS) for model in models):
+        return False
+    if not path.per_request:
+        return True
+    try:
+        tilting.own_work(slot_work(path.arrival))
+    except TypeError:
+        return False
+    return True
 
 
 def violation(
@@ -278,17 +293,18 @@ def violation(
     *,
     samples: int = 100_000,
     theta: float | None = None,
-    seed: int = 0,
+    seed: int | tuple[int, ...] = 0,
     threads: int | None = None,
 ) -> RareEstimate:
     """P(delay > deadline) of a path at ``rates`` (work per slot), however small.
 
-    Per request or per instant as the path's promise says. ``theta`` defaults to the tilt at which the fine
+    Per request or per instant as the path's promise says. ``theta`` defaults to the tilt at which the guide's
     bound is least. Memory is bounded by the horizon; results depend on the seed and the number of samples
     alone.
 
     Raises:
-        TypeError: where work is not i.i.d. per slot, or domains may depend on each other.
+        TypeError: where work is neither i.i.d. per slot nor an on-off chain, or domains may depend on each
+            other.
         ValueError: where no tilt gives a finite bound (the path is overloaded).
     """
     if path.dependent:
@@ -297,63 +313,58 @@ def violation(
     n = allowed_slots(path)
     if n < 0:
         return RareEstimate(1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0, 0, 1.0)
-    own_kind, own_size = _own_work(laws[0]) if path.per_request else (0, 0.0)
-    return estimate(
-        laws, np.asarray(rates, dtype=float), n, own_kind, own_size, samples=samples, theta=theta, seed=seed,
-        threads=threads,
-    )  # fmt: skip
+    own = tilting.own_work(laws[0]) if path.per_request else (NOTHING, 0.0)
+    return estimate(laws, rates, n, own, samples=samples, theta=theta, seed=seed, threads=threads)
 
 
 def estimate(
     laws: tuple[SlotWork, ...],
     rates: np.ndarray,
     n: int,
-    own_kind: int = 0,
-    own_size: float = 0.0,
+    own: tuple[int, float] = (NOTHING, 0.0),
     *,
     samples: int = 100_000,
     theta: float | None = None,
-    seed: int = 0,
+    seed: int | tuple[int, ...] = 0,
     threads: int | None = None,
 ) -> RareEstimate:
-    """The same from laws (arrivals first) and the number n of slots allowed."""
-    if any(law.code not in _INDEPENDENT for law in laws):
-        raise TypeError("importance sampling needs work that is i.i.d. per slot")
-    chosen = _best_tilt(laws, rates, n, own_kind, own_size) if theta is None else theta
-    terms, horizon, neglected = _horizon(laws, rates, chosen, n)
-    log_own = _log_own(own_kind, own_size, chosen)
-    log_bound = _log_sum(terms) + log_own
-    log_rates = np.array([log_moment(law, chosen) for law in laws[1:]]) - chosen * rates
-    h, top = _table(log_rates, n + horizon)
-    choice = np.cumsum(np.exp(terms - terms.max()))
-    choice /= choice[-1]
-    twisted = [tilted(law, chosen) for law in laws]
-    starts = np.concatenate([[0], np.cumsum([law.work.size for law in laws])]).astype(np.int64)
+    """The same from laws (arrivals first), the number n of slots allowed and a request's own work."""
+    if any(law.code not in TILTABLE for law in laws):
+        raise TypeError("importance sampling needs work that is i.i.d. per slot or a stationary on-off chain")
+    problem = Problem(laws, rates, n, own)
+    guide = best_guide(problem)
+    if theta is not None:
+        other = guide_at(problem, theta, theta * guide.charge / guide.theta)
+        if other is None:
+            raise ValueError(
+                f"no guide at the tilt {theta:g}: it lies outside the domain or beyond stability"
+            )
+        guide = other
+    return sampled(problem, guide, samples, seed, threads)
+
+
+def sampled(
+    problem: Problem, guide: Guide, samples: int, seed: int | tuple[int, ...] = 0, threads: int | None = None
+) -> RareEstimate:
+    """The estimate with a given guide."""
+    longest, neglected = horizon(problem, guide)
+    tilts, shares = _tilted(problem, np.column_stack([np.full(problem.hops, guide.theta), guide.weights]))
+    plain, plain_shares = _tilted(problem, np.zeros((1, problem.hops + 1)))
+    if problem.own[0] == FIRST_ON:
+        tilts[:, 0, 3] = plain[:, 0, 3] = 1.0
+    log_own = tilting.log_own(problem.laws[0], *problem.own, guide.theta)
     arrays = (
-        np.array([law.code for law in laws], dtype=np.int64),
-        np.array([law.parameters for law in laws]),
-        np.array([law.parameters for law in twisted]),
-        np.concatenate([law.work for law in laws]),
-        np.concatenate([law.requests for law in laws]),
-        np.concatenate([law.requests for law in twisted]),
-        starts,
-        rates,
-        n,
-        chosen,
-        log_bound,
-        own_kind,
-        own_size,
-        own_size / (1 - chosen * own_size) if own_kind == 2 else 0.0,
-        choice,
-        h,
-        np.exp(log_rates - top),
-    )
+        problem.codes, problem.starts, problem.sizes, plain, plain_shares, tilts, shares,
+        problem.eigenvectors(guide.weights, guide.theta), problem.rates, problem.n,
+        guide.theta, guide.arrival, guide.slopes, guide.log_charges, guide.growth, log_own, *problem.own,
+        longest,
+    )  # fmt: skip
     trials = 64
     replicates = max(1, -(-samples // trials))
 
     def work(first: int, count: int) -> tuple[np.ndarray, ...]:
         sums, squares, hits = np.zeros(count), np.zeros(count), np.zeros(count, dtype=np.int64)
-        _kernel(*arrays, streams(seed, count, first), replicates, sums, squares, hits)
+        _kernel(*arrays, streams(np.random.SeedSequence(seed), count, first), replicates, sums, squares, hits)
         return sums, squares, hits
 
     parts = list(over_blocks(work, trials, 4, threads))
@@ -367,70 +378,19 @@ def estimate(
         error=error,
         low=max(0.0, mean - margin),
         high=min(1.0, mean + margin),
-        theta=chosen,
-        bound=math.exp(min(log_bound, 700.0)),
-        neglected=neglected * math.exp(min(log_own, 700.0)),
-        horizon=horizon,
+        theta=guide.theta,
+        bound=math.exp(min(guide.log_bound, 700.0)),
+        neglected=neglected,
+        horizon=longest,
         samples=count,
         hits=float(hits.sum()) / count,
     )
 
 
-def _limit(laws: tuple[SlotWork, ...], own_kind: int, own_size: float) -> float:
-    """Supremum of usable tilts."""
-    limits = [math.inf]
-    for law in laws:
-        a, b, _ = law.parameters
-        if law.code == sw.EXPONENTIAL:
-            limits.append(1 / a)
-        elif law.code in (sw.GAMMA, sw.POISSON_EXPONENTIAL):
-            limits.append(1 / b)
-        elif law.code == sw.POISSON:
-            limits.append(50.0 / b)
-        elif law.code == sw.ATOMS:
-            limits.append(50.0 / float(law.work.max()))
-    return min(limits)
-
-
-def _best_tilt(
-    laws: tuple[SlotWork, ...], rates: np.ndarray, n: int, own_kind: int, own_size: float
-) -> float:
-    limit = _limit(laws, own_kind, own_size)
-
-    def bound(theta: float) -> float:
-        arrival = log_moment(laws[0], theta)
-        decays = [log_moment(law, theta) - theta * rate for law, rate in zip(laws[1:], rates, strict=True)]
-        slack = -(arrival + max(decays))
-        if not slack > 0:
-            return 1e6 - slack if math.isfinite(slack) else 1e9
-        horizon = int(min(2_000, 8 + 12 / slack))
-        return _log_sum(_terms(laws, rates, theta, n, horizon)) + _log_own(own_kind, own_size, theta)
-
-    grid = np.geomspace(1e-3, 0.999, 40) * (limit if math.isfinite(limit) else 1.0)
-    values = [bound(float(theta)) for theta in grid]
-    best = int(np.argmin(values))
-    if values[best] >= 1e5:
-        raise ValueError("no tilt gives a finite bound: the path is overloaded, so violations are not rare")
-    low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, grid.size - 1)])
-    found = minimize_scalar(bound, bounds=(low, high), method="bounded", options={"xatol": 1e-4 * high})
-    return float(found.x) if found.fun <= values[best] else float(grid[best])
-
-
-def _horizon(
-    laws: tuple[SlotWork, ...], rates: np.ndarray, theta: float, n: int, share: float = 1e-7
-) -> tuple[np.ndarray, int, float]:
-    """Terms up to the length beyond which they add less than ``share`` of the sum, and what is neglected."""
-    longest = 256
-    while True:
-        terms = _terms(laws, rates, theta, n, longest)
-        # successive terms shrink at least geometrically in the end: bound the rest by the last ratio
-        ratio = math.exp(min(terms[-1] - terms[-2], 0.0))
-        rest = math.exp(terms[-1]) * ratio / max(1 - ratio, 1e-9)
-        whole = math.exp(_log_sum(terms))
-        if rest <= share * whole or longest >= 16_384:
-            break
-        longest *= 2
-    sums = np.cumsum(np.exp(terms - terms.max()))
-    horizon = int(np.searchsorted(sums, sums[-1] * (1 - share))) + 1
-    neglected = rest + float(np.exp(terms[horizon:]).sum())
-    return terms[:horizon], horizon, neglected
+def _tilted(problem: Problem, tilts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Parameters (rows, sources, 4) and atoms' shares (rows, atoms) of all sources at rows of tilts."""
+    found = [
+        [tilting.tilted(law, float(v)) for law, v in zip(problem.laws, row, strict=True)] for row in tilts
+    ]
+    parameters = np.array([[parameters for parameters, _, _ in row] for row in found])
+    return parameters, np.array([np.concatenate([shares for _, shares, _ in row]) for row in found])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,11 +150,37 @@ def test_simulated_sizing_confirms_and_is_not_wasteful(instance):
     assert truth.probability > 0.004
 
 
-def test_sizing_falls_back_to_the_theorem(instance):
+@pytest.mark.parametrize("epsilon", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize("tenant", ["chat", "code"])
+def test_simulated_sizing_by_importance_sampling(instance, tenant, epsilon):
+    """However small ε, and for on-off work, where weights vary more: confirmed, and not far below ε."""
+    asked = instance.with_({f"tenants.{tenant}.slo.epsilon": epsilon})
+    path = Paths(asked).path(tenant, [("a", "x"), ("b", "x"), ("c", "x")])
+    found = simulated.size(path, np.full(3, 2.5), seed=3)
+    assert found.confirmed
+    assert found.samples > 0
+    assert found.violation.high <= epsilon
+    truth = rare.violation(path, found.rates, samples=40_000, seed=9)
+    assert truth.low <= epsilon
+    assert truth.probability > (0.9 if tenant == "chat" else 0.8) * epsilon
+
+
+@pytest.mark.parametrize("slots", [20_000, None])
+def test_sizing_falls_back_to_the_theorem(instance, slots):
     path = Paths(instance).path("chat", [("a", "x"), ("b", "x"), ("c", "x")])
-    found = simulated.size(path, np.full(3, 0.96), slots=20_000, seed=3)
+    found = simulated.size(path, np.full(3, 0.96), slots=slots, seed=3)
     assert not found.confirmed
     assert found.scale == 1.0
+
+
+def test_work_that_cannot_be_tilted_is_counted(instance):
+    path = Paths(instance).path("chat", [("a", "x"), ("b", "x"), ("c", "x")])
+    replayed = replace(path, arrival=Trace(np.array([2.0, 0.0, 0.0, 0.0]), np.array([2.0, 0.0, 0.0, 0.0])))
+    dependent = replace(path, dependent=((0, 1),))
+    assert rare.applies(path)
+    assert not rare.applies(replayed)
+    assert not rare.applies(dependent)
+    assert simulated.size(replayed, np.full(3, 2.5), slots=50_000).slots > 0
 
 
 def test_resized_plans_say_what_they_are(instance):
