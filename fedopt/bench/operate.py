@@ -1,22 +1,40 @@
-"""Operating: what one arrival costs beside many tenants, with the certified gap that is left."""
+"""Operating: what one arrival costs beside many tenants, and a whole day under each policy."""
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
 from statistics import median
 
 from fedopt.bench.central import warm_up
 from fedopt.bench.row import Row
 from fedopt.instance import Tenant
 from fedopt.instance.generating import generate
+from fedopt.operate import Store, identity_of, load_scenario, operate
 from fedopt.operate.planning import decide
 from fedopt.operate.pricing import Pricing
 from fedopt.operate.scenario import Planning
+from fedopt.operate.summary import summarize
 
-__all__ = ["rows"]
+__all__ = ["day", "rows"]
 
 STAGES, DOMAINS = 3, 12
 ARRIVALS = 20
+
+COMPARED = (
+    "admitted",
+    "met",
+    "kept",
+    "undecided",
+    "broken",
+    "cost",
+    "planned",
+    "patched",
+    "moved",
+    "disclosed",
+)
+"""What policies are compared by."""
 
 
 def rows(tenants: int, kinds: int, arrivals: int = ARRIVALS, seed: int = 0) -> list[Row]:
@@ -60,3 +78,29 @@ def rows(tenants: int, kinds: int, arrivals: int = ARRIVALS, seed: int = 0) -> l
         gap=max(gaps, default=None),
     )
     return [first, then]
+
+
+def day(policy: str, scenario: str, seed: int) -> list[Row]:
+    """The row of a scenario of the distribution, such as "city-day", run whole under one policy.
+
+    Its seconds are those of the run, its gap the largest certified one of a period; `more` holds what the
+    policies are compared by (`fedopt.operate.summary.Row` says what each number is).
+    """
+    import fedopt
+
+    package = Path(str(fedopt.__file__)).parent
+    places = (package / "_instances", package.parent / "instances")
+    folder = next(place for place in places if place.is_dir())
+    what, instance = load_scenario(folder / "scenarios" / f"{scenario}.yaml")
+    identity = identity_of(what, instance, seed)
+    with (
+        tempfile.TemporaryDirectory() as state,
+        Store.open(Path(state) / "day.db", identity) as store,
+    ):
+        started = time.perf_counter()
+        operate(what, instance, store, policies=[policy], seed=seed)
+        seconds = time.perf_counter() - started
+        (row,) = summarize(store)
+    counted = row.to_dict()
+    more = {name: counted[name] for name in COMPARED}
+    return [Row(case=f"{scenario}, seed {seed}: {policy}", seconds=seconds, gap=row.gap, more=more)]

@@ -108,6 +108,15 @@ def _serve(settings: Settings) -> Iterator[Row]:
     yield from in_fresh_process(serving.rows, *((80, 8) if settings.quick else (2000, 200)))
 
 
+def _day(settings: Settings) -> Iterator[Row]:
+    from fedopt.bench import operate
+    from fedopt.operate.policies import POLICIES
+
+    for policy in POLICIES:
+        scenario = "quick-day" if settings.quick else "city-day"
+        yield from in_fresh_process(operate.day, policy, scenario, settings.seed)
+
+
 SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "bounds": _bounds,
     "simulate": _simulate,
@@ -116,11 +125,12 @@ SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "growth": _growth,
     "operate": _operate,
     "serve": _serve,
+    "day": _day,
     "federation": _federation,
     "admm": _admm,
 }
 """bounds: µs per minplus bound; simulate: packets a second; central: time, memory and gap of solves; against:
-the same beside SCIP and HiGHS; growth: time over tenants, stages and domains;
-operate: one arrival beside a thousand tenants; serve: requests a second of the HTTP service, and a plan over
-HTTP beside one in process; federation: negotiated plans in
-process and over HTTPS beside the central one; admm: rounds of the federated methods and of each switch."""
+the same beside SCIP and HiGHS; growth: time over tenants, stages and domains; operate: one arrival beside a
+thousand tenants; day: 288 periods under each policy; serve: requests a second of the HTTP service, and a plan
+over HTTP beside one in process; federation: negotiated plans in process and over HTTPS beside the central
+one; admm: rounds of the federated methods and of each switch."""

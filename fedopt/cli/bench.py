@@ -51,7 +51,8 @@ def command(
     certified gap of solves of generated instances. against: the same beside one integer program over all
     paths (HiGHS) and the joint model (SCIP, where it is installed), at the same gap, up to the size at which
     they stop working. growth: time over tenants, stages and domains. operate: one arrival beside a thousand
-    tenants. serve: small requests a second of the HTTP service, and a plan over HTTP beside one in process.
+    tenants. day: the scenario city-day, 288 periods, under fedopt and each baseline (minutes each; --seed).
+    serve: small requests a second of the HTTP service, and a plan over HTTP beside one in process.
     federation: 500 tenants and 24 domains negotiated in process and over HTTPS with agents as processes,
     beside the central plan. admm: rounds of the federated methods to a certified relaxation gap on thirty
     instances, and with each switch turned. Every case runs in a process of its own.

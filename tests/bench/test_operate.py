@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedopt.bench.operate import rows
+from fedopt.bench.operate import COMPARED, day, rows
 
 
 def test_one_arrival_beside_a_few_tenants() -> None:
@@ -13,3 +13,11 @@ def test_one_arrival_beside_a_few_tenants() -> None:
         assert row.seconds > 0
         assert row.gap is not None
         assert 0 <= row.gap <= 0.05
+
+
+def test_a_day_under_a_policy() -> None:
+    (row,) = day("mean-rate", "quick-day", 1)
+    assert row.case == "quick-day, seed 1: mean-rate"
+    assert set(row.more) == set(COMPARED)
+    assert row.more["kept"] + row.more["undecided"] + row.more["broken"] == row.more["admitted"]
+    assert row.gap is None

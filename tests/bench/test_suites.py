@@ -73,6 +73,7 @@ def test_a_suite_that_does_not_exist():
         "growth",
         "operate",
         "serve",
+        "day",
         "federation",
         "admm",
     }

@@ -20,7 +20,7 @@ from fedopt.operate.evidence import Listener, blame
 from fedopt.operate.loop import Run
 from fedopt.operate.policies import POLICIES, PolicyError, check_policy
 from fedopt.operate.runs import identity_of, operate, run_name
-from fedopt.operate.scenario import Budgets, Scenario
+from fedopt.operate.scenario import Budgets, Scenario, load_scenario
 from fedopt.operate.settling import Settler
 from fedopt.operate.store import StateError, Store
 from fedopt.operate.summary import stays, summarize, table, trade_off
@@ -29,6 +29,8 @@ from fedopt.operate.world import true_instance
 from fedopt.plan import Plan
 from fedopt.settle import settle
 from fedopt.settle.document import Settlement
+
+SCENARIOS = Path(__file__).parents[2] / "instances" / "scenarios"
 
 
 def _run(scenario: Scenario, instance: Instance, file: Path, **options: Any) -> Store:
@@ -178,6 +180,12 @@ def test_a_run_killed_at_random_instants_ends_as_an_undisturbed_one(
 @pytest.mark.slow
 def test_fifty_kills(day: Scenario, network: Instance, tmp_path: Path) -> None:
     assert _killed(day, network, tmp_path / "s.db", 50, 2) == 50
+
+
+@pytest.mark.slow
+def test_kills_while_it_learns(tmp_path: Path) -> None:
+    scenario, instance = load_scenario(SCENARIOS / "hidden-cloud.yaml")
+    assert _killed(scenario, instance, tmp_path / "s.db", 15, 3) == 15
 
 
 def test_a_state_file_is_not_continued_with_another_seed(
