@@ -269,9 +269,9 @@ class _Solve:
         bound = min(self.run.lower_bound, choice.cost)
         relaxation = self.evidence
         note = (
-            f"relaxation certified between {relaxation.lower:.6g} and {relaxation.upper:.6g} "
-            f"in {len(self.run.relaxation)} rounds; whole heads confirmed in "
-            f"{self.negotiation.rounds - len(self.run.relaxation)} more"
+            f"The relaxation was certified between {relaxation.lower:.6g} and {relaxation.upper:.6g} "
+            f"in {len(self.run.relaxation)} rounds; whole heads were confirmed in "
+            f"{self.negotiation.rounds - len(self.run.relaxation)} more."
         )
         plan = Plan(
             **self.about,

@@ -101,7 +101,11 @@ def risk_budget(given: Given, entry: TenantPlan) -> Budget | None:
         used = max(math.exp(min(entry.log_bound - math.log(epsilon), 0.0)) - learned, 0.0)
         shares = entry.risk_shares or {domain: 1 / len(domains) for domain in domains}
         parts = [
-            Part(domain, used * share, f"{per_cent(share)} of the bound")
+            Part(
+                f"{domain} (shaper in front)" if domain in entry.learned else domain,
+                used * share,
+                f"{per_cent(share)} of the {'theorem' if entry.learned else 'bound'}",
+            )
             for domain in domains
             if (share := shares.get(domain, 0.0)) > 0
         ]

@@ -33,7 +33,7 @@ from fedopt.report.tenants import featured, route, tenant_table
 if TYPE_CHECKING:
     from fedopt.explain.binding import Worth
     from fedopt.plan.checking import CheckReport
-    from fedopt.plan.document import TenantPlan
+    from fedopt.plan.document import Plan, TenantPlan
 
 SECTIONS = (
     ("summary", "Summary"),
@@ -100,6 +100,7 @@ def render(
         "facts": _facts(given),
         "paragraph": paragraph(given.plan).partition("\n")[0],
         "check": report,
+        "learned": any(entry.learned for entry in given.plan.tenants),
         "graph": draw(net, given.rate) if net.nodes else "",
         "has_links": bool(net.flows),
         "domains": domain_table(given, net),
@@ -275,13 +276,20 @@ def _tally(what: str, verdicts: Sequence[str]) -> tuple[str, str, str]:
     return worst, what, words or "nothing to judge"
 
 
+def _meaning(plan: Plan) -> str:
+    """What the guarantee is worth, in a sentence."""
+    if any(entry.learned for entry in plan.tenants):
+        return "What follows from contracts is a theorem; the rest was learned from answers."
+    return MEANING.get(plan.guarantee.partition(":")[0], "")
+
+
 def _provenance(given: Given) -> list[tuple[str, str]]:
     plan = given.plan
     rows = [
         ("Instance", plan.instance.name),
         ("SHA-256 of the instance", plan.instance.sha256),
         ("Method", plan.method),
-        ("Guarantee", f"{plan.guarantee}. {MEANING.get(plan.guarantee.partition(':')[0], '')}".strip()),
+        ("Guarantee", f"{plan.guarantee}. {_meaning(plan)}".strip()),
         ("Objective", plan.objective),
     ]
     rows += [(f"Time, {key}", f"{value:.3g} s") for key, value in plan.timing.items()]

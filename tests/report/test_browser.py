@@ -154,9 +154,12 @@ def test_everything_can_be_reached_by_keyboard(browser, files):
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_accessibility_checker_finds_nothing_serious(browser, files, size, scheme):
+@pytest.mark.parametrize("name", ["full", "learned"])
+def test_the_accessibility_checker_finds_nothing_serious(browser, files, name, size, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    with Opened(browser, files / "full.html", size, color_scheme=scheme, reduced_motion="reduce") as opened:
+    with Opened(
+        browser, files / f"{name}.html", size, color_scheme=scheme, reduced_motion="reduce"
+    ) as opened:
         found = axe.run(opened.page).response["violations"]
         told = [
             f"{each['id']} ({each['impact']}): {node['html'][:160]}"
