@@ -24,6 +24,7 @@ ARRIVALS = 20
 
 COMPARED = (
     "admitted",
+    "proven",
     "met",
     "kept",
     "undecided",

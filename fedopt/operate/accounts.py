@@ -95,9 +95,13 @@ class Accounts:
         deployed: Plan,
         heard: Period,
         verdict: Mapping[str, Verdict],
+        bounds: Mapping[str, float | None],
         journal: Journal,
     ) -> None:
-        """Write down newcomers, and the requests of everybody who is served or should be."""
+        """Write down newcomers, and the requests of everybody who is served or should be.
+
+        bounds: on the probability of being late, at the domains' true laws.
+        """
         record = journal.record
         learned = {entry.id: int(bool(entry.learned)) for entry in deployed.tenants}
         for member in moment.members:
@@ -118,13 +122,14 @@ class Accounts:
                     float(late.sum()),
                     verdict[member.id],
                     learned[member.id],
+                    bounds.get(member.id),
                     batches,
                 )
             elif member.id in suspended:
                 lost = self._expected(member.id, member.like, moment)
                 each = [lost / BATCHES] * BATCHES
                 batches = packed([each, each])
-                record.add("tallies", journal.period, member.id, lost, lost, "broken", 0, batches)
+                record.add("tallies", journal.period, member.id, lost, lost, "broken", 0, 1.0, batches)
 
     def count(
         self, world: World, suspended: tuple[str, ...], heard: Period, costs: Mapping[str, float]

@@ -18,6 +18,7 @@ from fedopt.operate.kinds import Sender
 from fedopt.operate.learning import Learner
 from fedopt.operate.planning import Decision, Standing
 from fedopt.operate.policies import Policy, Shrinker, choose
+from fedopt.operate.proving import Prover
 from fedopt.operate.queues import Queues
 from fedopt.operate.register import Register, Signed
 from fedopt.operate.scenario import Scenario
@@ -58,6 +59,7 @@ class Run:
         self.learner = Learner(scenario, instance)
         self.accounts = Accounts(scenario, instance)
         self.settler = Settler(seed)
+        self.prover = Prover()
         self.shrinker = Shrinker(SHRINK_SLOTS, seed)
         self.standing: Standing | None = None
         self.refused: set[str] = set()
@@ -87,7 +89,10 @@ class Run:
         costs = costs_by_domain(now.truth, [*entries, *(test.entry for test in tests)])
         self.accounts.count(now, decision.suspended, heard, costs)
 
-        self.accounts.tally(moment, self.refused, decision.suspended, deployed, heard, verdict, journal)
+        bounds = self.prover.bounds(now, entries) if self.policy.rule != "none" else {}
+        self.accounts.tally(
+            moment, self.refused, decision.suspended, deployed, heard, verdict, bounds, journal
+        )
         numbers = disclosed(self.policy, decision, heard, journal, self.standing)
         row = self.accounts.row(decision, deployed, heard, costs, numbers, settlement.received)
         if self.period == 0 or decision.mode != "kept" or decision.plan.tenants.ids() != self._served():

@@ -15,6 +15,7 @@ import pytest
 
 import fedopt
 from fedopt.audit import Audit
+from fedopt.calculus import minplus
 from fedopt.instance import Instance, loads
 from fedopt.operate.evidence import Listener, blame
 from fedopt.operate.loop import Run
@@ -27,6 +28,7 @@ from fedopt.operate.summary import stays, summarize, table, trade_off
 from fedopt.operate.timeline import Timeline
 from fedopt.operate.world import true_instance
 from fedopt.plan import Plan
+from fedopt.plan.paths import Paths
 from fedopt.settle import settle
 from fedopt.settle.document import Settlement
 
@@ -226,6 +228,32 @@ def test_verdicts_of_whole_stays(undisturbed: Store) -> None:
         assert row["share"] * row["sent"] == pytest.approx(sum(t["late"] for t in tallies))
         low, high = row["interval"]
         assert low <= row["share"] <= high
+
+
+def test_what_is_proven_is_proven_at_the_true_laws(
+    undisturbed: Store, day: Scenario, network: Instance
+) -> None:
+    """Bounds that a file holds, found again by hand in a calm period and in one that nobody knew of."""
+    plans = undisturbed.select("plans", run="minplus")
+    for period in (1, 3):  # c1 is degraded in the second
+        row = [row for row in plans if row["period"] <= period][-1]
+        plan, instance = Plan.model_validate(row["plan"]), loads(_json(row["instance"]))
+        moment = Timeline(day, network, 0).at(period)
+        truth = true_instance(instance.with_({"domains.a2.offers.s.latency": 1.5}), moment)
+        paths = Paths(truth)
+        rows = {row["tenant"]: row for row in undisturbed.rows("tallies", "minplus", "period = ?", (period,))}
+        for entry in plan.tenants:
+            bound = np.exp(min(minplus.evaluate(paths.entry(entry), paths.rates(entry)).log_bound, 0.0))
+            assert rows[entry.id]["bound"] == pytest.approx(bound, rel=1e-6)
+            epsilon = truth.tenant(entry.id).slo.epsilon
+            through = "c1/m" in entry.path and period == 3
+            assert (bound > epsilon * (1 + 1e-6)) == through
+    for row in stays(undisturbed, "fedopt"):
+        tallies = undisturbed.rows("tallies", "fedopt", "tenant = ?", (row["tenant"],))
+        weighted = sum(t["sent"] * t["bound"] for t in tallies) / sum(t["sent"] for t in tallies)
+        assert row["proven"] == pytest.approx(weighted)
+    by_run = {row.run: row for row in summarize(undisturbed)}
+    assert by_run["fedopt"].proven > by_run["minplus"].proven
 
 
 def test_cost_falls_and_backlog_grows_with_v(network: Instance, tmp_path: Path) -> None:
