@@ -110,8 +110,14 @@ def _prose(text: str) -> str:
 
 
 def _example_lines(paragraph: str) -> list[str]:
-    text = re.sub(r"^\s*Examples?:\s*", "", paragraph)
-    return [line.strip().removeprefix("$ ") for line in text.splitlines() if line.strip()]
+    """The command lines of an example; a line that begins with no command goes on with the one before."""
+    lines: list[str] = []
+    for line in re.sub(r"^\s*Examples?:\s*", "", paragraph).splitlines():
+        if line.strip().startswith("fedopt ") or not lines:
+            lines.append(line.strip())
+        else:
+            lines[-1] += f" {line.strip()}"
+    return lines
 
 
 def _placeholder(parameter: Any) -> str:

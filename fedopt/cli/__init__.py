@@ -94,7 +94,9 @@ def _application(arguments: Sequence[str]) -> typer.Typer:
 def _register(application: typer.Typer, name: str, line: str) -> None:
     module = import_module(f"fedopt.cli.{_module_name(name)}")
     if hasattr(module, "app"):
-        application.add_typer(module.app, name=name, help=line, no_args_is_help=True)
+        own = module.app.info.help
+        help = own if isinstance(own, str) else line
+        application.add_typer(module.app, name=name, help=help, short_help=line, no_args_is_help=True)
     else:
         application.command(name)(module.command)
 

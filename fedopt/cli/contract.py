@@ -10,7 +10,10 @@ import typer
 from fedopt.cli._options import Json, Out, Quiet
 from fedopt.cli._output import emit, fail
 
-app = typer.Typer(help="Signed contracts of domains: keys, signing, verifying, the registry.")
+app = typer.Typer(
+    help="Signed contracts of domains: keys, signing, verifying, the registry.\n\n"
+    "Example: fedopt contract verify edge-1.jws --registry registry"
+)
 
 RegistryFolder = Annotated[Path, typer.Option("--registry", help="Folder of the registry.", metavar="FOLDER")]
 KeyFile = Annotated[Path, typer.Option("--key", help="Private key made by keygen.", metavar="FILE")]

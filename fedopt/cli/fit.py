@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from fedopt.envelopes.fitting import Fit
     from fedopt.envelopes.fitting_record import Record
 
-app = typer.Typer(help=(__doc__ or "").partition("\n")[0])
+app = typer.Typer(
+    help=(__doc__ or "").partition("\n")[0] + "\n\nExample: fedopt fit arrivals trace.csv --slot 1"
+)
 
 File = Annotated[Path, typer.Argument(help="CSV file with a header.", metavar="FILE")]
 Slot = Annotated[float, typer.Option("--slot", help="Length of a slot, in units of time.", min=1e-12)]

@@ -9,7 +9,7 @@ from fedopt.cli._output import emit
 def command(json: Json = False, out: Out = None, quiet: Quiet = False) -> None:
     """The model files that come with fedopt, a line each; any of them solves by its name.
 
-    Example: fedopt models, then: fedopt solve instances/quickstart.yaml --model joint
+    Example: fedopt models
     """
     from fedopt.formulations import available
 

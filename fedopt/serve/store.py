@@ -46,6 +46,8 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE UNIQUE INDEX IF NOT EXISTS jobs_key ON jobs (owner, key) WHERE key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state, owner);
 CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner, number);
+CREATE INDEX IF NOT EXISTS jobs_turn ON jobs (owner, started);
+CREATE INDEX IF NOT EXISTS jobs_finished ON jobs (state, finished);
 CREATE TABLE IF NOT EXISTS documents (
     job TEXT NOT NULL, name TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (job, name)
 ) WITHOUT ROWID;

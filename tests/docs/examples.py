@@ -5,7 +5,11 @@ A block runs unless an HTML comment right above it says otherwise:
     <!-- example: file=NAME -->      write the block to NAME instead of running it
     <!-- example: exit=3 -->         the last command of the block ends with this exit code
     <!-- example: slow -->           run by `make validate`, which takes its time
-    <!-- example: illustration -->   not run: it shows a form, or does what a test must not
+    <!-- example: shown -->          not run, since it takes long or would change the reader's machine; its
+                                     command lines must exist
+    <!-- example: document=MODULE:CLASS#PART -->
+                                     a YAML block that this class must accept, whole or the named part of it
+    <!-- example: files-of=PAGE -->  the files of another page are written first
 
 `yaml` and `json` blocks run only as files. A `bash` block is one script, which must succeed. In a console
 block, lines that begin with "$ " are commands and what follows is their output; `...` stands for any text.
@@ -39,7 +43,7 @@ class Block:
     def runs(self) -> bool:
         """Whether the block is an example that runs (or a file that one needs)."""
         wanted = self.language in ("python", "console", "bash") or "file" in self.options
-        return wanted and "illustration" not in self.options
+        return wanted and "shown" not in self.options
 
     @property
     def slow(self) -> bool:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from fedopt.cli import _application, command_lines
+from fedopt.instance.yaml_text import read_yaml
 from tests.docs.examples import ROOT, Block, blocks, commands, matches, pages
 
 RUNNING = {page: [block for block in blocks(page) if block.runs] for page in pages()}
@@ -51,8 +59,11 @@ def run(examples: list[Block], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def run_block(block: Block, namespace: dict[str, object]) -> None:
     """Run one block, or write it where it is a file."""
+    if "files-of" in block.options:
+        for other in blocks(ROOT / block.options["files-of"]):
+            write_file(other)
     if "file" in block.options:
-        Path(block.options["file"]).write_text(block.text, encoding="utf-8")
+        write_file(block)
     elif block.language == "python":
         padding = "\n" * block.line
         exec(compile(padding + block.text, str(block.page), "exec"), namespace)
@@ -61,6 +72,12 @@ def run_block(block: Block, namespace: dict[str, object]) -> None:
         assert result.returncode == 0, f"{block.place}: {result.stdout}{result.stderr}"
     else:
         run_console(block)
+
+
+def write_file(block: Block) -> None:
+    """Write a block that is a file."""
+    if "file" in block.options:
+        Path(block.options["file"]).write_text(block.text, encoding="utf-8")
 
 
 def end_what_runs(folder: Path) -> None:
@@ -96,6 +113,85 @@ def run_command(command: str | list[str]) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=900,
     )
+
+
+SHOWN = [block for page in pages() for block in blocks(page) if "shown" in block.options or block.slow]
+DOCUMENTS = [block for page in pages() for block in blocks(page) if "document" in block.options]
+EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("block", [b for b in SHOWN if b.language == "console"], ids=lambda b: b.place)
+def test_commands_that_are_only_shown_exist(block: Block) -> None:
+    """They take long or change the reader's machine; so they do not run here, but would be understood."""
+    for command in commands(block):
+        words = shlex.split(command.line)
+        if words[0] == "fedopt" and "&" not in words:
+            understood(words[1:])
+        elif words[0] == "make":
+            assert set(words[1:]) <= TARGETS, command.line
+        elif words[:2] == ["pip", "install"]:
+            assert words[2] == "." or set(re.findall(r"\[(\w+)\]", words[2])) & EXTRAS, command.line
+        elif "shown" in block.options:
+            assert command.line in KNOWN_OTHERS, command.line
+
+
+KNOWN_OTHERS = ("python3 -m venv .venv && . .venv/bin/activate", ".ci/run")
+"""Shown command lines that are nobody's but the reader's, or run this very test."""
+
+
+def understood(words: list[str]) -> None:
+    """The command and its options exist, and the values are of their kinds. Raises click's usage errors."""
+    command = typer.main.get_command(_application(words))
+    context = command.make_context("fedopt", list(words))
+    while hasattr(command, "resolve_command"):  # a group: on to the command that is meant
+        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        context = command.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize("block", DOCUMENTS, ids=lambda b: b.place)
+def test_documents_are_ones(block: Block) -> None:
+    path, _, part = block.options["document"].partition("#")
+    module, _, name = path.partition(":")
+    kind = getattr(importlib.import_module(module), name)
+    document = read_yaml(block.text)[0]
+    for value in (
+        [document] if not part else document[part] if isinstance(document[part], list) else [document[part]]
+    ):
+        kind.model_validate(value)
+
+
+@pytest.mark.parametrize("name", command_lines())
+def test_every_example_in_the_help_is_understood(name: str) -> None:
+    for text in helps(typer.main.get_command(_application([name])).commands[name]):
+        found = [
+            re.sub(r"\s+", " ", line)
+            for paragraph in re.findall(r"^\s*Examples?: (.*?)(?:\n\n|\Z)", text, re.MULTILINE | re.DOTALL)
+            for line in re.split(r"\n\s*(?=fedopt )", paragraph)
+        ]
+        assert found, f"this help of fedopt {name} shows no example: {text}"
+        for line in found:
+            understood(shlex.split(line)[1:])
+
+
+def helps(command: Any) -> list[str]:
+    """The help of a command and of those below it."""
+    below = getattr(command, "commands", {}).values()
+    return [command.help or "", *(text for one in below for text in helps(one))]
+
+
+def test_every_block_runs_is_checked_or_says_why_not() -> None:
+    """What is left is YAML or JSON that shows a form beside text, and is marked as such."""
+    left = [
+        block.place
+        for page in pages()
+        for block in blocks(page)
+        if not block.runs and not {"shown", "document"} & set(block.options) and block.language in RUNNABLE
+    ]
+    assert left == []
+
+
+RUNNABLE = ("python", "console", "bash", "yaml", "json", "sh", "shell")
 
 
 def test_extraction_sees_options_commands_and_output(tmp_path: Path) -> None:
