@@ -9,7 +9,7 @@ import typer
 
 from fedopt.cli import DONE
 from fedopt.cli._options import Json, Out, Quiet
-from fedopt.cli._output import check_out, emit
+from fedopt.cli._output import check_out, emit, say
 
 StateFile = Annotated[Path, typer.Argument(help="State file of fedopt operate.", metavar="STATE")]
 
@@ -71,7 +71,11 @@ def command(
             answer = {**store.identity(), "runs": [row.to_dict() for row in rows]}
             emit(answer, table_of(rows), json=json, out=out, quiet=quiet)
             raise typer.Exit(DONE)
-        found = store.select(table, run=run, period=period, tenant=tenant, limit=limit)
+        found = store.select(table, run=run, period=period, tenant=tenant, limit=limit + 1)
+        if len(found) > limit:
+            found = found[:limit]
+            if not quiet:
+                say(f"Only the first {limit:,} rows; --limit N asks for more.")
         emit(found, _text(found), json=json, out=out, quiet=quiet)
 
 

@@ -14,7 +14,7 @@ from .consistency import inconsistencies
 from .diagnosing import place_of, problems_of
 from .documents import Instance
 from .errors import InstanceError, Problem
-from .yaml_text import MAX_DEPTH, Lines, TextError, read_yaml
+from .yaml_text import MAX_DEPTH, EmptyText, Lines, TextError, read_yaml
 
 Read = TypeVar("Read", bound=BaseModel)
 
@@ -66,7 +66,7 @@ def read_document(path: str | os.PathLike[str], kind: type[Read], what: str) -> 
         _content(file, what),
         source,
         json_only=file.suffix.lower() == ".json",
-        remedy=f"write the fields of {what}",
+        remedy=f"write {what}; `fedopt schema {what.split()[-1]}` describes it",
     )
     return document_of(read, lines, kind, source)
 
@@ -80,6 +80,8 @@ def read_fields(
     """
     try:
         read, lines = _value(_text(content, source), json_only)
+    except EmptyText as error:
+        raise _refused(source, error.message, remedy) from None
     except TextError as error:
         raise _refused(source, error.message, error.remedy, error.line) from None
     if not isinstance(read, dict):
@@ -176,7 +178,10 @@ def _text(content: bytes, source: str) -> str:
 def _parsed(content: bytes, source: str, directory: Path | None, *, json_only: bool) -> Instance:
     """The instance in a text, or an `InstanceError` with all that is wrong."""
     read, lines = read_fields(
-        content, source, json_only=json_only, remedy="write fields: stages, domains, tenants, …"
+        content,
+        source,
+        json_only=json_only,
+        remedy="write stages, domains, tenants …; `fedopt schema instance` describes them",
     )
     return instance_of(read, lines, source, directory)
 

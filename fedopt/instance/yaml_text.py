@@ -39,6 +39,13 @@ class TextError(Exception):
         self.message, self.remedy, self.line = message, remedy, line
 
 
+class EmptyText(TextError):
+    """Text without any document."""
+
+    def __init__(self) -> None:
+        super().__init__("is empty", "write a document into it")
+
+
 class Lines:
     """The line of every entry of the mappings and lists that were read."""
 
@@ -116,7 +123,7 @@ class _Builder:
         """The only document of the text."""
         self.loader.get_event()
         if self.loader.check_event(yaml.StreamEndEvent):
-            raise TextError("is empty", "write an instance; `fedopt schema instance` describes it")
+            raise EmptyText
         self.loader.get_event()
         value = self._node()
         self.loader.get_event()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedopt.instance.writing import write_atomically
-from fedopt.operate.store import StateError, Store
+from fedopt.operate.store import StateError, Store, column_types
 from fedopt.operate.summary import trade_off
 
 __all__ = ["export_parquet", "plot_trade_off"]
@@ -16,6 +16,7 @@ __all__ = ["export_parquet", "plot_trade_off"]
 def export_parquet(store: Store, folder: str | Path) -> list[Path]:
     """Write one Parquet file per table into a folder; documents become JSON text. Returns the files.
 
+    Columns have the types that the tables declare, whether there are rows or not.
     Raises ImportError naming the extra where pyarrow is missing.
     """
     try:
@@ -23,10 +24,13 @@ def export_parquet(store: Store, folder: str | Path) -> list[Path]:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise ImportError("Parquet needs pyarrow: pip install 'fedopt[telemetry]'") from error
+    kinds = {"TEXT": pa.string(), "BLOB": pa.string(), "INTEGER": pa.int64(), "REAL": pa.float64()}
     written = []
     for name, columns, rows in store.tables():
+        schema = pa.schema([(column, kinds[kind]) for column, kind in column_types(name).items()])
         values = list(zip(*rows, strict=True)) if rows else [() for _ in columns]
-        content = pa.table({column: list(cells) for column, cells in zip(columns, values, strict=True)})
+        arrays = {column: list(cells) for column, cells in zip(columns, values, strict=True)}
+        content = pa.table(arrays, schema=schema)
         buffer = io.BytesIO()
         parquet.write_table(content, buffer)
         written.append(write_atomically(Path(folder) / f"{name}.parquet", buffer.getvalue()))

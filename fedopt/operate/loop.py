@@ -105,18 +105,25 @@ class Run:
         return row
 
     def _hear(self, moment: Moment, journal: Journal) -> None:
-        """Contracts signed anew, and alarms: failures and recoveries."""
+        """Who comes and goes, contracts signed anew, and alarms: failures and recoveries."""
         for one in self._opening:
             journal.sign(one, "opening")
         self._opening = []
         for part in moment.reissued:
             journal.sign(self.register.reissue(part, self.period), "reissued")
             journal.event("contract", f"{part.domain}/{part.offer}", "re-issued by its domain")
-        before = self.timeline.at(self.period - 1).failed if self.period else frozenset()
-        for name in sorted(moment.failed - before):
+        before = self.timeline.at(self.period - 1) if self.period else None
+        failed = frozenset() if before is None else before.failed
+        for name in sorted(moment.failed - failed):
             journal.event("failed", name, "the domain serves nobody")
-        for name in sorted(before - moment.failed):
+        for name in sorted(failed - moment.failed):
             journal.event("recovered", name, "the domain serves again")
+        for member in () if before is None else before.members:
+            if member.leaves <= self.period:
+                journal.event("left", member.id, f"like {member.like}")
+        for member in moment.members:
+            if member.arrives == self.period:
+                journal.event("arrived", member.id, f"like {member.like}")
 
     def _plan(self, moment: Moment, journal: Journal) -> Decision:
         """Admit and plan on what is believed."""

@@ -251,7 +251,11 @@ def load_scenario(path: str | os.PathLike[str]) -> tuple[Scenario, Instance]:
     Raises InstanceError with every problem of either file, each with its place and a remedy.
     """
     scenario = read_document(path, Scenario, "a scenario")
-    instance = load(Path(path).parent / scenario.instance)
+    file = Path(path).parent / scenario.instance
+    if not file.is_file():
+        remedy = "name the instance's file, relative to this one"
+        raise InstanceError([Problem("instance", f"there is no file {file}", remedy)], str(path))
+    instance = load(file)
     return scenario_for(scenario, instance, str(path)), instance
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TABLES", "PeriodRecord", "StateError", "Store"]
+__all__ = ["TABLES", "PeriodRecord", "StateError", "Store", "column_types", "packed", "unpacked"]
 
 VERSION = 3
 
@@ -279,6 +279,12 @@ def packed(document: Any) -> bytes:
 def unpacked(blob: bytes) -> Any:
     """The document in compressed JSON."""
     return json.loads(zlib.decompress(blob))
+
+
+def column_types(table: str) -> dict[str, str]:
+    """The columns of a table and their types, in order."""
+    columns = TABLES[table].partition(" PRIMARY KEY")[0].rstrip(",").split(", ")
+    return dict(column.split() for column in columns)
 
 
 def _text(value: Any) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedopt.operate.export import export_parquet, plot_trade_off
-from fedopt.operate.store import TABLES, PeriodRecord, StateError, Store, packed
+from fedopt.operate.store import TABLES, PeriodRecord, StateError, Store, column_types, packed
 
 IDENTITY = {"scenario": "x", "seed": "0"}
 
@@ -92,6 +92,19 @@ def test_every_table_becomes_parquet(tmp_path: Path) -> None:
         assert {file.stem for file in files} == set(TABLES)
         rows = parquet.read_table(tmp_path / "out" / "settlements.parquet").to_pylist()
         assert rows == [{"run": "fedopt", "period": 0, "received": 5, "settlement": '{"period": 0}'}]
+        empty = parquet.read_table(tmp_path / "out" / "answers.parquet").schema
+        assert [str(empty.field(name).type) for name in ("run", "period", "asked")] == [
+            "string",
+            "int64",
+            "double",
+        ]
+
+
+def test_columns_of_every_table() -> None:
+    for table in TABLES:
+        kinds = column_types(table)
+        assert kinds["run"] == "TEXT"
+        assert set(kinds.values()) <= {"TEXT", "INTEGER", "REAL", "BLOB"}
 
 
 def test_a_plot_needs_two_weights(tmp_path: Path) -> None:
