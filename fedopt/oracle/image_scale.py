@@ -1,9 +1,12 @@
-"""The least scale of a path along a profile under the image form alone: a few Newton steps, for pruning.
+"""The least scale of a path along a profile under the plain image form: Newton's method, for pruning.
 
-At the least scale c the log-bound B(θ, α, c) meets log ε and is least in (θ, α), three equations that
-Newton's
-method solves from a neighbour's solution in some 30 evaluations.  What it returns is good to about 1e-5 and
-proves nothing: whatever survives is sized by `calculus.scaling`, which does.
+Two functions of (x, y) = (log θ, log(α − 1)) bound a scale c from below: c_B, at which the log-bound meets
+log ε, and c_E, at which work does not grow.  The least scale is the least of max(c_B, c_E).  Both are followed
+by quadratic models whose curvatures a neighbour's solution brings along; a step solves the two models' minimax
+problem.  Two hops end where c_B = c_E, longer paths mostly at the minimum of c_B.
+
+What is returned is good to about 1e-5 (tests/oracle/test_image_scale.py holds it against a derivative-free
+search) and proves nothing: whatever survives is sized at the (θ, α) found, exactly.
 """
 
 from __future__ import annotations
@@ -13,134 +16,158 @@ import math
 import numpy as np
 from numba import njit
 
-from fedopt.calculus.image import image
-from fedopt.envelopes.compiled import log_burst, request_log_bias
+from fedopt.calculus.image_slopes import image_slopes, slopes_workspace
 
-__all__ = ["ACCURACY", "image_scale"]
+__all__ = ["ACCURACY", "image_scale", "neighbour", "scale_workspace"]
 
-ACCURACY = 1e-4
+ACCURACY = 3e-5
 """A scale above (1 + ACCURACY) times a limit is taken to exceed it."""
 
-_STEP = 1e-3
-_FLATTEST, _STEEPEST = -9.0, 5.0  # of y = log(α − 1): nothing changes beyond
+_FLATTEST, _STEEPEST = -9.0, 5.0  # of y: nothing changes beyond
+_DIFFERENCE = 1e-3  # for the curvatures
+_FRESH = 10  # a neighbour's entries before its γ
+
+
+def neighbour(hops: int, scale: float, theta: float, alpha: float) -> np.ndarray:
+    """A first solution to start from: (c, x, y), the curvatures xx, yy, xy of B and of E, whether these are
+    known, and the γ (0: unknown)."""
+    start = np.zeros(_FRESH + max(hops - 1, 0))
+    start[:3] = scale, math.log(theta), math.log(max(alpha - 1.0, 1e-4))
+    return start
 
 
 @njit(cache=True, error_model="numpy")
-def _bound(path, shape, x, y, scale, work):
-    """Log-bound minus log ε at θ = e^x, α = 1 + e^y and rates scale·shape."""
-    models, arrival, impair, lag, window, biased, log_epsilon = path
-    rate, charge, gamma, log_wall, cut = work
-    hops = impair.size
-    theta = math.exp(x)
-    burst = log_burst(models, arrival, theta) - log_epsilon
-    if biased:
-        burst += request_log_bias(models, arrival, theta)
-    for i in range(hops):
-        rate[i] = scale * shape[i]
-        burst += log_burst(models, impair[i], theta) + theta * rate[i] * lag[i]
-        if i < hops - 1:
-            charge[i] = theta * (1.0 + math.exp(y))
-    if not burst < math.inf:
-        return math.inf
-    return burst + image(
-        models,
-        arrival,
-        impair,
-        cut[: hops + 1],
-        charge[: hops - 1],
-        rate[:hops],
-        theta,
-        window,
-        1,
-        gamma[: hops - 1],
-        log_wall[: hops - 1],
-        False,
-    )
+def scale_workspace(hops: int) -> tuple:
+    """What `image_scale` writes to, for paths of up to so many domains."""
+    return slopes_workspace(hops), np.empty(hops), np.empty(8), np.empty(8)
 
 
 @njit(cache=True, error_model="numpy")
-def _newton(path, shape, start, work):
-    """`image_scale` from one start (c, x, y)."""
-    scale, x, y = start[0], start[1], min(max(start[2], _FLATTEST), _STEEPEST)
-    value, bend = np.empty(8), np.zeros(3)
-    dearer, since = 0, 0
-    for _ in range(40):
-        # One call for all points: the centre, a scale a little higher, x and y a little higher, and, where
-        # the second derivatives are to be had, the rest of a stencil.
-        anew = bend[0] <= 0.0 or since >= 4
-        failed = False
-        for k in range(8 if anew else 4):
-            dx = _STEP if k in (2, 6) else (-_STEP if k in (4, 7) else 0.0)
-            dy = _STEP if k in (3, 6) else (-_STEP if k in (5, 7) else 0.0)
-            ds = 1e-4 * scale if k == 1 else 0.0
-            value[k] = _bound(path, shape, x + dx, y + dy, scale + ds, work)
-            if not value[k] < math.inf:
-                failed = True
-                break
-        if failed:  # not enough for any proof at this (θ, α): reserve more
-            dearer += 1
-            if dearer > 25:
-                return math.nan, x, y
-            scale *= 1.01 if dearer < 8 else 1.03
-            if dearer % 5 == 0:
-                x -= 0.05
-            continue
-        centre = value[0]
-        fall = (value[1] - centre) / (1e-4 * scale)
-        if not fall < 0.0:
-            return math.nan, x, y
-        if anew:
-            since = 0
-            bend[0] = (value[2] - 2.0 * centre + value[4]) / _STEP**2
-            bend[1] = (value[3] - 2.0 * centre + value[5]) / _STEP**2
-            bend[2] = (value[6] + value[7] + 2.0 * centre - value[2] - value[3] - value[4] - value[5]) / (
-                2.0 * _STEP**2
-            )
-            slope_x = (value[2] - value[4]) / (2.0 * _STEP)
-            slope_y = (value[3] - value[5]) / (2.0 * _STEP)
-        else:
-            slope_x = (value[2] - centre) / _STEP - 0.5 * _STEP * bend[0]
-            slope_y = (value[3] - centre) / _STEP - 0.5 * _STEP * bend[1]
-        since += 1
-        determinant = bend[0] * bend[1] - bend[2] * bend[2]
-        if bend[0] > 0.0 and determinant > 1e-9 * bend[0] * abs(bend[1]):
-            move_x = -(bend[1] * slope_x - bend[2] * slope_y) / determinant
-            move_y = -(bend[0] * slope_y - bend[2] * slope_x) / determinant
-        else:
-            move_x = -slope_x / bend[0] if bend[0] > 0.0 else -0.1 * math.copysign(1.0, slope_x)
-            move_y = -0.3 * math.copysign(1.0, slope_y)
-        if (y <= _FLATTEST and move_y < 0.0) or (y >= _STEEPEST and move_y > 0.0):  # flat beyond: θ alone
-            move_y = 0.0
-            move_x = -slope_x / bend[0] if bend[0] > 0.0 else -0.1 * math.copysign(1.0, slope_x)
-        shrink = min(1.0, 0.25 / max(abs(move_x), 1e-12), 0.7 / max(abs(move_y), 1e-12))
-        move_x, move_y = shrink * move_x, shrink * move_y
-        gain = 0.5 * (slope_x * move_x + slope_y * move_y)
-        move = -(centre + gain) / fall
-        move = min(max(move, -0.1 * scale), 0.3 * scale)
-        scale, x = scale + move, x + move_x
-        y = min(max(y + move_y, _FLATTEST), _STEEPEST)
-        if abs(move) <= 1e-5 * scale and abs(gain) <= 1e-5 * scale * -fall:
-            return scale, x, y
-    return math.nan, x, y
+def _curvatures(path, shape, scale, last, gamma, here, there, slopes, saved) -> bool:
+    """xx, yy, xy of B and of E into last, by differences of slopes; False where they are not defined."""
+    x, y = last[1], last[2]
+    saved[: gamma.size] = gamma
+    if not image_slopes(path, shape, x + _DIFFERENCE, y, scale, gamma, there, slopes):
+        return False
+    for k in range(2):
+        last[3 + 3 * k] = (there[4 * k + 1] - here[4 * k + 1]) / _DIFFERENCE
+        last[5 + 3 * k] = 0.5 * (there[4 * k + 2] - here[4 * k + 2]) / _DIFFERENCE
+    gamma[:] = saved[: gamma.size]
+    if not image_slopes(path, shape, x, y + _DIFFERENCE, scale, gamma, there, slopes):
+        return False
+    gamma[:] = saved[: gamma.size]
+    for k in range(2):
+        last[4 + 3 * k] = (there[4 * k + 2] - here[4 * k + 2]) / _DIFFERENCE
+        last[5 + 3 * k] += 0.5 * (there[4 * k + 1] - here[4 * k + 1]) / _DIFFERENCE
+    return True
 
 
 @njit(cache=True, error_model="numpy")
-def image_scale(path, shape, last, work):
+def _downhill(slope_x, slope_y, xx, yy, xy):
+    """A step of Newton's method, or a plain one where the curvature is of the wrong sign: y apart from x,
+    whose curvatures differ by orders of magnitude."""
+    if not xx > 0.0:
+        return -math.copysign(0.1, slope_x), -math.copysign(0.5, slope_y)
+    remaining = yy - xy * xy / xx
+    slope = slope_y - xy * slope_x / xx
+    if remaining > 0.0 and remaining > 1e-3 * abs(yy):
+        move = -slope / remaining
+    else:
+        move = -math.copysign(0.7, slope)
+    move = min(max(move, -1.0), 1.0)
+    return -(slope_x + xy * move) / xx, move
+
+
+@njit(cache=True, error_model="numpy")
+def _minimax(here, last, scale):
+    """(dx, dy, change of the scale, gain over staying) of the two models' minimax problem."""
+    sign_b, sign_e = -1.0 / here[3], -1.0 / here[7]
+    b, b_x, b_y = sign_b * here[0], sign_b * here[1], sign_b * here[2]
+    e, e_x, e_y = sign_e * here[4], sign_e * here[5], sign_e * here[6]
+    b_xx, b_yy, b_xy = sign_b * last[3], sign_b * last[4], sign_b * last[5]
+    e_xx, e_yy, e_xy = sign_e * last[6], sign_e * last[7], sign_e * last[8]
+    low, high, weight = 0.0, 1.0, 1.0
+    dx = dy = to_b = to_e = 0.0
+    for k in range(30):
+        other = 1.0 - weight
+        dx, dy = _downhill(
+            weight * b_x + other * e_x,
+            weight * b_y + other * e_y,
+            weight * b_xx + other * e_xx,
+            weight * b_yy + other * e_yy,
+            weight * b_xy + other * e_xy,
+        )
+        dy = min(max(dy, _FLATTEST - last[2]), _STEEPEST - last[2])
+        shrink = min(1.0, 0.3 / max(abs(dx), 1e-12))
+        dx, dy = shrink * dx, shrink * dy
+        to_b = b + b_x * dx + b_y * dy + 0.5 * (b_xx * dx * dx + b_yy * dy * dy) + b_xy * dx * dy
+        to_e = e + e_x * dx + e_y * dy + 0.5 * (e_xx * dx * dx + e_yy * dy * dy) + e_xy * dx * dy
+        if (k == 0 and to_e <= to_b) or abs(to_e - to_b) <= 1e-8 * scale:
+            break
+        if k > 0 and to_e > to_b:
+            high = weight
+        elif k > 0:
+            low = weight
+        weight = 0.5 * (low + high)
+    move = max(to_b, to_e)
+    return dx, dy, move, max(b, e) - move
+
+
+@njit(cache=True, error_model="numpy")
+def image_scale(path, shape, last, work) -> float:
     """The least scale; nan where none was found.
 
-    path: (models, arrival, impair (L,), lag (L,), window, biased, log_epsilon), L ≥ 2; shape: (L,) > 0;
-    last: a
-    neighbour's (c, x, y) with θ = e^x and α = 1 + e^y, replaced by this path's; work: rate, charge, gamma,
-    log_wall of at least L, cut = 0, 1, 2, ….
+    path, shape: as `image_slopes` takes them, L ≥ 2; last: a `neighbour`'s solution for as many hops, replaced
+    by this path's where one is found; work: `scale_workspace` of at least L.
     """
-    start, scale = np.empty(3), math.nan
-    for attempt in range(3):  # from the neighbour; then from milder walls, then from higher up
-        start[:] = last
-        if attempt > 0:
-            start[0] = max(last[0], 1.0) * (1.02 if attempt == 1 else 1.3)
-            start[1], start[2] = last[1] - 0.05, -2.0 * attempt
-        scale, x, y = _newton(path, shape, start, work)
-        if scale == scale:
-            last[0], last[1], last[2] = scale, x, y
-            break
-    return scale
+    slopes, saved, here, there = work
+    walls = path[2].size - 1
+    gamma = last[_FRESH : _FRESH + walls]
+    scale, first_x, first_y = last[0], last[1], last[2]
+    age, failures, large, before = 0, 0, False, 0.0
+    met, met_x, met_y, met_scale = False, 0.0, 0.0, 0.0
+    for k in range(40):
+        good = image_slopes(path, shape, last[1], last[2], scale, gamma, here, slopes)
+        if not good or not here[3] < 0.0 or not here[7] < 0.0:
+            failures += 1
+            if failures > 25:
+                break
+            gamma[:] = 0.0
+            last[9] = 0.0
+            if met and failures % 4 != 0:  # back towards the last point that had a value
+                last[1], last[2] = 0.5 * (last[1] + met_x), 0.5 * (last[2] + met_y)
+                scale = 0.5 * (scale + met_scale)
+            else:
+                scale *= 1.02 if failures < 8 else 1.04
+                if failures % 5 == 0:
+                    last[1] -= 0.05
+            continue
+        met, met_x, met_y, met_scale = True, last[1], last[2], scale
+        slow = k > 0 and age > 0 and abs(here[1]) > 0.3 * abs(before)
+        before = here[1]
+        if last[9] == 0.0 or large or slow or age >= 4:
+            if not _curvatures(path, shape, scale, last, gamma, here, there, slopes, saved):
+                failures += 1
+                if failures > 25:
+                    break
+                gamma[:] = 0.0
+                last[1] -= 0.02
+                continue
+            last[9], age = 1.0, 0
+        age += 1
+        dx, dy, move, gain = _minimax(here, last, scale)
+        large = abs(dx) > 0.02 or abs(dy) > 0.25 or abs(move) > 0.01 * scale
+        far = abs(move) > 0.15 * scale
+        if far:
+            move = math.copysign(0.15 * scale, move)
+        scale += move
+        last[1] += dx
+        last[2] += dy
+        if not far and abs(move) <= 1e-5 * scale and abs(gain) <= (1e-5 if k > 0 else 1e-6) * scale:
+            last[0] = scale
+            return scale
+    last[1], last[2] = first_x, first_y
+    last[9] = 0.0
+    for i in range(walls):
+        gamma[i] = 0.0
+    return math.nan

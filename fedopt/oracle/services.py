@@ -16,7 +16,7 @@ from fedopt.calculus.floor import ville_floor
 from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FORMS, IMAGE, PLAIN_IMAGE
 from fedopt.calculus.profile import scale_at_theta
 from fedopt.calculus.scaling import least_scales
-from fedopt.oracle.image_scale import ACCURACY, image_scale
+from fedopt.oracle.image_scale import ACCURACY, image_scale, neighbour, scale_workspace
 from fedopt.oracle.network import Kind, Network, TooManyPaths
 from fedopt.oracle.remembered import give, take
 from fedopt.oracle.sizing import Column
@@ -122,7 +122,7 @@ class Service:
             if np.array_equal(caps, cap):  # where a cap held, a scale is another
                 self._sized = sized
             return
-        last = np.tile([1.05, self._theta, -1.0], (network.stages + 1, 1))
+        last = np.tile(neighbour(network.stages, 1.05, theta, 1.4), (network.stages + 1, 1))
         self.memory = Memory(np.full(4096, -1), np.empty(4096), np.zeros(1, dtype=np.int64), last)
         self._typical(network.prices_of_rates())
 
@@ -174,7 +174,7 @@ class Service:
         self._size([key], np.array([math.inf]))
         scale, proof = self._sized[key]
         if proof is not None and proof[2] > 1.0:
-            self.memory.last[:] = scale, math.log(proof[1]), math.log(proof[2] - 1.0)
+            self.memory.last[:] = neighbour(self.network.stages, scale, proof[1], proof[2])
 
     def graph_of(self, kind: Kind) -> Graph:
         """The graph with what the kind may not use left out."""
@@ -269,7 +269,7 @@ class Service:
     def _size_by_image(self, key: _Key, hops: np.ndarray, shape: np.ndarray, cap: np.ndarray) -> bool:
         """Size one path by Newton's method, proven at the (θ, α) found; False where that fails."""
         stages = len(hops)
-        work = (np.empty(stages), np.empty(stages), np.empty(stages), np.empty(stages), np.arange(stages + 1))
+        work = scale_workspace(stages)
         row, lag, window = self.graph.row[hops], self.graph.lag[hops], key[1]
         models, biased, log_epsilon = self.network.models, self.biased, self.log_epsilon
         last = self.memory.last[stages].copy()

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from fedopt.oracle.image_scale import ACCURACY, image_scale
+from fedopt.oracle.image_scale import ACCURACY, image_scale, scale_workspace
 
 __all__ = [
     "DONE",
@@ -57,7 +57,7 @@ class Graph(NamedTuple):
 
 class Memory(NamedTuple):
     """Scales by parts of paths, an open-addressing table: keys int64[N] (−1 free), values float64[N] (nan:
-    unknown), used int64[1], and the last solution for each number of hops, float64[S+1, 3] as
+    unknown), used int64[1], and the last solution for each number of hops, a row of float64[S+1, …] as
     `image_scale` has it."""
 
     keys: np.ndarray
@@ -146,13 +146,7 @@ def search(models, service, graph, prices, known, tolerance, collect, rough, mos
     for s in range(stages):
         width = max(width, graph.first[s + 1] - graph.first[s])
     joint, bare, charge_go, delay_go, room = _completions(graph, prices)
-    work = (
-        np.empty(stages),
-        np.empty(stages),
-        np.empty(stages),
-        np.empty(stages),
-        np.arange(stages + 1),
-    )
+    work = scale_workspace(stages)
     child = np.empty((stages, width), dtype=np.int64)
     child_bound = np.empty((stages, width))
     pointer, filled = np.zeros(stages, dtype=np.int64), np.zeros(stages, dtype=np.int64)
@@ -222,7 +216,7 @@ def search(models, service, graph, prices, known, tolerance, collect, rough, mos
             rows[i], lags[i] = graph.row[hops[i]], graph.lag[hops[i]]
             floors += prices[hops[i]] * shape[i]
             reach = min(reach, graph.cap[hops[i]] / shape[i])
-        if level > 1 and not rough:  # two hops are best at the edge of stability, where Newton's method fails
+        if level > 0 and not rough:
             name = key[level + 1] * graph.windows.size + g
             place = _slot(memory.keys, name)
             if memory.keys[place] == -1:
