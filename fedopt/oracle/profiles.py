@@ -91,7 +91,7 @@ class MinplusSizing:
         net = self.network
         iid = net.models.iid
         if (
-            net.stages < 3
+            net.stages < 2
             or net.at_most(kind) <= _LISTED
             or not self.mask >> IMAGE & 1
             or net.has_dependence

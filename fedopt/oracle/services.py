@@ -1,4 +1,4 @@
-"""Paths of all kinds that send the same work under the same promise: floors, and scales once they are known.
+"""Paths of all kinds that send the same work under the same promise: floors, and margins once they are known.
 
 Policies and payments do not change what a path needs, so kinds that differ in nothing else share a service.
 """
@@ -13,10 +13,10 @@ from numba import njit
 from scipy.optimize import minimize
 
 from fedopt.calculus.floor import ville_floor
-from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FORMS, IMAGE, PLAIN_IMAGE
-from fedopt.calculus.profile import scale_at_theta
-from fedopt.calculus.scaling import least_scales
-from fedopt.oracle.image_scale import ACCURACY, image_scale, neighbour, scale_workspace
+from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FORMS, IMAGE
+from fedopt.calculus.margin import least_margin
+from fedopt.oracle.image_margin import ACCURACY, image_margin, margin_workspace, neighbour
+from fedopt.oracle.mildest import mildest
 from fedopt.oracle.network import Kind, Network, TooManyPaths
 from fedopt.oracle.remembered import give, take
 from fedopt.oracle.sizing import Column
@@ -36,9 +36,11 @@ FLOOR_SAFETY = 1.0 - 1e-9  # the floor's search ends a relative 1e-11 above its 
 _MOST_WINDOWS = 64
 _LEAVES = 64
 _SEARCH = {"xatol": 1e-4, "fatol": 1e-7, "maxiter": 200}
+_TYPICAL = 0.05  # margin over floor, before anything is known
+_OWN = -1.0  # every path has its own margin
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy")
 def floors(models, arrival, rows, lags, windows, biased, log_epsilon):
     """(floors (W, M), θ of the last) of domains (rows, lags: (M,)) for each window (W,)."""
     result = np.empty((windows.size, rows.size))
@@ -52,7 +54,7 @@ def floors(models, arrival, rows, lags, windows, biased, log_epsilon):
 
 
 def proof_of(found: tuple[int, float, float, int], hops: int) -> dict[str, object]:
-    """What a plan entry states of a scale's (form, θ, parameter, split)."""
+    """What a plan entry states of a (form, θ, parameter, split)."""
     form, theta, parameter, split = found
     proof: dict[str, object] = {"form": FORMS[form], "theta": theta}
     if form in (BLOCK, BLOCK_VILLE) and hops > 1:
@@ -63,7 +65,6 @@ def proof_of(found: tuple[int, float, float, int], hops: int) -> dict[str, objec
 
 
 _Key = tuple[tuple[int, ...], int]
-_Proof = tuple[int, float, float, int]
 
 
 class Service:
@@ -99,9 +100,12 @@ class Service:
         )
         floor = least[:, position.reshape(-1)] * FLOOR_SAFETY
         cap = network.most[order]
-        self._theta = math.log(theta)
+        self._theta = theta
+        first = np.concatenate([[0], np.cumsum(sizes)])
+        usable = np.where(floor <= cap, floor, math.inf)
+        some = usable[np.isfinite(usable)]
         self.graph = Graph(
-            np.concatenate([[0], np.cumsum(sizes)]),
+            first,
             network.row[order],
             network.domain[order],
             lags,
@@ -111,23 +115,26 @@ class Service:
             network.link_delay,
             network.link_cost,
             self.windows,
-            np.where(floor <= cap, floor, math.inf),
+            usable,
+            mildest(network.models, first, network.row[order], lags, usable, theta),
+            float(some.mean()) if len(some) else 1.0,
         )
         self._key = self._content(lags, pure)
         remembered = take(self._key) if self._key is not None else None
-        # by path and window: the least scale and its proof, or what it exceeds and nothing
-        self._sized: dict[_Key, tuple[float, _Proof | None]] = {}
+        # by path and window: the least margin and its (θ, α); +inf and nothing where none is enough
+        self._sized: dict[_Key, tuple[float, tuple[float, float] | None]] = {}
         if remembered is not None:
             self.memory, sized, caps = remembered
-            if np.array_equal(caps, cap):  # where a cap held, a scale is another
+            if np.array_equal(caps, cap):  # where a cap held, a margin is another
                 self._sized = sized
             return
-        last = np.tile(neighbour(network.stages, 1.05, theta, 1.4), (network.stages + 1, 1))
+        start = neighbour(network.stages, _TYPICAL * self.graph.unit, theta, 1.4)
+        last = np.tile(start, (network.stages + 1, 1))
         self.memory = Memory(np.full(4096, -1), np.empty(4096), np.zeros(1, dtype=np.int64), last)
         self._typical(network.prices_of_rates())
 
     def _content(self, lags: np.ndarray, pure: np.ndarray) -> bytes | None:
-        """A digest of all that scales depend on; None where a model of the user's own cannot be told from
+        """A digest of all that margins depend on; None where a model of the user's own cannot be told from
         others."""
         net = self.network
         if any(net.model_key(int(row)) is None for row in [self.arrival, *net.row[self.order]]):
@@ -136,7 +143,9 @@ class Service:
         for row in [self.arrival, *net.row[self.order]]:
             digest.update(net.model_key(int(row)) or b"")
         links = net.link_delay[np.ix_(net.domain[self.order], net.domain[self.order])]
-        for part in (lags, pure, net.stage[self.order], links, self.windows):
+        # an offer of no use changes what is mildest, so caps below floors count
+        parts = (lags, pure, net.stage[self.order], links, self.windows, np.isfinite(self.graph.floor))
+        for part in parts:
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.digest()
 
@@ -165,16 +174,16 @@ class Service:
             self.windows = np.unique(np.linspace(least, most, _MOST_WINDOWS).astype(np.int64))
 
     def _typical(self, prices: np.ndarray) -> None:
-        """Where the search for scales starts: the path that is cheapest at floors."""
-        leaves, _ = self.leaves(self.graph, prices, math.inf, 0.0, rough=True)
+        """Where the search for margins starts: the path that is cheapest at floors."""
+        leaves, _ = self.leaves(self.graph, prices, math.inf, 0.0, rough=0.0)
         if not len(leaves.cost):
             return
         n = int(np.argmin(leaves.cost))
         key = (tuple(int(o) for o in leaves.hops[n]), int(leaves.window[n]))
-        self._size([key], np.array([math.inf]))
-        scale, proof = self._sized[key]
-        if proof is not None and proof[2] > 1.0:
-            self.memory.last[:] = neighbour(self.network.stages, scale, proof[1], proof[2])
+        self._size([key])
+        margin, proof = self._sized[key]
+        if proof is not None and proof[1] > 1.0:
+            self.memory.last[:] = neighbour(self.network.stages, margin, *proof)
 
     def graph_of(self, kind: Kind) -> Graph:
         """The graph with what the kind may not use left out."""
@@ -188,7 +197,7 @@ class Service:
         tolerance: float,
         *,
         collect: bool = False,
-        rough: bool = False,
+        rough: float = _OWN,
         nodes: int = 2**62,
     ) -> tuple[Leaves, float]:
         """(paths that may be cheaper than `known`, what all others cost at least)."""
@@ -227,194 +236,138 @@ class Service:
         refill(old.keys, old.values, keys, values)
         self.memory = Memory(keys, values, old.used, old.last)
 
-    def columns(
-        self,
-        kind: Kind,
-        hops: np.ndarray,
-        windows: np.ndarray,
-        prices: np.ndarray | None = None,
-        ceiling: float = math.inf,
-    ) -> list[Column | None]:
-        """The points of paths, positions in stage order (N, S), sized exactly; None where there is none,
-        or none below a ceiling of the cost at prices."""
+    def columns(self, kind: Kind, hops: np.ndarray, windows: np.ndarray) -> list[Column | None]:
+        """The points of paths, positions in stage order (N, S), sized exactly; None where there is none."""
         keys: list[_Key] = [
             (tuple(int(o) for o in own), int(window)) for own, window in zip(hops, windows, strict=True)
         ]
-        most = np.full(len(keys), math.inf)
-        if prices is not None and math.isfinite(ceiling) and len(keys):
-            shape = self._shape(hops, windows)
-            room = ceiling - np.array([self.network.charge(own) for own in self.order[hops]])
-            with np.errstate(divide="ignore", over="ignore"):
-                most = room / np.maximum((shape * prices[self.order[hops]]).sum(axis=1), 1e-300)
-            inside = (most[:, None] * shape < self.graph.cap[hops]).all(axis=1)
-            most = np.where(inside, most * (1.0 + 1e-9), math.inf)
-        open_ = {}
-        for key, limit in zip(keys, most.tolist(), strict=True):
-            known = self._sized.get(key)
-            if known is None or (known[1] is None and known[0] < limit):
-                open_[key] = limit
-        self._size(list(open_), np.array(list(open_.values())))
+        self._size([key for key in dict.fromkeys(keys) if key not in self._sized])
         return [self._column(kind, key) for key in keys]
 
-    def _size(self, keys: list[_Key], ceilings: np.ndarray) -> None:
-        """Size paths by the image form without overshoot credit."""
-        if not keys:
-            return
-        hops, windows = np.array([key[0] for key in keys]), np.array([key[1] for key in keys])
-        shape, cap = self._shape(hops, windows), self.graph.cap[hops]
-        for n, key in enumerate(keys):
-            if not self._size_by_image(key, hops[n], shape[n], cap[n]):
-                self._size_by_search(key, hops[n], shape[n], cap[n])
+    def _size(self, keys: list[_Key]) -> None:
+        """The least margins of paths under the plain image form, at the best (θ, α) found."""
+        for key in keys:
+            hops = np.array(key[0])
+            self._sized[key] = self._by_slopes(hops, key[1]) or self._by_search(hops, key[1])
 
-    def _size_by_image(self, key: _Key, hops: np.ndarray, shape: np.ndarray, cap: np.ndarray) -> bool:
-        """Size one path by Newton's method, proven at the (θ, α) found; False where that fails."""
-        stages = len(hops)
-        work = scale_workspace(stages)
-        row, lag, window = self.graph.row[hops], self.graph.lag[hops], key[1]
-        models, biased, log_epsilon = self.network.models, self.biased, self.log_epsilon
-        last = self.memory.last[stages].copy()
-        path = (models, self.arrival, row, lag, window, biased, log_epsilon)
-        estimate = image_scale(path, shape, last, work)
-        if not estimate > 0.0 or (estimate * shape >= cap).any():
-            return False
-        theta, alpha = math.exp(last[1]), 1.0 + math.exp(last[2])
-        scale = self._plain(hops, window, shape, cap, theta, alpha, estimate)
-        if not scale <= estimate * (1.0 + ACCURACY):
-            return False
-        self._sized[key] = (float(scale), (IMAGE, theta, alpha, 0))
-        return True
-
-    def _size_by_search(self, key: _Key, hops: np.ndarray, shape: np.ndarray, cap: np.ndarray) -> None:
-        """Size one path without derivatives, where Newton's method fails: at stability's edge or at a cap."""
-
-        guess = 1.1
-
-        def scale(point: np.ndarray) -> float:
-            tilt, ratio = math.exp(min(point[0], 50.0)), 1.0 + math.exp(min(point[1], 50.0))
-            found = self._plain(hops, key[1], shape, cap, tilt, ratio, guess)
-            return min(found, 1e9)
-
-        stages = len(hops)
-        credited, form, theta, alpha, split = least_scales(
-            np.full(1, 1 << IMAGE),
+    def _by_slopes(self, hops: np.ndarray, window: int) -> tuple[float, tuple[float, float]] | None:
+        """The margin of one path by Newton's method; None where that fails, or where a cap holds."""
+        graph, stages = self.graph, len(hops)
+        row, lag, floor = graph.row[hops], graph.lag[hops], self._floor(hops, window)
+        last = self.memory.last[-1].copy()
+        members = np.arange(2 * stages + 1), np.repeat(row, 2), np.repeat(floor, 2)
+        promise = window, self.biased, self.log_epsilon
+        path = (
             self.network.models,
-            np.full(1, self.arrival),
-            self.graph.row[hops][None],
-            np.full(1, stages),
-            np.ones((1, stages)),
-            self.graph.lag[hops][None],
-            np.full(1, key[1]),
-            np.full(1, self.biased),
-            np.full(1, self.log_epsilon),
-            np.full(1, math.exp(self._theta)),
-            shape[None],
-            cap[None],
-            np.full(1, math.inf),
+            self.arrival,
+            members,
+            row,
+            float(lag.sum()),
+            float(floor @ lag),
+            *promise,
         )
-        best, at = math.inf, np.zeros(2)
-        if form[0] >= 0:
-            guess = float(credited[0])
-            centre = np.array([math.log(theta[0]), math.log(max(alpha[0] - 1.0, 1e-4))])
-            moves = [(x, y) for x in (0.0, -0.1, 0.1, -0.3, 0.3) for y in (0.0, -1.5, 1.5, 3.0)]
-            values = [scale(centre + move) for move in moves]
-            for n in np.argsort(values)[:2]:
-                start = centre + moves[int(n)]
-                answer = minimize(scale, start, method="Nelder-Mead", options=_SEARCH)
+        estimate = image_margin(path, last, graph.unit, margin_workspace(stages))
+        if not estimate >= 0.0 or (floor + estimate > graph.cap[hops]).any():
+            return None
+        theta, alpha = math.exp(last[1]), 1.0 + math.exp(last[2])
+        margin = self._proven(hops, window, theta, alpha, estimate)
+        good = margin <= estimate + ACCURACY * (graph.unit + estimate)
+        return (margin, (theta, alpha)) if good else None
+
+    def _by_search(self, hops: np.ndarray, window: int) -> tuple[float, tuple[float, float] | None]:
+        """The margin of one path without derivatives, where Newton's method fails or a cap holds."""
+        guess = float(self.memory.last[-1, 0])
+
+        def margin(point: np.ndarray) -> float:
+            tilt, ratio = math.exp(min(point[0], 50.0)), 1.0 + math.exp(min(point[1], 50.0))
+            return min(self._proven(hops, window, tilt, ratio, guess), 1e9)
+
+        starts = [
+            np.array([math.log(self._theta) + shift, y])
+            for shift in (0.0, 0.3, 0.6, 1.0, -0.3, -0.7)
+            for y in (-1.0, -4.0, 0.5, 2.0)
+        ]
+        values = [margin(start) for start in starts]
+        best, at = math.inf, starts[0]
+        for n in np.argsort(values)[:2]:
+            if values[int(n)] < 1e9:
+                answer = minimize(margin, starts[int(n)], method="Nelder-Mead", options=_SEARCH)
                 if answer.fun < best:
                     best, at = float(answer.fun), answer.x
-        if best < 1e9:
-            self._sized[key] = best, (IMAGE, math.exp(at[0]), 1.0 + math.exp(at[1]), 0)
-        elif form[0] >= 0:
-            self._sized[key] = guess, (IMAGE, float(theta[0]), float(alpha[0]), int(split[0]))
-        else:
-            self._sized[key] = math.inf, None
+        if not best < 1e9:
+            return math.inf, None
+        return best, (math.exp(at[0]), 1.0 + math.exp(at[1]))
 
-    def _plain(
-        self,
-        hops: np.ndarray,
-        window: int,
-        shape: np.ndarray,
-        cap: np.ndarray,
-        theta: float,
-        alpha: float,
-        guess: float,
-    ) -> float:
-        """The scale that the image form without overshoot credit proves at (θ, α)."""
-        stages = len(hops)
-        models, row, lag = self.network.models, self.graph.row[hops], self.graph.lag[hops]
-        path = (models, self.arrival, row, np.ones(stages), lag, window, self.biased, self.log_epsilon)
-        work = (np.empty((4, stages + 1)), np.empty(stages))
-        cut = np.arange(stages + 1)
-        found = scale_at_theta(
-            PLAIN_IMAGE, path, theta, alpha, cut, shape, cap, guess, 0.0, math.inf, True, work
+    def _proven(self, hops: np.ndarray, window: int, theta: float, alpha: float, guess: float) -> float:
+        """The least margin that the plain image form proves at (θ, α)."""
+        graph = self.graph
+        path = (
+            self.network.models,
+            self.arrival,
+            graph.row[hops],
+            graph.lag[hops],
+            window,
+            self.biased,
+            self.log_epsilon,
         )
-        return float(found[0])
+        return float(least_margin(path, self._floor(hops, window), graph.cap[hops], theta, alpha, guess))
 
-    def _shape(self, hops: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        """Floors along paths, shape (N, S)."""
-        position = np.searchsorted(self.windows, windows)
-        return np.ascontiguousarray(self.graph.floor[position[:, None], hops])
+    def _floor(self, hops: np.ndarray, window: int) -> np.ndarray:
+        """Floors along a path, shape (S,)."""
+        return np.ascontiguousarray(self.graph.floor[np.searchsorted(self.windows, window), hops])
 
     def _column(self, kind: Kind, key: _Key) -> Column | None:
-        scale, proof = self._sized[key]
+        margin, proof = self._sized[key]
         if proof is None:
             return None
         own, window = key
         hops = np.array(own)
         offers = self.order[hops]
-        shape = self._shape(hops[None], np.array([window]))[0]
         sizes = np.diff(self.graph.first) + 1
         path = 0
         for s, hop in enumerate(own):
             path = path * int(sizes[s]) + hop - int(self.graph.first[s]) + 1
-        return Column(
-            kind.index,
-            path,
-            path,
-            offers,
-            np.minimum(scale * shape, self.graph.cap[hops]),
-            self.network.charge(offers),
-            proof_of(proof, len(own)),
-        )
+        rates = np.minimum(self._floor(hops, window) + margin, self.graph.cap[hops])
+        stated = proof_of((IMAGE, *proof, 0), len(own))
+        return Column(kind.index, path, path, offers, rates, self.network.charge(offers), stated)
 
     def price(
         self, kind: Kind, prices: np.ndarray, known: float, tolerance: float, keep: int, nodes: int
     ) -> tuple[float, list[Column]]:
         """(bound, columns cheaper than `known`, cheapest first), as `Oracle.price` has it."""
         leaves, bound = self.leaves(self.graph_of(kind), prices, known, tolerance, nodes=nodes)
-        lower = np.where(leaves.sure > 0, leaves.cost * (1.0 - 2.0 * ACCURACY), leaves.cost)
-        best, found, waiting = known, [], np.argsort(lower, kind="stable")
-        while len(waiting) and (best == math.inf or lower[waiting[0]] < best - tolerance * abs(best)):
+        best, found, waiting = known, [], np.argsort(leaves.cost, kind="stable")
+        while len(waiting) and (best == math.inf or leaves.cost[waiting[0]] < best - tolerance * abs(best)):
             batch, waiting = waiting[:keep], waiting[keep:]
-            columns = self.columns(kind, leaves.hops[batch], leaves.window[batch], prices, best)
-            for column in columns:
+            for column in self.columns(kind, leaves.hops[batch], leaves.window[batch]):
                 if column is not None and column.cost(prices) < known:
                     found.append(column)
                     best = min(best, column.cost(prices))
         found.sort(key=lambda column: column.cost(prices))
-        return min(bound, best, float(lower[waiting].min(initial=math.inf))), found[:keep]
+        return min(bound, best, float(leaves.cost[waiting].min(initial=math.inf))), found[:keep]
 
     def rough(self, kind: Kind, prices: np.ndarray, known: float) -> list[Column]:
-        """The cheapest path cheaper than `known` if all paths needed the same scale; nothing is proven of
+        """The cheapest path cheaper than `known` if all paths needed the same margin; nothing is proven of
         it."""
-        scale = float(self.memory.last[-1, 0])
-        leaves, _ = self.leaves(self.graph_of(kind), scale * prices, known, 1e-6, rough=True)
+        margin = max(float(self.memory.last[-1, 0]), 0.0)
+        leaves, _ = self.leaves(self.graph_of(kind), prices, known, 1e-6, rough=margin)
         if not len(leaves.cost):
             return []
         n = int(np.argmin(leaves.cost))
-        shape = self._shape(leaves.hops[n : n + 1], leaves.window[n : n + 1])[0]
-        offers = self.order[leaves.hops[n]]
-        return [Column(kind.index, 0, 0, offers, scale * shape, self.network.charge(offers))]
+        hops = leaves.hops[n]
+        rates = np.minimum(self._floor(hops, int(leaves.window[n])) + margin, self.graph.cap[hops])
+        offers = self.order[hops]
+        return [Column(kind.index, 0, 0, offers, rates, self.network.charge(offers))]
 
     def within(self, kind: Kind, prices: np.ndarray, limit: float) -> list[Column]:
         """All points below a limit."""
         leaves, _ = self.leaves(self.graph_of(kind), prices, limit, 0.0, collect=True)
-        columns = self.columns(kind, leaves.hops, leaves.window, prices, limit)
+        columns = self.columns(kind, leaves.hops, leaves.window)
         return [column for column in columns if column is not None and column.cost(prices) < limit]
 
     def along(self, kind: Kind, paths: np.ndarray) -> list[Column]:
-        """The points of given paths in proportion to floors, offer indices (N, S) in stage order; paths
-        that leave no window are left out."""
+        """The points of given paths, offer indices (N, S) in stage order; paths that leave no window are left
+        out."""
         where = np.empty(len(self.order), dtype=np.int64)
         where[self.order] = np.arange(len(self.order))
         pure = self.graph.pure[where[paths]].sum(axis=1)

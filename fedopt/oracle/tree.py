@@ -1,11 +1,10 @@
 """Branch and bound over the stage graph: the cheapest path of a family at given prices, without listing
 paths.
 
-A node is the first hops of a path.  Its window is the largest that any completion leaves, every domain needs
-at least its floor in that window, and the cheapest completion at floors comes from a table; what survives
-that is held against the scale its own hops already need together (`image_scale`, kept in a memory shared by
-all prices, policies and families of a service), for a path needs no smaller scale than a part of it in the
-same window.
+A node is the first hops of a path.  Its window is the largest that any completion leaves, and its margin over
+the floors in that window the least that its own hops need with the mildest of every later stage
+(`image_margin`, kept in a memory shared by all prices, policies and families of a service): no completion needs
+less.  What a completion costs at least at that margin comes from a table by dynamic programming.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from fedopt.oracle.image_scale import ACCURACY, image_scale, scale_workspace
+from fedopt.oracle.image_margin import ACCURACY, image_margin, margin_workspace
+from fedopt.oracle.mildest import Mildest
 
 __all__ = [
     "DONE",
@@ -31,15 +31,17 @@ __all__ = [
 
 DONE, MEMORY_FULL, OUTPUT_FULL = 0, 1, 2
 
+_GRID = np.array([0.0, 0.6, 0.9, 1.2, 1.7, 2.6])
+"""Margins of the table of completions, in multiples of a typical one."""
+
 
 class Graph(NamedTuple):
     """The offers, numbered 0…M−1 stage by stage, and what a family may use of them.
 
     first: int64[S+1], where each stage starts; row, domain: int64[M]; lag, pure, charge, cap: float64[M],
-    slots
-    and work/slot; delay, cost: float64[D, D] of the links between domains; windows: int64[G], ascending;
-    floor:
-    float64[G, M], least rate of an offer alone in a window, +inf above its cap and where it is not admitted.
+    slots and work/slot; delay, cost: float64[D, D] of the links between domains; windows: int64[G], ascending;
+    floor: float64[G, M], least rate of an offer alone in a window, +inf above its cap and where it is not
+    admitted; mildest: what may stand for the stages to come; unit: about the rate of an offer.
     """
 
     first: np.ndarray
@@ -53,12 +55,14 @@ class Graph(NamedTuple):
     cost: np.ndarray
     windows: np.ndarray
     floor: np.ndarray
+    mildest: Mildest
+    unit: float
 
 
 class Memory(NamedTuple):
-    """Scales by parts of paths, an open-addressing table: keys int64[N] (−1 free), values float64[N] (nan:
-    unknown), used int64[1], and the last solution for each number of hops, a row of float64[S+1, …] as
-    `image_scale` has it."""
+    """Margins by parts of paths, an open-addressing table: keys int64[N] (−1 free), values float64[N] (nan:
+    unknown), used int64[1], and the last solution for each number of hops known, float64[S+1, …] as
+    `image_margin` has it."""
 
     keys: np.ndarray
     values: np.ndarray
@@ -97,37 +101,80 @@ def refill(keys, values, larger_keys, larger_values):
 
 
 @njit(cache=True, error_model="numpy")
-def _completions(graph, prices):
-    """Least that a completion costs after each offer: at floors with charges [G, M]; floors alone [G, M];
-    charges alone [M]; least delay [M]; least cap/floor of the stages after [G, S]."""
+def _completions(graph, prices, margins):
+    """(least cost of a completion after each offer at each margin, charges included [K, G, M]; least delay
+    [M])."""
     stages, count = graph.first.size - 1, graph.row.size
     grid = graph.windows.size
-    joint, bare = np.zeros((grid, count)), np.zeros((grid, count))
-    charge, delay = np.zeros(count), np.zeros(count)
-    room = np.full((grid, stages), math.inf)
+    cost, delay = np.zeros((margins.size, grid, count)), np.zeros(count)
     for s in range(stages - 2, -1, -1):
-        start, stop = graph.first[s + 1], graph.first[s + 2]
-        for g in range(grid):
-            room[g, s] = room[g, s + 1]
-            for q in range(start, stop):
-                if graph.floor[g, q] < math.inf:
-                    room[g, s] = min(room[g, s], graph.cap[q] / graph.floor[g, q])
         for o in range(graph.first[s], graph.first[s + 1]):
-            charge[o] = delay[o] = math.inf
-            joint[:, o] = math.inf
-            bare[:, o] = math.inf
-            for q in range(start, stop):
+            delay[o] = math.inf
+            cost[:, :, o] = math.inf
+            for q in range(graph.first[s + 1], graph.first[s + 2]):
                 hop = graph.delay[graph.domain[o], graph.domain[q]]
                 if not (hop < math.inf and graph.floor[grid - 1, q] < math.inf):
                     continue
                 fixed = graph.cost[graph.domain[o], graph.domain[q]] + graph.charge[q]
-                charge[o] = min(charge[o], fixed + charge[q])
                 delay[o] = min(delay[o], hop + graph.pure[q] + delay[q])
                 for g in range(grid):
-                    own = prices[q] * graph.floor[g, q] if graph.floor[g, q] < math.inf else math.inf
-                    joint[g, o] = min(joint[g, o], fixed + own + joint[g, q])
-                    bare[g, o] = min(bare[g, o], own + bare[g, q])
-    return joint, bare, charge, delay, room
+                    if graph.floor[g, q] < math.inf:
+                        for k in range(margins.size):
+                            rate = min(graph.floor[g, q] + margins[k], graph.cap[q])
+                            cost[k, g, o] = min(cost[k, g, o], fixed + prices[q] * rate + cost[k, g, q])
+    return cost, delay
+
+
+@njit(cache=True, error_model="numpy")
+def _at_least(graph, prices, margins, cost, hops, level, g, margin):
+    """What the offers hops[0] … hops[level] and any completion cost at least at a margin, window g, charges of
+    the first ones aside: the table's chords, as its columns are concave in the margin."""
+    total = 0.0
+    for i in range(level + 1):
+        q = hops[i]
+        if not graph.floor[g, q] < math.inf:
+            return math.inf
+        total += prices[q] * min(graph.floor[g, q] + margin, graph.cap[q])
+    o = hops[level]
+    last = margins.size - 1
+    if margin >= margins[last]:
+        return total + cost[last, g, o]
+    k = 0
+    while margins[k + 1] <= margin:
+        k += 1
+    if not cost[k + 1, g, o] < math.inf:
+        return math.inf
+    share = (margin - margins[k]) / (margins[k + 1] - margins[k])
+    return total + (1.0 - share) * cost[k, g, o] + share * cost[k + 1, g, o]
+
+
+@njit(cache=True, error_model="numpy")
+def _margin(models, service, graph, hops, level, g, memory, place, scratch, work) -> None:
+    """The least margin of hops[0] … hops[level] with the mildest of all later stages, into the memory."""
+    arrival, _, biased, log_epsilon = service
+    first, rows, floors, bursts = scratch
+    stages, known = graph.first.size - 1, level + 1
+    mild = graph.mildest
+    lag, lagged, size = mild.lag[g, known], mild.lagged[g, known], 0
+    for s in range(known):
+        q = hops[s]
+        bursts[s] = graph.row[q]
+        lag += graph.lag[q]
+        lagged += graph.floor[g, q] * graph.lag[q]
+        for side in range(2):
+            first[2 * s + side] = size
+            rows[size], floors[size] = graph.row[q], graph.floor[g, q]
+            size += 1
+    for side in range(2 * known, 2 * stages):
+        first[side] = size
+        for m in range(mild.first[g, side], mild.first[g, side + 1]):
+            rows[size], floors[size] = mild.row[m], mild.floor[m]
+            size += 1
+    first[2 * stages] = size
+    members = first, rows, floors
+    window = graph.windows[g]
+    path = models, arrival, members, bursts[:known], lag, lagged, window, biased, log_epsilon
+    memory.values[place] = image_margin(path, memory.last[known], graph.unit, work)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -135,24 +182,31 @@ def search(models, service, graph, prices, known, tolerance, collect, rough, mos
     """(status, leaves found, bound, nodes): the paths cheaper than `known`, best bounds first at each level.
 
     service: (arrival row, deadline in slots, biased, log ε); prices: float64[M] per work/slot.  Each path
-    found
-    lowers the limit, unless all below it are to be collected; rough: floors are taken for what a path needs.
-    bound: no path that is not among the leaves costs
-    less; most_nodes: give up after that many.
+    found lowers the limit, unless all below it are to be collected; rough: a margin that all paths are taken to
+    need, negative where each is to have its own.  bound: no path that is not among the leaves costs less;
+    most_nodes: give up after that many.
     """
-    arrival, deadline, biased, log_epsilon = service
+    deadline = service[1]
     stages = graph.first.size - 1
     width = 0
     for s in range(stages):
         width = max(width, graph.first[s + 1] - graph.first[s])
-    joint, bare, charge_go, delay_go, room = _completions(graph, prices)
-    work = scale_workspace(stages)
+    margins = _GRID * max(memory.last[stages, 0], 1e-3 * graph.unit)
+    go, delay_go = _completions(graph, prices, margins)
+    work = margin_workspace(stages)
+    most = 2 * graph.row.size + 2 * stages
+    scratch = (
+        np.empty(2 * stages + 1, dtype=np.int64),
+        np.empty(most, dtype=np.int64),
+        np.empty(most),
+        np.empty(stages, dtype=np.int64),
+    )
     child = np.empty((stages, width), dtype=np.int64)
     child_bound = np.empty((stages, width))
     pointer, filled = np.zeros(stages, dtype=np.int64), np.zeros(stages, dtype=np.int64)
     hops = np.empty(stages, dtype=np.int64)
     spent, charged, key = np.zeros(stages + 1), np.zeros(stages + 1), np.zeros(stages + 1, dtype=np.int64)
-    shape, rows, lags = np.empty(stages), np.empty(stages, dtype=np.int64), np.empty(stages)
+    margin = np.full(stages + 1, max(rough, 0.0))
     limit = known if collect or not known < math.inf else known - tolerance * abs(known)
     bound, found, nodes = known, 0, 0
     level, fresh = 0, True
@@ -171,10 +225,8 @@ def search(models, service, graph, prices, known, tolerance, collect, rough, mos
                 if not left >= 0.0:
                     continue
                 g = np.searchsorted(graph.windows, int(left))
-                least = fixed + joint[g, o]
-                for i in range(level + 1):
-                    q = o if i == level else hops[i]
-                    least += prices[q] * graph.floor[g, q] if graph.floor[g, q] < math.inf else math.inf
+                hops[level] = o
+                least = fixed + _at_least(graph, prices, margins, go, hops, level, g, margin[level])
                 if not least < math.inf:
                     continue
                 at = filled[level]
@@ -208,30 +260,22 @@ def search(models, service, graph, prices, known, tolerance, collect, rough, mos
         )
         window = int(deadline - time - delay_go[o] + 1e-9)
         g = np.searchsorted(graph.windows, window)
-        scale, sure = 1.0, False
-        floors = 0.0
-        reach = room[g, level]
-        for i in range(level + 1):
-            shape[i] = graph.floor[g, hops[i]]
-            rows[i], lags[i] = graph.row[hops[i]], graph.lag[hops[i]]
-            floors += prices[hops[i]] * shape[i]
-            reach = min(reach, graph.cap[hops[i]] / shape[i])
-        if level > 0 and not rough:
+        need, sure = margin[level], rough >= 0.0
+        if not sure:
             name = key[level + 1] * graph.windows.size + g
             place = _slot(memory.keys, name)
             if memory.keys[place] == -1:
                 if 2 * memory.used[0] > memory.keys.size:
                     return MEMORY_FULL, found, bound, nodes
-                count = level + 1
-                path = (models, arrival, rows[:count], lags[:count], graph.windows[g], biased, log_epsilon)
                 memory.keys[place] = name
-                memory.values[place] = image_scale(path, shape[:count], memory.last[count], work)
                 memory.used[0] += 1
+                _margin(models, service, graph, hops, level, g, memory, place, scratch, work)
             value = memory.values[place]
-            if value <= reach:  # not where it is unknown
-                scale, sure = max(value, 1.0), True
-        if sure:
-            least = max(least, fixed + charge_go[o] + scale * (1.0 - ACCURACY) * (floors + bare[g, o]))
+            if value == value:
+                sure = graph.windows[g] == window
+                need = max(need, value - ACCURACY * (graph.unit + value))
+        margin[level + 1] = need
+        least = max(least, fixed + _at_least(graph, prices, margins, go, hops, level, g, need))
         if least >= limit:
             bound = min(bound, least)
             continue
@@ -241,11 +285,12 @@ def search(models, service, graph, prices, known, tolerance, collect, rough, mos
             continue
         if found >= leaves.cost.size:
             return OUTPUT_FULL, found, min(bound, least), nodes
-        sure = rough or (sure and graph.windows[g] == window)
+        for i in range(stages):  # where a cap holds, the margin of the others is another
+            sure = sure and graph.floor[g, hops[i]] + need <= graph.cap[hops[i]]
         leaves.hops[found, :stages] = hops
         leaves.window[found], leaves.sure[found] = window, sure
-        leaves.cost[found] = fixed + scale * floors if sure else least
+        leaves.cost[found] = least
         found += 1
         if sure and not collect:
-            limit = min(limit, leaves.cost[found - 1] - tolerance * abs(leaves.cost[found - 1]))
+            limit = min(limit, least - tolerance * abs(least))
     return DONE, found, bound, nodes
