@@ -2,9 +2,9 @@
 
 At θ = e^x, a_1 = … = a_{L−1} = a = θ(1 + e^y) and a common margin m the log-bound B(x, y, m) and the growth
 condition E(x, y, m) = Λ_A(θ) + ℓ_main ≤ 0 are smooth.  As every condition of the form is one about exponents
-that add up to θ, the margin enters through ψ = Λ_A(θ) − θm alone: E and all m_i are those at the floors with ψ
-in the place of Λ_A.  The walls' roots γ_i are differentiated implicitly, dγ_i = −dm_i / m_i'(γ_i); what is left,
-a function of (θ, a, ψ, γ) without roots, by a difference quotient along dγ, good to 1e-5.
+that add up to θ, the margin enters through ψ = Λ_A(θ) − θm alone: E and all m_i are those at the floors with
+ψ in the place of Λ_A.  The walls' roots γ_i are differentiated implicitly, dγ_i = −dm_i / m_i'(γ_i); what is
+left, a function of (θ, a, ψ, γ) without roots, by a difference quotient along dγ, good to 1e-5.
 """
 
 from __future__ import annotations
@@ -90,13 +90,13 @@ def _root(models, members, rest, following, i, guess):
 def image_slopes(path, x, y, margin, gamma, out, work) -> bool:
     """B − log ε, B_x, B_y, B_m, E, E_x, E_y, E_m into out, shape (8,); False where the form is not defined.
 
-    path: (models, arrival, members, burst, lag, lagged, window, biased, log_epsilon).  members: (first (2L+1,),
-    row (M,), floor (M,)): members first[2i] … first[2i+1] − 1 hold position i against the walls behind it, where
-    η < 0, those up to first[2i+2] − 1 against what comes before, where η > 0; where there are several, their
-    least ℓ counts, so that the bound is below that of every choice among them.  burst: rows whose bursts count,
-    (K,); lag: Σ T_i; lagged: Σ floor_i·T_i.  gamma: (L−1,), L ≥ 2, guesses of the roots or 0, replaced by the
-    roots; work: `slopes_workspace` of at least L.  E > 0 is no obstacle: there the value continues smoothly, and
-    proves nothing.
+    path: (models, arrival, members, burst, lag, lagged, window, biased, log_epsilon).  members: (first
+    (2L+1,), row (M,), floor (M,)): members first[2i] … first[2i+1] − 1 hold position i against the walls
+    behind it, where η < 0, those up to first[2i+2] − 1 against what comes before, where η > 0; where there
+    are several, their least ℓ counts, so that the bound is below that of every choice among them.  burst:
+    rows whose bursts count, (K,); lag: Σ T_i; lagged: Σ floor_i·T_i.  gamma: (L−1,), L ≥ 2, guesses of the
+    roots or 0, replaced by the roots; work: `slopes_workspace` of at least L.  E > 0 is no obstacle: there
+    the value continues smoothly, and proves nothing.
     """
     models, arrival, members, bursts, lag, lagged, window, biased, log_epsilon = path
     walls = gamma.size

@@ -54,10 +54,20 @@ def least_margin(path, floor, cap, theta, alpha, guess) -> float:
     high = min(max(guess, 0.0), most)
     step = 1e-6 * unit
     at_high = _log_bound(path, floor, cap, theta, alpha, high, work)
-    while at_high > 0.0 and high < most:
+    while at_high > 0.0 and step < 1e-3 * unit and high < most:  # the guess of a search is nearly enough
         high = min(high + step, most)
         step *= 4.0
         at_high = _log_bound(path, floor, cap, theta, alpha, high, work)
+    if (
+        at_high > 0.0
+    ):  # from below: a rate-latency T costs θRT, so a bound falls with the margin and then rises
+        high, step, before = 0.0, 1e-3 * unit, math.inf
+        at_high = _log_bound(path, floor, cap, theta, alpha, high, work)
+        while at_high > 0.0 and high < most and not at_high > before:
+            before = at_high
+            high = min(high + step, most)
+            step *= 1.5
+            at_high = _log_bound(path, floor, cap, theta, alpha, high, work)
     if at_high > 0.0:
         return math.inf
     step = 1e-6 * unit

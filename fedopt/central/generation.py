@@ -94,7 +94,9 @@ def generate(master: Master, oracle: Oracle, run: Run, gap: float, start: Duals 
         mine, value = duals.prices(network), duals.head + payments
         found = [column for answer in answers for column in answer.columns]
         added = sum(
-            column.cost(mine) < value[column.kind] - 1e-9 * abs(value[column.kind]) for column in found
+            column.cost(mine) < value[column.kind] - 1e-9 * abs(value[column.kind])
+            for column in found
+            if not master.knows(column)  # the program's own are priced out but for its tolerance
         )
         master.add(found)
         bound = master.lagrangian(asked, least)

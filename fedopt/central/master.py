@@ -126,14 +126,21 @@ class Master:
         for d in range(len(self.network.capacity)):
             self.highs.changeColCost(d, price)
 
+    @staticmethod
+    def _key(column: Column) -> tuple[int, bytes, bytes]:
+        return column.kind, column.offers.tobytes(), np.round(column.rates, 12).tobytes()
+
+    def knows(self, column: Column) -> bool:
+        """Whether a column is in the program."""
+        return self._key(column) in self._seen
+
     def add(self, columns: list[Column]) -> int:
         """Add columns that are not there yet; returns how many were."""
         added = 0
         for column in columns:
-            key = (column.kind, column.offers.tobytes(), np.round(column.rates, 12).tobytes())
-            if key in self._seen:
+            if self.knows(column):
                 continue
-            self._seen.add(key)
+            self._seen.add(self._key(column))
             self.columns.append(column)
             rows, values, cost = self.entries(column)
             if (column.kind, column.path) in self._path_rows:

@@ -1,9 +1,9 @@
 """The least margin of a path over its floors under the plain image form: Newton's method, for pruning.
 
 Two functions of (x, y) = (log θ, log(α − 1)) bound the margin m from below: m_B, at which the log-bound meets
-log ε, and m_E, at which work does not grow.  The least margin is the least of max(m_B, m_E).  Both are followed
-by quadratic models whose curvatures a neighbour's solution brings along; a step solves the two models' minimax
-problem.  Two hops end where m_B = m_E, longer paths mostly at the minimum of m_B.
+log ε, and m_E, at which work does not grow.  The least margin is the least of max(m_B, m_E).  Both are
+followed by quadratic models whose curvatures a neighbour's solution brings along; a step solves the two
+models' minimax problem.  Two hops end where m_B = m_E, longer paths mostly at the minimum of m_B.
 
 What is returned is good to about 1e-5 of a rate (tests/oracle/test_image_margin.py holds it against a search
 without derivatives) and proves nothing: whatever survives is sized at the (θ, α) found, exactly.
@@ -114,7 +114,7 @@ def _minimax(here, last, unit):
 
 
 @njit(cache=True, error_model="numpy")
-def _newton(path, last, unit, work) -> float:
+def _newton(path, last, unit, work, precision) -> float:
     """`image_margin` from one start."""
     slopes, saved, here, there = work
     walls = (path[2][0].size - 3) // 2
@@ -160,7 +160,11 @@ def _newton(path, last, unit, work) -> float:
         margin += move
         last[1] += dx
         last[2] += dy
-        if not far and abs(move) <= 1e-5 * rate and abs(gain) <= (1e-5 if k > 0 else 1e-6) * rate:
+        if (
+            not far
+            and abs(move) <= precision * rate
+            and abs(gain) <= (1.0 if k > 0 else 0.1) * precision * rate
+        ):
             last[0] = margin
             return margin
     last[1], last[2] = first_x, first_y
@@ -171,17 +175,18 @@ def _newton(path, last, unit, work) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def image_margin(path, last, unit, work) -> float:
+def image_margin(path, last, unit, work, precision=1e-5) -> float:
     """The least margin, in work/slot; nan where none was found.
 
     path: as `image_slopes` takes it, L ≥ 2; last: a `neighbour`'s solution for as many hops, replaced by this
-    path's where one is found; unit: about the rate of a domain; work: `margin_workspace` of at least L.
+    path's where one is found; unit: about the rate of a domain; work: `margin_workspace` of at least L;
+    precision: of a rate, at which it ends.
     """
     first_margin, first_x = last[0], last[1]
     for attempt in range(4):  # from the neighbour; then from small margins and ever larger tilts
         if attempt > 0:
             last[0], last[1], last[2] = (0.05, 0.1, 0.2)[attempt - 1] * unit, first_x + 0.3 * attempt, -1.0
-        margin = _newton(path, last, unit, work)
+        margin = _newton(path, last, unit, work, precision)
         if margin == margin:
             return margin
     last[0], last[1] = first_margin, first_x

@@ -1,9 +1,10 @@
-"""The mildest way to complete a path: for each stage and window, the offers that may hold its place in a bound.
+"""The mildest way to complete a path: for each stage and window, the offers that may hold its place in a
+bound.
 
-The image form meets a domain only through ℓ(η) = Λ(η) − η(floor + m): at η = −γ against the wall behind it, at
-η > 0 against the one before.  A position held by a set of offers takes the least ℓ of the set at every η, so what
-the form then proves no choice of them can beat.  The margin m moves all ℓ alike, so which are least does not
-depend on it, and few are: offers whose ℓ is nowhere the least on a grid of η are left out.
+The image form meets a domain only through ℓ(η) = Λ(η) − η(floor + m): at η = −γ against the wall behind it,
+at η > 0 against the one before.  A position held by a set of offers takes the least ℓ of the set at every η,
+so what the form then proves no choice of them can beat.  The margin m moves all ℓ alike, so which are least
+does not depend on it, and few are: offers whose ℓ is nowhere the least on a grid of η are left out.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _NEGLIGIBLE = 1e-6
 class Mildest(NamedTuple):
     """Sets of offers by window and stage.
 
-    first: int64[G, 2S+1], where the sets of a window start, for each stage that of η < 0 and that of η > 0, and
-    where the last ends; row: int64[N]; floor: float64[N]; lag, lagged: float64[G, S+1], the least Σ T and
+    first: int64[G, 2S+1], where the sets of a window start, for each stage that of η < 0 and that of η > 0,
+    and where the last ends; row: int64[N]; floor: float64[N]; lag, lagged: float64[G, S+1], the least Σ T and
     Σ floor·T of the stages from each on.
     """
 
@@ -44,8 +45,8 @@ class Mildest(NamedTuple):
 def mildest(models, first, row, lag, floor, theta):
     """The `Mildest` of offers numbered stage by stage.
 
-    first: int64[S+1], where each stage starts; row: int64[M]; lag: float64[M]; floor: float64[G, M], +inf where
-    an offer is of no use; theta: about where bounds are least.
+    first: int64[S+1], where each stage starts; row: int64[M]; lag: float64[M]; floor: float64[G, M], +inf
+    where an offer is of no use; theta: about where bounds are least.
     """
     grid, stages = floor.shape[0], first.size - 1
     starts = np.zeros((grid, 2 * stages + 1), dtype=np.int64)

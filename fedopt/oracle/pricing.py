@@ -45,7 +45,7 @@ class Oracle:
     @property
     def large(self) -> bool:
         """Whether some kind has too many paths to list."""
-        return any(self._service(kind) is not None for kind in self.network.kinds)
+        return not all(self._listed(kind) for kind in self.network.kinds)
 
     def keep(self) -> None:
         """Leave what was learned about paths to later solves of this process."""
@@ -54,6 +54,9 @@ class Oracle:
 
     def _service(self, kind: Kind) -> Service | None:
         return self.sizing.service(kind) if isinstance(self.sizing, MinplusSizing) else None
+
+    def _listed(self, kind: Kind) -> bool:
+        return self.sizing.listed(kind) if isinstance(self.sizing, MinplusSizing) else True
 
     def price(
         self,
@@ -71,10 +74,24 @@ class Oracle:
         effort: the most paths to size (or the most nodes of a tree, a hundred each); the bound is then
         that of the paths left over.
         """
+        bound = math.inf
+        found: list[Column] = []
         service = self._service(kind)
         if service is not None:
             nodes = _ALL_NODES if effort is None else 100 * effort
-            return Priced(*service.price(kind, prices, known, tolerance, keep, nodes))
+            bound, found = service.price(kind, prices, known, tolerance, keep, nodes)
+        if self._listed(kind):
+            least = min([known, *(column.cost(prices) for column in found)])
+            listed = self._among_listed(kind, prices, least, tolerance, effort)
+            bound = min(bound, listed.bound)
+            found = found + listed.columns
+        found.sort(key=lambda column: column.cost(prices))
+        return Priced(bound, found[:keep])
+
+    def _among_listed(
+        self, kind: Kind, prices: np.ndarray, known: float, tolerance: float, effort: int | None
+    ) -> Priced:
+        """`price` among the sizing's points of listed paths."""
         paths = self.network.paths(kind)
         if not len(paths):
             return Priced(math.inf, [])
@@ -97,9 +114,7 @@ class Oracle:
             if found:
                 best = min(best, min(column.cost(prices) for column in found))
             remaining[batch] = math.inf
-        least = float(remaining.min())
-        found.sort(key=lambda column: column.cost(prices))
-        return Priced(min(best, least), found[:keep])
+        return Priced(min(best, float(remaining.min())), found)
 
     def price_all(
         self,
@@ -177,24 +192,26 @@ class Oracle:
             return []
         paths = paths[kind.allowed[paths].all(axis=1)]
         service = self._service(kind)
-        if service is not None:
-            return service.along(kind, paths)
+        columns = service.along(kind, paths) if service is not None else []
+        if not self._listed(kind):
+            return columns
         known = {tuple(int(o) for o in own): p for p, own in enumerate(self.network.paths(kind).offers)}
         wanted = sorted({known[key] for own in paths if (key := tuple(int(o) for o in own)) in known})
-        if not wanted:
-            return []
-        sized = self.sizing.size(kind, np.array(wanted), prices, np.full(len(wanted), math.inf))
-        return [column for columns in sized for column in columns]
+        if wanted:
+            sized = self.sizing.size(kind, np.array(wanted), prices, np.full(len(wanted), math.inf))
+            columns += [column for own in sized for column in own]
+        return columns
 
     def within(self, kind: Kind, prices: np.ndarray, limit: float) -> list[Column]:
         """All points of a catalogue whose cost at the prices is below the limit (for `points` sizings)."""
         service = self._service(kind)
-        if service is not None:
-            return service.within(kind, prices, limit)
+        columns = service.within(kind, prices, limit) if service is not None else []
+        if not self._listed(kind):
+            return columns
         paths = self.network.paths(kind)
         lower = paths.charge + self.sizing.least(kind, prices)
         candidates = np.flatnonzero(lower < limit)
-        if not len(candidates):
-            return []
-        answers = self.sizing.size(kind, candidates, prices, limit - paths.charge[candidates])
-        return [column for columns in answers for column in columns]
+        if len(candidates):
+            answers = self.sizing.size(kind, candidates, prices, limit - paths.charge[candidates])
+            columns += [column for own in answers for column in own]
+        return columns

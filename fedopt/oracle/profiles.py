@@ -1,8 +1,8 @@
-"""Minplus reservations along profiles: price-free points, computed once for each path that can still win.
+"""Minplus reservations: price-free points of each path, computed once where they can still win.
 
-Two profiles R_i = min(c·s_i, cap_i): equal rates (s = 1), and rates in proportion to each domain's own
-floor, which reserve more where impairments are larger.  The least scale c does not depend on prices, so a
-point is sized at most once.
+Where work is i.i.d. per slot, every path has the point of its `Service`: floors plus a common margin.  Paths
+that are few have points along profiles R_i = min(c·s_i, cap_i) too: equal rates (s = 1), and, where there is
+no service, rates in proportion to each domain's own floor.  The least scale c does not depend on prices.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["MinplusSizing"]
 
 EQUAL, PROPORTIONAL = 0, 1
 _ROUGH_SCALE = 1.1
-_LISTED = 500  # with fewer paths, listing them is quicker than a tree
+_LISTED = 500  # paths of a kind up to which profiles are tried beside its service
 
 
 def _in_parallel(arguments: tuple) -> tuple[np.ndarray, ...]:
@@ -83,16 +83,14 @@ class MinplusSizing:
         self._services: dict[tuple[int, float, float, bool], Service] = {}
 
     def service(self, kind: Kind) -> Service | None:
-        """What prices the kind's paths without listing them; None where listing them is quicker, or has to
-        do.
+        """What prices the kind's paths without listing them; None where listing them has to do.
 
-        The tree's bounds are those of the image form: work i.i.d. per slot, domains independent.
+        Its bounds are those of the image form: work i.i.d. per slot, domains independent.
         """
         net = self.network
         iid = net.models.iid
         if (
             net.stages < 2
-            or net.at_most(kind) <= _LISTED
             or not self.mask >> IMAGE & 1
             or net.has_dependence
             or not (iid[kind.arrival] and iid[net.row[kind.allowed]].all())
@@ -102,6 +100,10 @@ class MinplusSizing:
         if key not in self._services:
             self._services[key] = Service(net, kind)
         return self._services[key]
+
+    def listed(self, kind: Kind) -> bool:
+        """Whether the kind's paths are listed, for points along profiles."""
+        return self.service(kind) is None or self.network.at_most(kind) <= _LISTED
 
     def keep(self) -> None:
         """Leave what was learned about paths to later solves of this process."""
@@ -152,9 +154,11 @@ class MinplusSizing:
         shape = np.stack([np.ones_like(floor), np.where(np.isfinite(floor), floor, 1.0)], axis=1)
         below = np.stack([floor.max(axis=1, initial=0.0), np.ones(len(floor))], axis=1)
         below[~possible] = math.inf
-        # equal floors make both profiles the same
-        same = floor.max(axis=1, initial=0.0) <= floor.min(axis=1, initial=math.inf) * (1.0 + 1e-6)
-        below[same, PROPORTIONAL] = math.inf
+        if self.service(kind) is not None:  # whose margins take the place of proportions
+            below[:, PROPORTIONAL] = math.inf
+        else:  # equal floors make both profiles the same
+            same = floor.max(axis=1, initial=0.0) <= floor.min(axis=1, initial=math.inf) * (1.0 + 1e-6)
+            below[same, PROPORTIONAL] = math.inf
         return _Points(paths, shape, cap, exponent, mask, below, np.isinf(below), {})
 
     def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:

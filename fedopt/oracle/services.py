@@ -37,6 +37,7 @@ _MOST_WINDOWS = 64
 _LEAVES = 64
 _SEARCH = {"xatol": 1e-4, "fatol": 1e-7, "maxiter": 200}
 _TYPICAL = 0.05  # margin over floor, before anything is known
+_EXACT = 1e-9  # of a rate, at which (θ, α) of what is sized is found
 _OWN = -1.0  # every path has its own margin
 
 
@@ -266,7 +267,7 @@ class Service:
             float(floor @ lag),
             *promise,
         )
-        estimate = image_margin(path, last, graph.unit, margin_workspace(stages))
+        estimate = image_margin(path, last, graph.unit, margin_workspace(stages), _EXACT)
         if not estimate >= 0.0 or (floor + estimate > graph.cap[hops]).any():
             return None
         theta, alpha = math.exp(last[1]), 1.0 + math.exp(last[2])

@@ -3,8 +3,8 @@ paths.
 
 A node is the first hops of a path.  Its window is the largest that any completion leaves, and its margin over
 the floors in that window the least that its own hops need with the mildest of every later stage
-(`image_margin`, kept in a memory shared by all prices, policies and families of a service): no completion needs
-less.  What a completion costs at least at that margin comes from a table by dynamic programming.
+(`image_margin`, kept in a memory shared by all prices, policies and families of a service): no completion
+needs less.  What a completion costs at least at that margin comes from a table by dynamic programming.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Graph(NamedTuple):
     """The offers, numbered 0…M−1 stage by stage, and what a family may use of them.
 
     first: int64[S+1], where each stage starts; row, domain: int64[M]; lag, pure, charge, cap: float64[M],
-    slots and work/slot; delay, cost: float64[D, D] of the links between domains; windows: int64[G], ascending;
-    floor: float64[G, M], least rate of an offer alone in a window, +inf above its cap and where it is not
-    admitted; mildest: what may stand for the stages to come; unit: about the rate of an offer.
+    slots and work/slot; delay, cost: float64[D, D] of the links between domains; windows: int64[G],
+    ascending; floor: float64[G, M], least rate of an offer alone in a window, +inf above its cap and where it
+    is not admitted; mildest: what may stand for the stages to come; unit: about the rate of an offer.
     """
 
     first: np.ndarray
@@ -127,8 +127,8 @@ def _completions(graph, prices, margins):
 
 @njit(cache=True, error_model="numpy")
 def _at_least(graph, prices, margins, cost, hops, level, g, margin):
-    """What the offers hops[0] … hops[level] and any completion cost at least at a margin, window g, charges of
-    the first ones aside: the table's chords, as its columns are concave in the margin."""
+    """What the offers hops[0] … hops[level] and any completion cost at least at a margin, window g, charges
+    of the first ones aside: the table's chords, as its columns are concave in the margin."""
     total = 0.0
     for i in range(level + 1):
         q = hops[i]
@@ -182,8 +182,8 @@ def search(models, service, graph, prices, known, tolerance, collect, rough, mos
     """(status, leaves found, bound, nodes): the paths cheaper than `known`, best bounds first at each level.
 
     service: (arrival row, deadline in slots, biased, log ε); prices: float64[M] per work/slot.  Each path
-    found lowers the limit, unless all below it are to be collected; rough: a margin that all paths are taken to
-    need, negative where each is to have its own.  bound: no path that is not among the leaves costs less;
+    found lowers the limit, unless all below it are to be collected; rough: a margin that all paths are taken
+    to need, negative where each is to have its own.  bound: no path that is not among the leaves costs less;
     most_nodes: give up after that many.
     """
     deadline = service[1]

@@ -6,19 +6,23 @@ import itertools
 import math
 
 import numpy as np
+from scipy.optimize import minimize
 
 from fedopt.calculus.forms import ALL, bit
-from fedopt.calculus.minplus import evaluate
+from fedopt.calculus.minplus import PackedPath, evaluate
 from fedopt.instance import Instance
 from fedopt.plan.paths import Paths
+from tests.oracle.paths import log_bound
 
 
 def points(
     instance: Instance, tenant: str, guarantee: str = "minplus", slack: float = 0.0
 ) -> list[tuple[list[tuple[str, str]], np.ndarray]]:
-    """(hops, rates per unit of time) of both profiles on every admissible path, sized by plain bisection.
+    """(hops, rates per unit of time) of both points of every admissible path, sized by plain bisection.
 
-    Under minplus or one of its forms; the log-bound may exceed log ε by `slack` nats.
+    Under minplus or one of its forms, for work i.i.d. per slot: equal rates, and floors plus a common margin
+    by the plain image form (without it: in proportion to floors). The log-bound may exceed log ε by `slack`
+    nats.
     """
     _, _, form = guarantee.partition(":")
     mask = bit(form) if form else ALL
@@ -33,10 +37,14 @@ def points(
             if whole.slots < 0:
                 return
             floors = np.array([_floor(whole, i) for i in range(len(whole))])
-            for shape in (np.ones(len(whole)), floors):
-                scale = _least(whole, shape, mask, whole.log_epsilon + slack)
+            promised = whole.log_epsilon + slack
+            by_margin = bool(mask & bit("image")) and len(whole) > 1
+            for shape in (np.ones(len(whole)),) if by_margin else (np.ones(len(whole)), floors):
+                scale = _least(whole, shape, mask, promised)
                 if math.isfinite(scale):
                     found.append((hops, scale * shape / instance.slot))
+            if by_margin and math.isfinite(margin := _least_margin(whole, floors, promised)):
+                found.append((hops, (floors + margin) / instance.slot))
             return
         for following in graph.successors(prefix[-1]):
             walk([*prefix, following])
@@ -85,6 +93,38 @@ def _least(path, shape: np.ndarray, mask: int, promised: float) -> float:
             low, high = (low, middle) if proven(middle) else (middle, high)
         below = next((s for s in high * (1.0 - np.geomspace(1e-4, 1e-2, 12)) if proven(s)), None)
         low = 0.9 * high
+    return high
+
+
+def _least_margin(path, floors: np.ndarray, promised: float) -> float:
+    """Least margin over the floors that the plain image form proves, by bisection on its bound, each bound by
+    a search over (θ, α) from many starts."""
+    models, arrival, impair, _, lag, window, biased, _ = PackedPath(path).arguments()
+    arguments = models, arrival, impair, lag, window, biased, promised
+
+    def bound(margin: float) -> float:
+        def at(point) -> float:
+            tilt, ratio = math.exp(point[0]), 1.0 + math.exp(min(point[1], 30.0))
+            value = log_bound(arguments, floors + margin, tilt, ratio)
+            return value if math.isfinite(value) else 1e3 + abs(point[0])
+
+        starts = sorted([*grid, *seen], key=at)[:2]
+        found = [minimize(at, start, method="Nelder-Mead", options=options) for start in starts]
+        best = min(found, key=lambda answer: answer.fun)
+        seen.append(tuple(best.x))
+        return float(best.fun)
+
+    grid = [(x, y) for x in np.log(np.geomspace(0.03, 3.0, 10)) for y in (-4.0, -1.0, 1.0)]
+    seen: list[tuple[float, float]] = []
+    options = {"xatol": 1e-4, "fatol": 1e-9}
+    low, high = 0.0, 0.1 * floors.mean()
+    while bound(high) > 0.0:
+        low, high = high, 2.0 * high
+        if high > 100.0 * floors.mean():
+            return math.inf
+    while high - low > 2e-6 * floors.mean():
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if bound(middle) <= 0.0 else (middle, high)
     return high
 
 

@@ -14,19 +14,16 @@ from fedopt.central.catalogue import Catalogue
 from fedopt.central.exchange import exchange
 from fedopt.central.generation import Run
 from fedopt.central.master import Master
-from fedopt.oracle import Network, sizing_for
+from fedopt.oracle import Network, Oracle, sizing_for
 from tests.central.conftest import random_instance
 
 
 def _catalogue(instance):
     network = Network(instance)
-    sizing = sizing_for("minplus", network)
-    columns = []
-    for kind in network.kinds:
-        paths = np.arange(len(network.paths(kind)))
-        sized = sizing.size(kind, paths, np.ones(len(network.names)), np.full(len(paths), math.inf))
-        columns.extend(itertools.chain(*sized))
-    return Catalogue(network, columns)
+    oracle = Oracle(network, sizing_for("minplus", network))
+    ones = np.ones(len(network.names))
+    listed = [oracle.within(kind, ones, math.inf) for kind in network.kinds]
+    return Catalogue(network, list(itertools.chain(*listed)))
 
 
 def _search(catalogue, profit=False, **options):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 from fedopt import formulations
 from fedopt.central import shortfall, solve
-from fedopt.oracle import Network, sizing_for
+from fedopt.oracle import Network, Oracle, sizing_for
 from fedopt.plan import check
 from tests.central.brute_force import cheapest, points
 from tests.central.conftest import random_instance
@@ -19,13 +18,12 @@ from tests.central.conftest import random_instance
 def _enumerated(instance, guarantee="minplus"):
     """Least cost over all combinations of the catalogue's own points."""
     network = Network(instance)
-    sizing = sizing_for(guarantee, network)
+    oracle = Oracle(network, sizing_for(guarantee, network))
     catalogue = {}
     for kind in network.kinds:
-        ones, paths = np.ones(len(network.names)), np.arange(len(network.paths(kind)))
-        columns = itertools.chain(*sizing.size(kind, paths, ones, np.full(len(paths), math.inf)))
         own = [
-            ([tuple(network.names[o].split("/")) for o in c.offers], c.rates / network.slot) for c in columns
+            ([tuple(network.names[o].split("/")) for o in c.offers], c.rates / network.slot)
+            for c in oracle.within(kind, np.ones(len(network.names)), math.inf)
         ]
         for tenant, count in kind.tenants:
             for head in range(count):
