@@ -106,7 +106,7 @@ class Pricing:
         network = Network(alone.instance)
         oracle = Oracle(network, sizing_for(self.guarantee, network))
         own = self._own_prices(alone, network, prices)
-        found = oracle.price(network.kinds[0], own, keep=KEEP)
+        found = oracle.cheapest(network.kinds[0], own, KEEP)
         return Answer(
             found.bound,
             tuple((column.cost(own), alone.back(_entry(network, column))) for column in found.columns),

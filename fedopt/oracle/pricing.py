@@ -116,6 +116,17 @@ class Oracle:
             remaining[batch] = math.inf
         return Priced(min(best, float(remaining.min())), found)
 
+    def cheapest(self, kind: Kind, prices: np.ndarray, count: int) -> Priced:
+        """The least cost and the columns of about so many cheapest paths, cheapest first."""
+        found = self.price(kind, prices, keep=count)
+        service = self._service(kind)
+        if service is None:
+            return found
+        ways = {(column.offers.tobytes(), column.rates.tobytes()): column for column in found.columns}
+        for column in service.cheapest(kind, prices, count):
+            ways[column.offers.tobytes(), column.rates.tobytes()] = column
+        return Priced(found.bound, sorted(ways.values(), key=lambda column: column.cost(prices))[:count])
+
     def price_all(
         self,
         prices: np.ndarray,

@@ -125,12 +125,13 @@ class Service:
         # by path and window: the least margin and its (θ, α); +inf and nothing where none is enough
         self._sized: dict[_Key, tuple[float, tuple[float, float] | None]] = {}
         if remembered is not None:
-            self.memory, sized, caps = remembered
+            self.memory, sized, caps, self._start = remembered
             if np.array_equal(caps, cap):  # where a cap held, a margin is another
                 self._sized = sized
             return
-        start = neighbour(network.stages, _TYPICAL * self.graph.unit, theta, 1.4)
-        last = np.tile(start, (network.stages + 1, 1))
+        # where exact sizes are searched from: the same whatever was asked before
+        self._start = neighbour(network.stages, _TYPICAL * self.graph.unit, theta, 1.4)
+        last = np.tile(self._start, (network.stages + 1, 1))
         self.memory = Memory(np.full(4096, -1), np.empty(4096), np.zeros(1, dtype=np.int64), last)
         self._typical(network.prices_of_rates())
 
@@ -156,7 +157,7 @@ class Service:
         if self._key is None:
             return
         entries = len(self.memory.keys) + 40 * len(self._sized)
-        give(self._key, (self.memory, self._sized, self.graph.cap), entries)
+        give(self._key, (self.memory, self._sized, self.graph.cap, self._start), entries)
 
     def _windows(self, pure: np.ndarray, sizes: np.ndarray) -> None:
         """All whole windows that a path may leave, or so many of them that the next is never far."""
@@ -184,7 +185,8 @@ class Service:
         self._size([key])
         margin, proof = self._sized[key]
         if proof is not None and proof[1] > 1.0:
-            self.memory.last[:] = neighbour(self.network.stages, margin, *proof)
+            self._start = neighbour(self.network.stages, margin, *proof)
+            self.memory.last[:] = self._start
 
     def graph_of(self, kind: Kind) -> Graph:
         """The graph with what the kind may not use left out."""
@@ -197,11 +199,12 @@ class Service:
         known: float,
         tolerance: float,
         *,
-        collect: bool = False,
+        wanted: int = 1,
         rough: float = _OWN,
         nodes: int = 2**62,
     ) -> tuple[Leaves, float]:
-        """(paths that may be cheaper than `known`, what all others cost at least)."""
+        """(paths that may be among so many cheapest, or all cheaper than `known` where 0 are wanted; what all
+        others cost at least)."""
         size = _LEAVES
         while True:
             leaves = Leaves(
@@ -217,7 +220,7 @@ class Service:
                 prices[self.order],
                 known,
                 tolerance,
-                collect,
+                wanted,
                 rough,
                 nodes,
                 self.memory,
@@ -255,7 +258,7 @@ class Service:
         """The margin of one path by Newton's method; None where that fails, or where a cap holds."""
         graph, stages = self.graph, len(hops)
         row, lag, floor = graph.row[hops], graph.lag[hops], self._floor(hops, window)
-        last = self.memory.last[-1].copy()
+        last = self._start.copy()
         members = np.arange(2 * stages + 1), np.repeat(row, 2), np.repeat(floor, 2)
         promise = window, self.biased, self.log_epsilon
         path = (
@@ -277,7 +280,7 @@ class Service:
 
     def _by_search(self, hops: np.ndarray, window: int) -> tuple[float, tuple[float, float] | None]:
         """The margin of one path without derivatives, where Newton's method fails or a cap holds."""
-        guess = float(self.memory.last[-1, 0])
+        guess = float(self._start[0])
 
         def margin(point: np.ndarray) -> float:
             tilt, ratio = math.exp(min(point[0], 50.0)), 1.0 + math.exp(min(point[1], 50.0))
@@ -332,6 +335,13 @@ class Service:
         stated = proof_of((IMAGE, *proof, 0), len(own))
         return Column(kind.index, path, path, offers, rates, self.network.charge(offers), stated)
 
+    def cheapest(self, kind: Kind, prices: np.ndarray, count: int) -> list[Column]:
+        """The columns of so many cheapest paths, cheapest first."""
+        leaves, _ = self.leaves(self.graph_of(kind), prices, math.inf, 0.0, wanted=count)
+        columns = self.columns(kind, leaves.hops, leaves.window)
+        found = [column for column in columns if column is not None]
+        return sorted(found, key=lambda column: column.cost(prices))[:count]
+
     def price(
         self, kind: Kind, prices: np.ndarray, known: float, tolerance: float, keep: int, nodes: int
     ) -> tuple[float, list[Column]]:
@@ -362,7 +372,7 @@ class Service:
 
     def within(self, kind: Kind, prices: np.ndarray, limit: float) -> list[Column]:
         """All points below a limit."""
-        leaves, _ = self.leaves(self.graph_of(kind), prices, limit, 0.0, collect=True)
+        leaves, _ = self.leaves(self.graph_of(kind), prices, limit, 0.0, wanted=0)
         columns = self.columns(kind, leaves.hops, leaves.window)
         return [column for column in columns if column is not None and column.cost(prices) < limit]
 

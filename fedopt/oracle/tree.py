@@ -178,12 +178,12 @@ def _margin(models, service, graph, hops, level, g, memory, place, scratch, work
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def search(models, service, graph, prices, known, tolerance, collect, rough, most_nodes, memory, leaves):
+def search(models, service, graph, prices, known, tolerance, wanted, rough, most_nodes, memory, leaves):
     """(status, leaves found, bound, nodes): the paths cheaper than `known`, best bounds first at each level.
 
-    service: (arrival row, deadline in slots, biased, log ε); prices: float64[M] per work/slot.  Each path
-    found lowers the limit, unless all below it are to be collected; rough: a margin that all paths are taken
-    to need, negative where each is to have its own.  bound: no path that is not among the leaves costs less;
+    service: (arrival row, deadline in slots, biased, log ε); prices: float64[M] per work/slot; wanted: how many
+    of the cheapest to find, 0 for all below `known`; rough: a margin that all paths are taken to need, negative
+    where each is to have its own.  bound: no path that is not among the leaves costs less;
     most_nodes: give up after that many.
     """
     deadline = service[1]
@@ -207,7 +207,8 @@ def search(models, service, graph, prices, known, tolerance, collect, rough, mos
     hops = np.empty(stages, dtype=np.int64)
     spent, charged, key = np.zeros(stages + 1), np.zeros(stages + 1), np.zeros(stages + 1, dtype=np.int64)
     margin = np.full(stages + 1, max(rough, 0.0))
-    limit = known if collect or not known < math.inf else known - tolerance * abs(known)
+    limit = known if wanted == 0 or not known < math.inf else known - tolerance * abs(known)
+    best = np.full(max(wanted, 1), math.inf)  # of the paths found, ascending
     bound, found, nodes = known, 0, 0
     level, fresh = 0, True
     while level >= 0:
@@ -291,6 +292,11 @@ def search(models, service, graph, prices, known, tolerance, collect, rough, mos
         leaves.window[found], leaves.sure[found] = window, sure
         leaves.cost[found] = least
         found += 1
-        if sure and not collect:
-            limit = min(limit, least - tolerance * abs(least))
+        if sure and wanted > 0 and least < best[wanted - 1]:
+            at = wanted - 1
+            while at > 0 and best[at - 1] > least:
+                best[at] = best[at - 1]
+                at -= 1
+            best[at] = least
+            limit = min(limit, best[wanted - 1] - tolerance * abs(best[wanted - 1]))
     return DONE, found, bound, nodes

@@ -247,7 +247,7 @@ def test_what_is_proven_is_proven_at_the_true_laws(
             assert rows[entry.id]["bound"] == pytest.approx(bound, rel=1e-6)
             epsilon = truth.tenant(entry.id).slo.epsilon
             through = "c1/m" in entry.path and period == 3
-            assert (bound > epsilon * (1 + 1e-6)) == through
+            assert (bound > epsilon * (1 + 1e-5)) == through  # the bound is searched for
     for row in stays(undisturbed, "fedopt"):
         tallies = undisturbed.rows("tallies", "fedopt", "tenant = ?", (row["tenant"],))
         weighted = sum(t["sent"] * t["bound"] for t in tallies) / sum(t["sent"] for t in tallies)

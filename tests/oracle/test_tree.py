@@ -105,3 +105,12 @@ def test_kinds_that_differ_in_payment_get_their_own_columns(trees):
     for kind, answer in zip(network.kinds, answers, strict=True):
         assert {column.kind for column in answer.columns} == {kind.index}
         assert answer.bound == pytest.approx(alone.price(kind, prices).bound, rel=3e-4)
+
+
+def test_the_cheapest_ways_are_the_cheapest(trees):
+    network = Network(generate(6, 3, 5, 8))
+    prices = network.prices_of_rates()
+    for kind in network.kinds[:3]:
+        costs = sorted(column.cost(prices) for column in _everything(network, kind).values())
+        found = Oracle(network, sizing_for("minplus", network)).cheapest(kind, prices, 12)
+        assert [column.cost(prices) for column in found.columns] == pytest.approx(costs[:12], rel=1e-5)
