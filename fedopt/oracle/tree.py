@@ -181,9 +181,9 @@ def _margin(models, service, graph, hops, level, g, memory, place, scratch, work
 def search(models, service, graph, prices, known, tolerance, wanted, rough, most_nodes, memory, leaves):
     """(status, leaves found, bound, nodes): the paths cheaper than `known`, best bounds first at each level.
 
-    service: (arrival row, deadline in slots, biased, log ε); prices: float64[M] per work/slot; wanted: how many
-    of the cheapest to find, 0 for all below `known`; rough: a margin that all paths are taken to need, negative
-    where each is to have its own.  bound: no path that is not among the leaves costs less;
+    service: (arrival row, deadline in slots, biased, log ε); prices: float64[M] per work/slot; wanted: how
+    many of the cheapest to find, 0 for all below `known`; rough: a margin that all paths are taken to need,
+    negative where each is to have its own.  bound: no path that is not among the leaves costs less;
     most_nodes: give up after that many.
     """
     deadline = service[1]
