@@ -8,18 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fedopt.operate.store import Store, unpacked
-from fedopt.operate.verdicts import intervals
+from fedopt.operate.stays import CONFIDENCE, stays
+from fedopt.operate.store import Store
 
-__all__ = ["Row", "stays", "summarize", "table", "trade_off"]
-
-CONFIDENCE = 0.95
-
-TOLERANCE = 1e-6
-"""Relative: how far a bound that is found again may lie above the one that was planned with."""
-
-SEVERAL = 8
-"""Periods from which a stay is judged by its periods."""
+__all__ = ["Row", "summarize", "table", "trade_off"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +20,7 @@ class Row:
 
     proven: of whom a theorem says, at the domains' true laws, that the probability of being late is at most
     ε; met: whose late requests are at most ε of all; kept, undecided, broken: whose probability of being late
-    is at most ε, may be, or is above it, by intervals at 95 %. learned: who crossed a domain without a
+    is at most ε, may be, or is above it, at 95 % confidence. learned: who crossed a domain without a
     contract in some period, so that their promise was learned in part. cost: mean of the periods; gap:
     largest certified gap of a period's plan, None where plans carry no certificate. planned, patched: periods
     that were planned anew, or in which the plan was patched; moved: tenants that were given another path or
@@ -70,7 +62,7 @@ def _row(store: Store, run: str) -> Row:
     periods = store.rows("periods", run)
     members = store.rows("members", run)
     whole = stays(store, run)
-    found = [row["verdict"] for row in whole]
+    found = [stay.verdict for stay in whole]
     gaps = [row["gap"] for row in periods if row["gap"] is not None]
     requests = float(sum(row["requests"] for row in periods))
     return Row(
@@ -78,12 +70,12 @@ def _row(store: Store, run: str) -> Row:
         periods=len(periods),
         admitted=len(found),
         refused=sum(not row["admitted"] for row in members),
-        proven=sum(row["proven"] <= row["epsilon"] * (1 + TOLERANCE) for row in whole),
-        met=sum(row["share"] <= row["epsilon"] for row in whole),
+        proven=sum(stay.proven for stay in whole),
+        met=sum(stay.share <= stay.epsilon for stay in whole),
         kept=found.count("kept"),
         undecided=found.count("undecided"),
         broken=found.count("broken"),
-        learned=sum(row["learned"] for row in whole),
+        learned=sum(stay.learned for stay in whole),
         late=float(sum(row["late"] for row in periods)) / requests if requests else 0.0,
         cost=float(np.mean([row["cost"] for row in periods])),
         gap=max(gaps) if gaps else None,
@@ -93,51 +85,6 @@ def _row(store: Store, run: str) -> Row:
         disclosed=sum(row["disclosed"] for row in periods),
         received=sum(row["received"] for row in periods),
     )
-
-
-def stays(store: Store, run: str) -> list[dict[str, Any]]:
-    """Every admitted tenant over its whole stay: tenant, epsilon, periods, sent, share (late), interval,
-    verdict, whether its promise was learned in part at some time, and what is proven of it: the mean over
-    its requests of the bounds at the domains' true laws (1 for a period that has none).
-
-    The independent parts behind an interval are the periods where there are SEVERAL or more, else the batches
-    of each period: late requests come in clusters, and one period alone would count each of them as news.
-    """
-    tallies: dict[str, list[list[list[float]]]] = {}
-    learned = set()
-    proven: dict[str, float] = {}
-    for row in store.rows("tallies", run):
-        tallies.setdefault(row["tenant"], []).append(unpacked(row["batches"]))
-        if row["learned"]:
-            learned.add(row["tenant"])
-        bound = 1.0 if row["bound"] is None else row["bound"]
-        proven[row["tenant"]] = proven.get(row["tenant"], 0.0) + row["sent"] * bound
-    found = []
-    for member in store.rows("members", run):
-        if not member["admitted"]:
-            continue
-        counts = np.array(tallies.get(member["tenant"], [[[0.0], [0.0]]]))  # (periods, 2, batches)
-        sent, late = counts[:, 0], counts[:, 1]
-        if len(counts) >= SEVERAL:
-            of = intervals(sent.sum(axis=1)[None], late.sum(axis=1)[None], CONFIDENCE)
-        else:
-            of = intervals(sent.reshape(1, -1), late.reshape(1, -1), CONFIDENCE)
-        share, low, high = (float(values[0]) for values in of)
-        epsilon = member["epsilon"]
-        found.append(
-            {
-                "tenant": member["tenant"],
-                "epsilon": epsilon,
-                "periods": len(counts),
-                "sent": float(sent.sum()),
-                "share": share,
-                "interval": (low, high),
-                "learned": member["tenant"] in learned,
-                "proven": proven[member["tenant"]] / total if (total := float(sent.sum())) > 0 else 1.0,
-                "verdict": "broken" if low > epsilon else "kept" if high <= epsilon else "undecided",
-            }
-        )
-    return found
 
 
 def trade_off(store: Store) -> list[dict[str, float]]:
@@ -202,8 +149,9 @@ def table(rows: list[Row]) -> str:
     text.append("")
     text.append(
         "Of each admitted tenant's whole stay: proven: late with a probability of at most ε, by a theorem at"
-        " the domains'\ntrue laws; met: at most ε of its requests were late; kept, undecided, broken: "
-        f"{CONFIDENCE:.0%} intervals."
+        " the domains'\ntrue laws; met: at most ε of its requests were late; kept, undecided, broken: by that"
+        " theorem and, in periods\nwhere it does not reach, by its late requests at "
+        f"{CONFIDENCE:.0%} confidence."
     )
     if any(row.learned for row in rows):
         text.append(

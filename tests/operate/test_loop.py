@@ -23,8 +23,9 @@ from fedopt.operate.policies import POLICIES, PolicyError, check_policy
 from fedopt.operate.runs import identity_of, operate, run_name
 from fedopt.operate.scenario import Budgets, Scenario, load_scenario
 from fedopt.operate.settling import Settler
+from fedopt.operate.stays import stays
 from fedopt.operate.store import StateError, Store
-from fedopt.operate.summary import stays, summarize, table, trade_off
+from fedopt.operate.summary import summarize, table, trade_off
 from fedopt.operate.timeline import Timeline
 from fedopt.operate.world import true_instance
 from fedopt.plan import Plan
@@ -222,12 +223,14 @@ def test_every_policy_runs_the_same_day(quick: tuple[Scenario, Instance], tmp_pa
 
 
 def test_verdicts_of_whole_stays(undisturbed: Store) -> None:
-    for row in stays(undisturbed, "fedopt"):
-        tallies = undisturbed.rows("tallies", "fedopt", "tenant = ?", (row["tenant"],))
-        assert row["sent"] == pytest.approx(sum(t["sent"] for t in tallies))
-        assert row["share"] * row["sent"] == pytest.approx(sum(t["late"] for t in tallies))
-        low, high = row["interval"]
-        assert low <= row["share"] <= high
+    for stay in stays(undisturbed, "fedopt"):
+        tallies = undisturbed.rows("tallies", "fedopt", "tenant = ?", (stay.tenant,))
+        assert stay.sent == pytest.approx(sum(t["sent"] for t in tallies))
+        assert stay.share * stay.sent == pytest.approx(sum(t["late"] for t in tallies))
+        low, high = stay.interval
+        assert low <= high
+        assert (stay.verdict == "kept") == (high <= stay.epsilon * (1 + 1e-6))
+        assert stay.to_dict()["tenant"] == stay.tenant
 
 
 def test_what_is_proven_is_proven_at_the_true_laws(
@@ -244,14 +247,15 @@ def test_what_is_proven_is_proven_at_the_true_laws(
         rows = {row["tenant"]: row for row in undisturbed.rows("tallies", "minplus", "period = ?", (period,))}
         for entry in plan.tenants:
             bound = np.exp(min(minplus.evaluate(paths.entry(entry), paths.rates(entry)).log_bound, 0.0))
-            assert rows[entry.id]["bound"] == pytest.approx(bound, rel=1e-6)
+            assert rows[entry.id]["bound"] <= bound * (1 + 1e-9)  # the plan's own proof may be better
+            assert rows[entry.id]["bound"] >= bound * 0.99
             epsilon = truth.tenant(entry.id).slo.epsilon
             through = "c1/m" in entry.path and period == 3
             assert (bound > epsilon * (1 + 1e-5)) == through  # the bound is searched for
-    for row in stays(undisturbed, "fedopt"):
-        tallies = undisturbed.rows("tallies", "fedopt", "tenant = ?", (row["tenant"],))
+    for stay in stays(undisturbed, "fedopt"):
+        tallies = undisturbed.rows("tallies", "fedopt", "tenant = ?", (stay.tenant,))
         weighted = sum(t["sent"] * t["bound"] for t in tallies) / sum(t["sent"] for t in tallies)
-        assert row["proven"] == pytest.approx(weighted)
+        assert stay.bound == pytest.approx(weighted)
     by_run = {row.run: row for row in summarize(undisturbed)}
     assert by_run["fedopt"].proven > by_run["minplus"].proven
 
