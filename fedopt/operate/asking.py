@@ -47,8 +47,8 @@ class HiddenServer:
 class Ask:
     """What one sender asks of one domain in a period.
 
-    like, factor: the kind of its traffic; promised: the delay that it counts on, in units of time; place,
-    delay: of each batch, the place in the grid of its kind and the delay that is asked for, shape (BATCHES,).
+    like, factor: the kind of its traffic; promised: the delay that it counts on, delay: those that are asked
+    for by batch, shape (BATCHES,), in units of time.
     """
 
     subject: str
@@ -56,7 +56,6 @@ class Ask:
     factor: float
     throughput: float
     promised: float
-    place: np.ndarray
     delay: np.ndarray
 
 
@@ -69,9 +68,9 @@ class Answers:
     asked: np.ndarray
     rejected: np.ndarray
 
-    def rows(self) -> list[tuple[int, float, float]]:
-        """(place, asked, rejected) of every batch."""
-        columns = (self.ask.place.tolist(), self.asked.tolist(), self.rejected.tolist())
+    def rows(self) -> list[tuple[float, float, float]]:
+        """(delay, asked, rejected) of every batch."""
+        columns = (self.ask.delay.tolist(), self.asked.tolist(), self.rejected.tolist())
         return list(zip(*columns, strict=True))
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from fedopt.instance import Ask as Learned
 from fedopt.instance import Tenant
 from fedopt.plan import TenantPlan
@@ -16,6 +18,9 @@ __all__ = ["STEP", "Kind", "Lesson", "Remembered", "Sender", "in_words", "useful
 
 STEP = 10.0**0.125
 """Risks are published rounded up to powers of this, so that they do not change with every answer."""
+
+BETWEEN = 3
+"""Delays that are put between two of a grid."""
 
 FALL = 2.3
 """A risk that has fallen by this factor is worth publishing: everybody's plan is looked at again for it."""
@@ -47,13 +52,13 @@ class Lesson:
 
 @dataclass
 class Remembered:
-    """Answers of one period to one sender: (place, asked, rejected) of every batch."""
+    """Answers of one period to one sender: (delay, asked, rejected) of every batch."""
 
     period: int
     factor: float
     throughput: float
     test: bool
-    rows: list[tuple[int, float, float]]
+    rows: list[tuple[float, float, float]]
 
 
 @dataclass
@@ -71,25 +76,48 @@ class Kind:
     memory: list[Remembered] = field(default_factory=list)
     published: list[tuple[float, Learned]] = field(default_factory=list)
 
-    def batches(self, factor: float, throughput: float, period: int = -1) -> Batches:
+    def batches(
+        self, factor: float, throughput: float, period: int = -1, delay: Sequence[float] = ()
+    ) -> Batches:
         """The answers that speak of such traffic: of senders of at least its factor and throughput, since
-        a period.
+        a period; by the places of the kind's grid, or of another one.
+
+        An answer counts at the shortest delay of the grid that is not below the one it was asked for.
         """
-        return Batches.of(
-            [
-                row
-                for part in self.memory
-                if part.period >= period and _no_less(part, factor, throughput)
-                for row in part.rows
-            ]
-        )
+        rows = [
+            row
+            for part in self.memory
+            if part.period >= period and _no_less(part, factor, throughput)
+            for row in part.rows
+        ]
+        grid = delay or self.delay
+        asked = np.array([row[0] for row in rows])
+        places = np.searchsorted(grid, asked * (1 - 1e-9)).tolist()
+        return Batches.of([(k, n, r) for k, (_, n, r) in zip(places, rows, strict=True) if k < len(grid)])
 
     def place(self, delay: float) -> int:
         """The place of the shortest delay of the grid that is not below this one (of the last, where all
         are).
         """
-        found = (k for k, known in enumerate(self.delay) if known >= delay * (1 - 1e-9))
-        return next(found, len(self.delay) - 1)
+        return min(int(np.searchsorted(self.delay, delay * (1 - 1e-9))), len(self.delay) - 1)
+
+    def refine(self, known: Batches, most: int) -> None:
+        """Put delays between one at which most requests are rejected and the next, at which hardly any are.
+
+        Where all is rejected or nothing, no answer tells how large clusters of rejections are, and without
+        that every batch counts as one answer. No grid gets more than `most` delays.
+        """
+        asked, rejected, _, behind = known.sums(len(self.delay))
+        tried = np.flatnonzero(asked > 0)
+        mostly = tried[2 * rejected[tried] >= asked[tried]]
+        hardly = tried[2 * rejected[tried] < asked[tried]]
+        if np.isfinite(behind).any() or not mostly.size or not hardly.size:
+            return
+        low, high = int(mostly[-1]), int(hardly[0])
+        if high == low + 1 and len(self.delay) + BETWEEN <= most:
+            between = np.geomspace(self.delay[low], self.delay[high], BETWEEN + 2)[1:-1]
+            new = [float(f"{delay:.6g}") for delay in between]
+            self.delay = tuple(sorted({*self.delay, *new}))
 
 
 def _no_less(part: Remembered, factor: float, throughput: float) -> bool:
@@ -100,12 +128,8 @@ def useful(rows: Iterable[tuple[float, Learned]]) -> list[tuple[float, Learned]]
     """The rows that promise something that none before them promises."""
     found: list[tuple[float, Learned]] = []
     for factor, row in rows:
-        if not any(
-            other >= factor
-            and ask.throughput >= row.throughput
-            and all(known <= risk for known, risk in zip(ask.risk, row.risk, strict=True))
-            for other, ask in found
-        ):
+        known = _known(found, factor, row)
+        if any(risk < before for risk, before in zip(row.risk, known, strict=True)):
             found.append((factor, row))
     return found
 
@@ -124,9 +148,12 @@ def worth_publishing(old: Sequence[tuple[float, Learned]], fresh: Sequence[tuple
 
 
 def _known(rows: Sequence[tuple[float, Learned]], factor: float, ask: Learned) -> list[float]:
-    """The risks that rows promise to the traffic and throughput of an ask."""
-    fitting = [row.risk for other, row in rows if other >= factor and row.throughput >= ask.throughput]
-    return [min(risks) for risks in zip(*fitting, strict=True)] if fitting else [1.0] * len(ask.delay)
+    """The risks that rows promise to the traffic, throughput and delays of an ask."""
+    fitting = [row for other, row in rows if other >= factor and row.throughput >= ask.throughput]
+    return [
+        min((row.risk[k] for row in fitting if (k := row.at(delay)) is not None), default=1.0)
+        for delay in ask.delay
+    ]
 
 
 def in_words(rows: Sequence[tuple[float, Learned]], refuted: bool) -> str:

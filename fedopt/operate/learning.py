@@ -43,6 +43,9 @@ STRICTER = 8
 ROWS = 4
 """Rows that are published for one kind, at most."""
 
+MORE_DELAYS = 9
+"""Delays that a grid may get on top, where answers change from one delay to the next."""
+
 TESTS = 16
 """Tests of a kind that are remembered at most: more would not make an offer better than it is."""
 
@@ -97,7 +100,7 @@ class Learner:
         if not self.subjects:
             return []
         ledger = Ledger(decision.instance, {entry.id: entry for entry in decision.plan.tenants})
-        found = []
+        found: list[Sender] = []
         for like in sorted({member.like for member in moment.members}):
             factor = max(1.0, moment.factors[like])
             pattern = tenant_now(self.instance, like, like, {like: factor})
@@ -106,6 +109,8 @@ class Learner:
                 if admissible(pattern, domain, offer) or domain.id in moment.failed:
                     continue
                 kind = self._kind(subject, like)
+                if any(sender.like == like and subject in sender.entry.path for sender in found):
+                    continue  # a test of another offer crosses this one
                 for number in range(self._wanted(kind, pattern, factor, believed)):
                     assert kind.test is not None
                     name = f"test {like} {domain.id} {offer.id} {number + 1}"
@@ -194,26 +199,26 @@ class Learner:
         promised = sender.entry.learned[domain].delay
         throughput = sender.entry.reservations[domain]
         if sender.test:
-            place = self._exploring(kind, sender, throughput, period)
-            delay = np.array(kind.delay)[place]
+            delay = np.array(kind.delay)[self._exploring(kind, sender, throughput, period)]
         else:
             at = kind.place(promised)
             stricter = (np.arange(BATCHES) % STRICTER == STRICTER - 1) & (at > 0)
-            place = np.where(stricter, at - 1, at)
             delay = np.where(stricter, kind.delay[at - 1], promised)
-        return Ask(hop, sender.like, sender.factor, throughput, promised, place, delay)
+        return Ask(hop, sender.like, sender.factor, throughput, promised, delay)
 
     def _exploring(self, kind: Kind, sender: Sender, throughput: float, period: int) -> np.ndarray:
         """Places of a test's batches.
 
         All of the grid at first; then the delay at which the risk model expects half of what is wanted, the
-        one before it, and the longest at which requests are still rejected, which tells how large clusters of
-        rejections are.
+        one before it, and those that tell how large clusters of rejections are: what nobody has asked for
+        yet, or else the longest delay at which requests are still rejected.
         """
-        last = len(kind.delay) - 1
         known = kind.batches(sender.factor, throughput)
         if not known.asked.size:
-            return (np.arange(BATCHES) + period) % (last + 1)
+            return (np.arange(BATCHES) + period) % len(kind.delay)
+        kind.refine(known, self.settings.delays + MORE_DELAYS)
+        known = kind.batches(sender.factor, throughput)
+        last = len(kind.delay) - 1
         expected = expected_risks(known, np.array(kind.delay), throughput, self.settings.model)
         fine = np.flatnonzero(expected <= 0.5 * self._target(sender.tenant))
         target = int(fine[0]) if fine.size else last
@@ -221,8 +226,11 @@ class Learner:
         frontier = int(np.flatnonzero(rejected > 0)[-1]) if rejected.any() else 0
         if 2 * rejected[frontier] > asked[frontier]:
             frontier = min(frontier + 1, last)
-        turns = np.array([target, frontier, target, max(target - 1, 0)])
-        return turns[np.arange(BATCHES) % len(turns)]
+        telling = np.flatnonzero(asked == 0) if (asked == 0).any() else np.array([frontier])
+        number = np.arange(BATCHES)
+        return np.choose(
+            number % 4, [target, telling[number // 4 % len(telling)], target, max(target - 1, 0)]
+        )
 
     # ---- learning
 
@@ -252,9 +260,9 @@ class Learner:
     def _differs(self, kind: Kind, period: int) -> bool:
         """Whether the latest answers refute a published risk."""
         for factor, ask in kind.published:
-            latest = kind.batches(factor, ask.throughput, period)
+            latest = kind.batches(factor, ask.throughput, period, ask.delay)
             for place in np.unique(latest.place).tolist():
-                low = lower_limit(latest, place, len(kind.delay), 1 - self.alarm)
+                low = lower_limit(latest, place, len(ask.delay), 1 - self.alarm)
                 if low > ask.risk[place]:
                     return True
         return False
@@ -307,6 +315,7 @@ class Learner:
             {
                 "subject": kind.subject,
                 "like": kind.like,
+                "delay": list(kind.delay),
                 "test": None if kind.test is None else kind.test.model_dump(mode="json"),
                 "memory": [asdict(part) for part in kind.memory],
                 "published": [[factor, ask.model_dump(mode="json")] for factor, ask in kind.published],
@@ -318,6 +327,7 @@ class Learner:
         """Take up what `state` gave."""
         for row in state:
             kind = self._kind(row["subject"], row["like"])
+            kind.delay = tuple(row["delay"])
             kind.test = None if row["test"] is None else TenantPlan.model_validate(row["test"])
             kind.memory = [
                 Remembered(**{**part, "rows": [tuple(batch) for batch in part["rows"]]})

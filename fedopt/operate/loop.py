@@ -138,8 +138,10 @@ class Run:
             self.beliefs.planning,
             frozenset(self.suspended),
         )
-        for name in decision.refused:
-            journal.event("refused", name, "no room")
+        for tenant in tenants:
+            if tenant.id in decision.refused:
+                ways = self.believed.price(tenant, Prices({}, {}).on(self.believed.infrastructure)).candidates
+                journal.event("refused", tenant.id, "no room" if ways else "no way keeps its promise")
         for name in decision.suspended:
             journal.event("suspended", name, "its place is gone and there is no other")
         self.refused |= set(decision.refused)

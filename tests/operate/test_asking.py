@@ -118,11 +118,11 @@ def test_answers_by_batch() -> None:
     weight = np.ones(BATCHES * 10)
     delay = np.tile(np.arange(10.0), BATCHES)
     place = np.arange(BATCHES) % 3
-    ask = Ask("c/m", "chat", 1.0, 1.0, 4.0, place, 2.0 * np.array([3.0, 5.0, 8.0])[place])
+    ask = Ask("c/m", "chat", 1.0, 1.0, 4.0, 2.0 * np.array([3.0, 5.0, 8.0])[place])
     answers = answered("chat-1", ask, delay, weight, slot=2.0)
     assert np.all(answers.asked == 10)
     assert np.array_equal(answers.rejected, np.array([6.0, 4.0, 1.0])[place])
-    assert answers.rows()[1] == (1, 10.0, 4.0)
+    assert answers.rows()[1] == (10.0, 10.0, 4.0)
 
 
 def test_late_altogether_only_if_late_in_the_ideal_or_in_the_hidden_server() -> None:

@@ -14,7 +14,7 @@ from fedopt.instance import Ask as Learned
 from fedopt.instance import Instance, InstanceError, LearnedImpairment, loads
 from fedopt.operate import Store, identity_of, operate
 from fedopt.operate.asking import Ask, HiddenServer, delays_in
-from fedopt.operate.kinds import Remembered, useful, worth_publishing
+from fedopt.operate.kinds import Kind, Remembered, useful, worth_publishing
 from fedopt.operate.learning import Learner
 from fedopt.operate.scenario import Scenario, load_scenario, scenario_for
 from fedopt.operate.stays import stays
@@ -192,7 +192,7 @@ def test_a_learner_without_answers_promises_nothing(given: tuple[Scenario, Insta
     )
     kind = learner._kind("cloud/llm", "chat")
     assert learner.applied(stated) is stated
-    kind.memory.append(Remembered(0, 1.0, 1.0, True, [(0, 10.0, 0.0)]))
+    kind.memory.append(Remembered(0, 1.0, 1.0, True, [(5.0, 10.0, 0.0)]))
     assert learner.applied(stated).offer("cloud/llm")[1].impairment == LearnedImpairment()
 
 
@@ -235,6 +235,87 @@ def test_every_eighth_batch_asks_for_more(given: tuple[Scenario, Instance], ran:
     assert isinstance(ask, Ask)
     assert (ask.delay < ask.promised).sum() == len(ask.delay) // 8
     assert np.all(ask.delay <= ask.promised)
+
+
+def test_a_grid_is_refined_where_answers_change_at_once() -> None:
+    kind = Kind("c/m", "chat", (2.0, 4.0, 8.0, 16.0))
+    late = [(2.0, 500.0, 500.0), (4.0, 500.0, 500.0), (8.0, 500.0, 0.0), (16.0, 500.0, 0.0)] * 4
+    kind.memory.append(Remembered(0, 1.0, 1.0, True, late))
+    kind.refine(kind.batches(1.0, 1.0), 10)
+    assert len(kind.delay) == 7
+    assert kind.delay[:2] == (2.0, 4.0)
+    assert all(4.0 < delay < 8.0 for delay in kind.delay[2:5])
+    kind.refine(kind.batches(1.0, 1.0), 10)  # what was put in between has not been asked for yet
+    assert len(kind.delay) == 7
+    known = [(delay, 500.0, 500.0 if delay < 5 else 0.0) for delay in kind.delay]
+    kind.memory.append(Remembered(1, 1.0, 1.0, True, known))
+    kind.refine(kind.batches(1.0, 1.0), 9)
+    assert len(kind.delay) == 7  # no room for more
+    kind.refine(kind.batches(1.0, 1.0), 10)
+    assert len(kind.delay) == 10
+    telling = Kind("c/m", "chat", (2.0, 4.0))
+    rows = [(2.0, 500.0, 500.0)] * 9 + [(4.0, 500.0, 10.0 + k) for k in range(9)]
+    telling.memory.append(Remembered(0, 1.0, 1.0, True, rows))
+    telling.refine(telling.batches(1.0, 1.0), 10)
+    assert telling.delay == (2.0, 4.0)  # clusters are known
+
+
+def test_an_answer_counts_at_the_delay_that_it_was_asked_for_or_more() -> None:
+    kind = Kind("c/m", "chat", (2.0, 4.0))
+    rows = [(1.5, 10.0, 3.0), (2.0, 10.0, 2.0), (3.0, 10.0, 1.0), (5.0, 10.0, 0.0)]
+    kind.memory.append(Remembered(3, 1.0, 2.0, True, rows))
+    found = kind.batches(1.0, 2.0)
+    assert list(zip(found.place, found.rejected, strict=True)) == [(0, 3.0), (0, 2.0), (1, 1.0)]
+    assert kind.batches(1.1, 2.0).asked.size == 0  # heavier traffic was not asked about
+    assert kind.batches(1.0, 2.1).asked.size == 0  # nor more throughput
+    assert kind.batches(1.0, 2.0, period=4).asked.size == 0
+    assert [kind.place(delay) for delay in (1.0, 2.0, 2.1, 9.0)] == [0, 0, 1, 1]
+
+
+def test_a_path_may_cross_several_domains_without_a_contract(tmp_path: Path) -> None:
+    """Nothing else leads to the end: who comes first is refused, tests teach, who comes later is served."""
+    instance = loads(
+        """
+        stages: [access, transport, compute]
+        domains:
+          - {id: metro, stage: access, capacity: 30, offers: [{id: lane, latency: 2, latency_kind: delay,
+             impairment: {model: exponential, mean: 0.2}}]}
+          - {id: wan, stage: transport, capacity: 30, offers: [{id: pipe, impairment: {model: learned}}]}
+          - {id: cloud, stage: compute, capacity: 30, offers: [{id: llm, impairment: {model: learned}}]}
+        tenants:
+          - {id: chat room, arrivals: {model: poisson, rate: 0.5}, slo: {deadline: 60, epsilon: 0.01}}
+        """
+    )
+    law = {"model": "exponential", "mean": 0.3}
+    scenario = Scenario.model_validate(
+        {
+            "instance": "x",
+            "periods": 8,
+            "period": 20000,
+            "slots": 20000,
+            "intents": [
+                {"id": "early", "like": "chat room"},
+                {"id": "late one", "like": "chat room", "arrives": 5},
+            ],
+            "hidden": [
+                {"domain": "cloud", "offer": "llm", "rate": 1.6, "latency": 4, "impairment": law},
+                {"domain": "wan", "offer": "pipe", "rate": 1.8, "latency": 6, "impairment": law},
+            ],
+            "failures": [{"domain": "cloud", "from": 7, "until": 8}],
+        }
+    )
+    with Store.open(tmp_path / "s.db", identity_of(scenario, instance, 0)) as store:
+        operate(scenario, instance, store, policies=["fedopt", "mean-rate"], threads=1)
+        events = {(row["kind"], row["subject"]): row for row in store.select("events", run="fedopt")}
+        assert events["refused", "early"]["detail"] == "no way keeps its promise"
+        assert events["suspended", "late one"]["period"] == 7
+        plan = next(
+            Plan.model_validate(row["plan"])
+            for row in store.select("plans", run="fedopt")
+            if row["period"] == 5
+        )
+        assert set(plan.tenants["late one"].learned) == {"wan", "cloud"}
+        assert all(row.admitted == 0 for row in summarize(store) if row.run == "mean-rate")
 
 
 @pytest.mark.parametrize(
