@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,6 +42,8 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line in this process and return its exit code; nothing but a signal escapes."""
+    lost: list[KeyboardInterrupt] = []
+    sys.unraisablehook, before = _keeping_interrupts(lost, sys.unraisablehook), sys.unraisablehook
     try:
         outcome = _application(arguments)(list(arguments), prog_name="fedopt", standalone_mode=False)
     except SystemExit as exit_request:
@@ -53,7 +55,12 @@ def run(arguments: Sequence[str]) -> int:
         _close_stdout()
         return DONE
     except Exception as error:
+        if lost and not isinstance(getattr(error, "exit_code", None), int):  # it failed because of that
+            _complain("Interrupted before there was a result.")
+            return LIMIT
         return _report(error)
+    finally:
+        sys.unraisablehook = before
     if outcome == SIGNALLED:
         _complain("Interrupted before there was a result.")
         return LIMIT
@@ -126,6 +133,20 @@ def _top(
     ] = False,
 ) -> None:
     """Options of the bare command; they act through their callbacks."""
+
+
+def _keeping_interrupts(
+    lost: list[KeyboardInterrupt], before: Callable[[sys.UnraisableHookArgs], Any]
+) -> Callable[[sys.UnraisableHookArgs], Any]:
+    """A hook that keeps interrupts which fell into a library's callback, where Python can only print them."""
+
+    def hook(args: sys.UnraisableHookArgs) -> Any:
+        if isinstance(args.exc_value, KeyboardInterrupt):
+            lost.append(args.exc_value)
+        else:
+            before(args)
+
+    return hook
 
 
 def _report(error: Exception) -> int:

@@ -49,9 +49,16 @@ def emit(
 
 
 def check_out(out: Path | None, inputs: Iterable[Path] = ()) -> None:
-    """Before any work: end with exit code 2 where `out` cannot be meant, a folder or one of the inputs."""
+    """Before any work: end with exit code 2 where `out` cannot be written, or cannot be meant: a folder, or
+    one of the inputs.
+    """
     if out is None:
         return
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir():
+        fail(2, f"{out}: {above} is no folder")
+    if not os.access(out if out.is_file() else above, os.W_OK):
+        fail(2, f"{out}: cannot be written: no permission")
     if out.is_dir():
         fail(2, f"{out}: is a folder; --out names a file")
     if out.exists() and any(file.exists() and out.samefile(file) for file in inputs):

@@ -136,7 +136,7 @@ def certificate(
 @app.command()
 def openapi(
     out: Out = None,
-    json: Annotated[bool, typer.Option("--json", help="The document is JSON in any case.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print it also where --out writes it.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Print the OpenAPI document of an agent.
@@ -145,4 +145,4 @@ def openapi(
     """
     from fedopt.admm.transport.agent_server import openapi_document
 
-    emit(openapi_document(), "", json=json and out is None, out=out, quiet=quiet)
+    emit(openapi_document(), "", json=json or out is None, out=out, quiet=quiet)

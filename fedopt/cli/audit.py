@@ -10,7 +10,7 @@ import typer
 
 from fedopt.cli import BROKEN, DONE
 from fedopt.cli._options import Json, Out, Quiet
-from fedopt.cli._output import emit, fail, say
+from fedopt.cli._output import check_out, emit, fail, say
 
 if TYPE_CHECKING:
     from fedopt.audit import Audit
@@ -80,6 +80,7 @@ def command(
     from fedopt.audit.promises import promises_of
     from fedopt.audit.summary import summary
 
+    check_out(out, [file for file in (telemetry, plan, instance) if file is not None])
     if (deadline is None) != (epsilon is None):
         fail(2, "--deadline and --epsilon belong together")
     try:

@@ -100,13 +100,14 @@ def verify(
     head: Annotated[
         str | None, typer.Option(help="Hash that the log's last entry or one before must have.")
     ] = None,
+    out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Verify a signed contract against a registry; what is wrong is named.
 
-    Exit codes: 0 valid, 5 refused (signature, issuer, expired, replayed, rolled-back, altered-field,
-    unknown-algorithm, algorithm-none, …).
+    Exit codes: 0 valid, 2 bad input, 5 refused (signature, issuer, expired, replayed, rolled-back,
+    altered-field, unknown-algorithm, algorithm-none, …).
 
     Example: fedopt contract verify edge-1.jws --registry registry
     """
@@ -115,7 +116,7 @@ def verify(
     from fedopt.contracts.errors import ContractError
     from fedopt.contracts.reading import read_token
 
-    store = Registry(registry)
+    store = Registry(registry, must_exist=True)
     if head is not None and head not in {entry.hash for entry in store.log.entries()}:
         raise ContractError("log", "no entry has the hash asked for: the log was cut short or replaced")
     document, kid = verify_contract(
@@ -132,7 +133,7 @@ def verify(
         f"valid: {document.subject} version {document.version} by {document.issuer}, "
         f"until {document.valid_until}"
     )
-    emit(result, text, json=json, quiet=quiet)
+    emit(result, text, json=json, out=out, quiet=quiet)
 
 
 @app.command()
@@ -177,13 +178,13 @@ def revoke(
     """
     from fedopt.contracts import Registry
 
-    store = Registry(registry)
+    store = Registry(registry, must_exist=True)
     store.revoke(kid, reason)
     emit({"kid": kid, "head": store.log.head()}, f"revoked: key {kid}", json=json, quiet=quiet)
 
 
 @app.command()
-def log(registry: RegistryFolder, json: Json = False, quiet: Quiet = False) -> None:
+def log(registry: RegistryFolder, out: Out = None, json: Json = False, quiet: Quiet = False) -> None:
     """List the registry's log after verifying its chain; the last hash is worth keeping elsewhere.
 
     Example: fedopt contract log --registry registry
@@ -191,12 +192,13 @@ def log(registry: RegistryFolder, json: Json = False, quiet: Quiet = False) -> N
     from fedopt.contracts import Registry
     from fedopt.contracts.registry import describe
 
-    store = Registry(registry)
+    store = Registry(registry, must_exist=True)
     entries = store.log.entries()
     text = "\n".join([*(describe(entry) for entry in entries), f"head {store.log.head()}"])
     emit(
         {"entries": [vars(entry) for entry in entries], "head": store.log.head()},
         text,
         json=json,
+        out=out,
         quiet=quiet,
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fedopt.cli._options import Json, Out, Quiet, Seed
-from fedopt.cli._output import emit, say
+from fedopt.cli._output import check_out, emit, say
 
 HistoryFile = Annotated[
     Path | None,
@@ -58,6 +58,7 @@ def command(
     """
     from fedopt.rade.decide import Question, decide
 
+    check_out(out, [] if history is None else [history])
     question = Question(sla, model, method, least, most, flip, thin, seed)
     document: dict[str, Any] = decide(question, history, resume, save)
     if not quiet:

@@ -12,7 +12,7 @@ import typer
 
 from fedopt.cli import BAD_INPUT, BROKEN, DONE
 from fedopt.cli._options import Json, Out, Quiet, Seed
-from fedopt.cli._output import emit, fail, say
+from fedopt.cli._output import check_out, emit, fail, say
 from fedopt.cli._records import Time, Work, work_weights
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def arrivals(
     Example: fedopt fit arrivals trace.csv --time TIMESTAMP --work ContextTokens=0.0002 --work
     GeneratedTokens=0.02
     """
+    check_out(out, [file])
     record = _record(file, slot, unit, time, work, of_day)
     found = _fitted(file, record, theta, confidence, windows, independent, hold_out, seed)
     _finish(found, found.arrivals(slot), slot, json, out, quiet)
@@ -113,6 +114,7 @@ def impairment(
     """
     from fedopt.envelopes.fitting_record import of_rates
 
+    check_out(out, [file])
     record = _record(file, slot, unit, time, work, of_day)
     if rate is not None:
         record = of_rates(record, rate, slot)

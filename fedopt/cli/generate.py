@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fedopt.cli._options import Json, Out, Quiet, Seed
+from fedopt.cli._output import check_out
 
 
 def command(
@@ -41,6 +42,7 @@ def command(
     from fedopt.cli._instances import hand_over
     from fedopt.instance.generating import generate
 
+    check_out(out)
     instance = generate(
         tenants, stages, domains, seed, offers=offers, groups=groups, binding=binding, kinds=kinds, name=name
     )

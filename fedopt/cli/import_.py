@@ -13,7 +13,7 @@ import typer
 
 from fedopt.cli import BAD_INPUT, BROKEN, DONE
 from fedopt.cli._options import Json, Out, Quiet, Seed
-from fedopt.cli._output import fail, say
+from fedopt.cli._output import check_out, fail, say
 from fedopt.cli._records import Time, Work, work_weights
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def command(
     from fedopt.instance import EnvelopeArrivals
     from fedopt.instance.importing import import_network
 
+    check_out(out, [] if traffic is None else [traffic])
     options = {"areas": areas, "transits": transits, "sites": sites, "paths": paths}
     found = None if traffic is None else _fitted(traffic, time, work, unit, windows, seed, quiet)
     arrivals = None if found is None else EnvelopeArrivals.model_validate(found.arrivals(SLOT_MS))

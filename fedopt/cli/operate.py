@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -134,23 +136,26 @@ class PeriodProgress:
         self.stop = False
         self._start = self._last = time.monotonic()
         self._previous: Any = None
+        self._timer = threading.Timer(SILENT_SECONDS, self._announce)
+        self._timer.daemon = True
+        self._told = False
 
     def __enter__(self) -> PeriodProgress:
-        import signal
-        import threading
+        if not self.quiet:
+            self._timer.start()
 
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._interrupted)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
         if self._previous is not None:
-            import signal
-
             signal.signal(signal.SIGINT, self._previous)
 
     def __call__(self, run: str, period: int, periods: int, row: Mapping[str, Any]) -> bool:
         now = time.monotonic()
+        self._told = True
         due = now - self._start >= SILENT_SECONDS and now - self._last >= PLAIN_INTERVAL
         if not self.quiet and (due or (period == periods and now - self._start >= SILENT_SECONDS)):
             self._last = now
@@ -159,6 +164,10 @@ class PeriodProgress:
             done = f"{run}: period {period} of {periods}  {row['tenants']} tenants  {row['mode']}"
             say(f"{done}  cost {row['cost']:.6g}{gap}  late {late:.2e}")
         return self.stop
+
+    def _announce(self) -> None:
+        if not self._told:
+            say("working on the first period …")
 
     def _interrupted(self, number: int, frame: Any) -> None:
         if self.stop:

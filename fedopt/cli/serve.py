@@ -149,7 +149,7 @@ def token(
 @app.command()
 def openapi(
     out: Out = None,
-    json: Annotated[bool, typer.Option("--json", help="The document is JSON in any case.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print it also where --out writes it.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Print the OpenAPI document of the service.
@@ -158,7 +158,7 @@ def openapi(
     """
     from fedopt.serve.application import openapi_document
 
-    emit(openapi_document(), "", json=json and out is None, out=out, quiet=quiet)
+    emit(openapi_document(), "", json=json or out is None, out=out, quiet=quiet)
 
 
 def _callers(

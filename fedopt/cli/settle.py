@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from fedopt.cli._options import Json, Out, PlanFile, Quiet
-from fedopt.cli._output import emit
+from fedopt.cli._output import check_out, emit
 
 
 def command(
@@ -48,6 +48,7 @@ def command(
     from fedopt.settle import settle, verdicts_of
     from fedopt.settle.summary import summary
 
+    check_out(out, [plan, instance, audit])
     document = Plan.load(plan)
     settlement = settle(
         load(instance),

@@ -13,7 +13,7 @@ import typer
 
 from fedopt.cli import BAD_INPUT, BROKEN, DONE
 from fedopt.cli._options import Json, Out, PlanFile, Quiet, Seed
-from fedopt.cli._output import emit, fail
+from fedopt.cli._output import check_out, emit, fail
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance
@@ -63,6 +63,7 @@ def command(
     from fedopt.plan import Plan
     from fedopt.simulate import simulate
 
+    check_out(out, [plan, instance])
     document = load(instance)
     decided = Plan.load(plan)
     if decided.instance.sha256 != document.sha256:
@@ -73,7 +74,7 @@ def command(
     if not all(0 < p < 1 for p in wanted):
         fail(BAD_INPUT, "--quantile: a number strictly between 0 and 1, such as 0.999")
     replaced = dict(_trace(text, document) for text in traffic or [])
-    with TrialProgress("tenants", quiet) as progress:
+    with TrialProgress("trials", quiet) as progress:
         result = simulate(
             decided,
             document,

@@ -27,16 +27,17 @@ Reason = Literal[
     "unit",
     "log",
     "key",
+    "file",
 ]
 
 
 class ContractError(ValueError):
     """A contract, key or registry that is refused. `reason` is one of the names above; the message says
-    more.
+    more. The exit code is that of a broken promise, or that of bad input (`bad_input`; always for a key or a
+    file that cannot be used).
     """
 
-    exit_code = 5
-
-    def __init__(self, reason: Reason, message: str) -> None:
+    def __init__(self, reason: Reason, message: str, bad_input: bool = False) -> None:
         self.reason: Reason = reason
+        self.exit_code = 2 if bad_input or reason in ("key", "file") else 5
         super().__init__(f"{reason}: {message}")

@@ -19,12 +19,16 @@ def read_contract(path: str | Path) -> Contract:
     try:
         data, _ = read_yaml(_text(path))
     except (TextError, RecursionError) as error:
-        raise ContractError("malformed", f"{path}: {error}") from error
-    return contract_of(data, str(path))
+        raise ContractError("malformed", f"{path}: {error}", bad_input=True) from error
+    try:
+        return contract_of(data, str(path))
+    except ContractError as error:
+        error.exit_code = 2  # nobody has signed it: it is not broken, it is not finished
+        raise
 
 
 def read_token(path: str | Path) -> str:
-    """The text of a signed contract. Raises ContractError("malformed")."""
+    """The text of a signed contract. Raises ContractError ("file", "malformed")."""
     text = _text(path).strip()
     if not text.isascii():
         raise ContractError("malformed", f"{path}: a signed contract is base64url text")
@@ -35,21 +39,22 @@ def _text(path: str | Path) -> str:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise ContractError("malformed", f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ContractError("file", f"{path}: cannot be read: {error.strerror or error}") from error
     if len(data) > 2 * MOST_BYTES:
-        raise ContractError("malformed", f"{path}: larger than {2 * MOST_BYTES:,} bytes")
+        raise ContractError("file", f"{path}: larger than {2 * MOST_BYTES:,} bytes")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ContractError("malformed", f"{path}: not UTF-8 text") from error
+        raise ContractError("file", f"{path}: not UTF-8 text") from error
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """A JSON object, such as a public key. Raises ContractError("malformed")."""
+    """A JSON object, such as a public key. Raises ContractError("file")."""
+    text = _text(path)
     try:
-        data = json.loads(_text(path))
+        data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ContractError("malformed", f"{path}: not JSON") from error
+        raise ContractError("file", f"{path}: not JSON") from error
     if not isinstance(data, dict):
-        raise ContractError("malformed", f"{path}: not a JSON object")
+        raise ContractError("file", f"{path}: not a JSON object")
     return data

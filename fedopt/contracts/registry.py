@@ -59,10 +59,20 @@ class State:
 
 
 class Registry:
-    """A registry folder; it is made on first use."""
+    """A registry folder; it is made on first use, unless it `must_exist`.
 
-    def __init__(self, folder: str | Path) -> None:
+    Raises ContractError("file") for a path that is no folder, or where there is no registry that must exist.
+    """
+
+    def __init__(self, folder: str | Path, must_exist: bool = False) -> None:
         self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ContractError("file", f"{folder}: is no folder, so no registry")
+        if must_exist and not (self.folder / "log.jsonl").is_file():
+            raise ContractError(
+                "file",
+                f"{folder}: there is no registry; fedopt contract trust KEY --registry {folder} begins one",
+            )
         self.log = Log(self.folder / "log.jsonl")
 
     def state(self) -> State:

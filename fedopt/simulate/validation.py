@@ -45,9 +45,9 @@ def simulate(
 
     Every distinct entry (arrivals, path, rates) is simulated once, over ``slots`` slots in all (default:
     enough for some 3,000 violations at ε, between 1 and 20 million), spread over ``trials`` independent
-    trials. ``arrivals`` replaces the arrivals of tenants by their id with other envelope objects in slots,
-    for instance a recorded trace. Intervals are at ``confidence``, per tenant, from the spread between
-    trials.
+    trials; ``progress`` is told of those of all entries. ``arrivals`` replaces the arrivals of tenants by
+    their id with other envelope objects in slots, for instance a recorded trace. Intervals are at
+    ``confidence``, per tenant, from the spread between trials.
 
     Raises InstanceError where the plan does not fit the instance.
     """
@@ -56,6 +56,11 @@ def simulate(
     done: dict[tuple[Any, ...], tuple[DelayCounts, Path] | str] = {}
     results: list[TenantResult] = []
     skipped: dict[str, None] = {}
+
+    def told(entries_done: int, trials_done: int = 0) -> None:
+        if progress is not None:
+            progress(entries_done * trials + trials_done, len(entries) * trials)
+
     for number, entry in enumerate(entries):
         path = paths.entry(entry)
         rates = paths.rates(entry)
@@ -65,14 +70,15 @@ def simulate(
         if not _hashable(key):
             key = (number,)
         if key not in done:
-            done[key] = _counts(path, rates, other, slots, trials, seed, threads)
+            done[key] = _counts(
+                path, rates, other, slots, trials, seed, threads, lambda n, _, at=number: told(at, n)
+            )
         counts = done[key]
         if isinstance(counts, str):
             skipped[f"{entry.id}: {counts}"] = None
         else:
             results.append(summarise(entry, path, counts[0], instance, model, confidence, probabilities))
-        if progress is not None:
-            progress(number + 1, len(entries))
+        told(number + 1)
     return SimulationResult(tuple(results), seed, trials, confidence, tuple(skipped))
 
 
@@ -83,7 +89,14 @@ def enough_slots(epsilon: float, requests_per_slot: float) -> int:
 
 
 def _counts(
-    path: Path, rates: np.ndarray, other: Any, slots: int | None, trials: int, seed: int, threads: int | None
+    path: Path,
+    rates: np.ndarray,
+    other: Any,
+    slots: int | None,
+    trials: int,
+    seed: int,
+    threads: int | None,
+    progress: Progress,
 ) -> tuple[DelayCounts, Path] | str:
     try:
         simulated = slot_path(path, rates, arrivals=other, seed=seed)
@@ -93,7 +106,7 @@ def _counts(
     each = max(1, -(-wanted // trials))
     bins = max(slot_simulator.BINS, 4 * max(allowed_slots(path), 0))
     return slot_simulator.simulate(
-        simulated, each, trials=trials, bins=bins, seed=seed, threads=threads
+        simulated, each, trials=trials, bins=bins, seed=seed, threads=threads, progress=progress
     ), path
 
 

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,6 +84,20 @@ def test_errors_become_one_message_and_a_code(error, code, message, monkeypatch,
     captured = capsys.readouterr()
     assert message in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_an_interrupt_that_fell_into_a_librarys_callback_is_no_defect(monkeypatch, capsys, metro):
+    module = importlib.import_module("fedopt.cli.inspect")
+
+    def broken(file: str) -> None:
+        sys.unraisablehook(SimpleNamespace(exc_value=KeyboardInterrupt()))
+        raise RuntimeError("no compiled object yet")
+
+    before = sys.unraisablehook
+    monkeypatch.setattr(module, "command", broken)
+    assert run(["inspect", str(metro)]) == 4
+    assert capsys.readouterr().err == "Interrupted before there was a result.\n"
+    assert sys.unraisablehook is before
 
 
 def test_debug_shows_the_traceback(monkeypatch, capsys):
