@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedopt.contracts import Contract
 from fedopt.instance import Instance
 from fedopt.operate.accounts import Accounts, costs_by_domain, disclosed, judge
 from fedopt.operate.admission import Prices
@@ -25,6 +26,7 @@ from fedopt.operate.scenario import Scenario
 from fedopt.operate.settling import Settler
 from fedopt.operate.store import Store
 from fedopt.operate.timeline import Moment, Timeline
+from fedopt.operate.verdicts import Verdict
 from fedopt.operate.world import World, world
 from fedopt.plan import Plan
 
@@ -69,34 +71,30 @@ class Run:
         self._resume()
 
     def step(self) -> dict[str, Any]:
-        """Run one period and write it; returns its row."""
+        """Algorithm 1: one control period, run and written down; returns its row."""
         journal = Journal(self.period)
         moment = self.timeline.at(self.period)
         self._hear(moment, journal)
 
         decision = self._plan(moment, journal)
         deployed = self._deployed(decision)
+        tests = self._tests(moment, decision)
 
-        tests = self.learner.tests(moment, self.believed, decision) if self.policy.closed else []
         now = self._world(moment, deployed, tests)
-        heard = self._run_packets(now, deployed, tests, journal)
+        heard = self._run_packets(now, deployed, tests)
         verdict = judge(now, heard, self.scenario.audits.confidence)
 
-        degraded = self.auditor.audit(now, deployed, heard, journal) if self.policy.closed else []
+        degraded = self._audit(now, deployed, heard, journal)
+        self._learn(now, deployed, tests, heard, journal)
 
         entries = list(deployed.tenants)
         settlement = self.settler.settle(now.promised, entries, verdict, degraded, self.period)
         costs = costs_by_domain(now.truth, [*entries, *(test.entry for test in tests)])
         self.accounts.count(now, decision.suspended, heard, costs)
 
-        bounds = self.prover.bounds(now, entries) if self.policy.rule != "none" else {}
-        self.accounts.tally(
-            moment, self.refused, decision.suspended, deployed, heard, verdict, bounds, journal
-        )
+        self._tally(now, decision, deployed, heard, verdict, journal)
         numbers = disclosed(self.policy, decision, heard, journal, self.standing)
         row = self.accounts.row(decision, deployed, heard, costs, numbers, settlement.received)
-        if self.period == 0 or decision.mode != "kept" or decision.plan.tenants.ids() != self._served():
-            journal.plan(deployed, decision.instance)
         journal.period_ends(row, settlement)
 
         self.standing = decision.standing
@@ -154,7 +152,12 @@ class Run:
             return self.shrinker.shrink(decision.instance, decision.plan)
         return decision.plan
 
+    def _tests(self, moment: Moment, decision: Decision) -> list[Sender]:
+        """Who asks domains without a contract beside the tenants."""
+        return self.learner.tests(moment, self.believed, decision) if self.policy.closed else []
+
     def _world(self, moment: Moment, deployed: Plan, tests: Sequence[Sender]) -> World:
+        """What truly holds in the period."""
         return world(
             self.instance,
             self.register.promised,
@@ -164,25 +167,54 @@ class Run:
             self.scenario.hidden,
         )
 
-    def _run_packets(self, now: World, deployed: Plan, tests: Sequence[Sender], journal: Journal) -> Period:
-        """Let the period's packets run; what domains without a contract answer is learned."""
+    def _run_packets(self, now: World, deployed: Plan, tests: Sequence[Sender]) -> Period:
+        """Let the period's packets run at the rates that are reserved."""
         entries = [*deployed.tenants, *(test.entry for test in tests)]
         if not entries:
             return Period()
         if self.policy.rule == "none":
             return crowd(self.listener, now, entries)
         promised = {name: contract.impairment for name, contract in self.register.promised.items()}
-        senders = [*self.learner.senders(now.moment, now.truth, deployed), *tests]
-        asks = self.learner.asks(senders, self.period)
+        asks = self.learner.asks(self._senders(now, deployed, tests), self.period)
         heard = self.listener.run(now.truth, now.moment, entries, promised, now.hidden, asks)
-        for test in tests:
+        for test in tests:  # a test is nobody's request
             del heard.sent[test.entry.id], heard.late[test.entry.id]
+        return heard
+
+    def _audit(self, now: World, deployed: Plan, heard: Period, journal: Journal) -> list[Contract]:
+        """Audit, recalibrate and re-sign; returns the contracts of domains that are degraded."""
+        return self.auditor.audit(now, deployed, heard, journal) if self.policy.closed else []
+
+    def _learn(
+        self, now: World, deployed: Plan, tests: Sequence[Sender], heard: Period, journal: Journal
+    ) -> None:
+        """Learn from what domains without a contract answered."""
+        senders = self._senders(now, deployed, tests)
         journal.answers(senders, heard.answers)
         if self.policy.closed:
             for lesson in self.learner.learn(senders, heard.answers, now.moment):
                 journal.learned(lesson.subject, lesson.like, lesson.asks)
                 journal.event("learned", lesson.subject, lesson.words)
-        return heard
+
+    def _senders(self, now: World, deployed: Plan, tests: Sequence[Sender]) -> list[Sender]:
+        """Who sends to domains without a contract."""
+        return [*self.learner.senders(now.moment, now.truth, deployed), *tests]
+
+    def _tally(
+        self,
+        now: World,
+        decision: Decision,
+        deployed: Plan,
+        heard: Period,
+        verdict: Mapping[str, Verdict],
+        journal: Journal,
+    ) -> None:
+        """Write down requests, late ones, bounds at the true laws, and the plan where it has changed."""
+        bounds = self.prover.bounds(now, list(deployed.tenants)) if self.policy.rule != "none" else {}
+        lost = decision.suspended
+        self.accounts.tally(now.moment, self.refused, lost, deployed, heard, verdict, bounds, journal)
+        if self.period == 0 or decision.mode != "kept" or decision.plan.tenants.ids() != self._served():
+            journal.plan(deployed, decision.instance)
 
     def _served(self) -> list[str]:
         """Who was served in the period before."""
