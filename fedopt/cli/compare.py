@@ -70,6 +70,8 @@ def command(
         if plot.suffix.lstrip(".").lower() not in FORMATS:
             fail(BAD_INPUT, f"--plot: {plot} must end with one of .{', .'.join(FORMATS)}")
         drawing()  # before any work: is matplotlib there?
+    if not _names(methods) or not _names(guarantees):
+        fail(BAD_INPUT, "--methods and --guarantees: name one at least")
     document = load(instance)
     with stdout_kept_clean(), RoundProgress(instance.name, quiet) as progress:
         comparison = compare(

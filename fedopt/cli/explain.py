@@ -48,6 +48,8 @@ def command(
         fail(BAD_INPUT, f"{MEASURED} starts from a plan under minplus; explain that one: --guarantee minplus")
     document = load(instance)
     known = Plan.load(plan) if plan is not None else None
+    if known is not None and known.instance.sha256 != document.sha256:
+        fail(BAD_INPUT, f"{plan} was made for another instance than {instance} (their checksums differ)")
     with stdout_kept_clean(), RoundProgress(instance.name, quiet):
         report = explain(document, guarantee, plan=known, seconds=time_limit)
     emit(report.to_dict(), report.text(), json=json, out=out, quiet=quiet)

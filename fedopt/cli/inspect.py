@@ -1,4 +1,4 @@
-"""Say what a file holds (instance or plan), in words and a small picture."""
+"""Say what a file holds (instance, plan, contract, telemetry, …), in words and a small picture."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what a file holds (instance or plan), in words and a small picture.
+    """Say what a file holds, in words and a small picture: an instance, plan, contract (signed or not), key,
+    audit, simulation, settlement, scenario, intent, telemetry, a history of answers, or a state file.
 
     Exit codes: 0 done, 2 the file cannot be read or is not what it seems to be.
 
     Example: fedopt inspect instances/quickstart.yaml
     """
-    from fedopt.plan.inspecting import inspect
+    from fedopt.inspecting import inspect
 
     check_out(out, [file])
     inspection = inspect(file, rows)

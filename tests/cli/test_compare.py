@@ -28,6 +28,8 @@ def test_exit_codes(fake, metro, capsys):
     assert run(["compare", str(metro), "-q"]) == 4
     assert run(["compare", str(metro), "--methods", "magic"]) == 2
     assert "there is no method 'magic'" in capsys.readouterr().err
+    assert run(["compare", str(metro), "--guarantees", " , "]) == 2
+    assert "name one at least" in capsys.readouterr().err
 
 
 def test_a_plot_is_drawn_and_its_name_checked_first(fake, metro, tmp_path, capsys):
