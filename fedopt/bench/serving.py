@@ -1,13 +1,15 @@
 """The HTTP service: small requests a second, and what a plan costs over HTTP beside one planned in process.
 
 Server and workers are processes on the loopback interface with a token, as users run them; the callers are
-threads of this process, so that with few cores part of what is measured is theirs. No rate limit is in force.
+threads of this process, so that with few cores part of what is measured is theirs; the processor time that
+the server itself took stands beside it. No rate limit is in force.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import subprocess
 import sys
@@ -56,13 +58,21 @@ def rows(requests: int, jobs: int) -> list[Row]:
 class _Caller:
     """One connection to the server."""
 
-    def __init__(self, port: int, token: str) -> None:
-        self._port, self._token = port, token
+    def __init__(self, port: int, token: str, server: int) -> None:
+        self._port, self._token, self._server = port, token, server
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def another(self) -> _Caller:
         """A connection of its own for another thread."""
-        return _Caller(self._port, self._token)
+        return _Caller(self._port, self._token, self._server)
+
+    def server_seconds(self) -> float | None:
+        """Processor time of the server process so far; None where the system does not tell."""
+        try:
+            fields = Path(f"/proc/{self._server}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """The answer's body. Raises RuntimeError for a refusal."""
@@ -91,7 +101,7 @@ def _served(folder: Path) -> Iterator[_Caller]:
         if found is None:
             raise RuntimeError(f"the server did not start: {line}{process.stderr.read()}")
         threading.Thread(target=process.stderr.read, daemon=True).start()  # the log has to go somewhere
-        caller = _Caller(int(found[1]), token)
+        caller = _Caller(int(found[1]), token, process.pid)
         end = time.monotonic() + START_SECONDS
         while not _ready(caller):
             if time.monotonic() > end:
@@ -133,18 +143,23 @@ def _requests(caller: _Caller, what: str, count: int, connections: int, path: st
 
     for one in callers:
         one.ask("GET", path)
-    seconds = _timed(callers, run)
-    total = each * connections
     words = f"{what}, {connections} connection{'s' if connections > 1 else ''}"
-    return Row(words, seconds / total, more={"per_second": total / seconds})
+    return _rated(words, callers, run, each * connections)
 
 
-def _timed(callers: list[_Caller], run: Callable[[_Caller], None]) -> float:
+def _rated(words: str, callers: list[_Caller], run: Callable[[_Caller], None], total: int) -> Row:
+    """The row of something that every caller does at once, `total` times in all."""
+    before = callers[0].server_seconds()
     with ThreadPoolExecutor(len(callers)) as threads:
         started = time.perf_counter()
         for done in [threads.submit(run, one) for one in callers]:
             done.result()
-        return time.perf_counter() - started
+        seconds = time.perf_counter() - started
+    after = callers[0].server_seconds()
+    more = {"per_second": total / seconds}
+    if before is not None and after is not None:
+        more["server_ms"] = 1000 * (after - before) / total
+    return Row(words, seconds / total, more=more)
 
 
 def _in_process(body: bytes, jobs: int) -> float:
@@ -183,10 +198,7 @@ def _together(caller: _Caller, body: bytes, jobs: int) -> Row:
         for _ in range(each):
             _finished(one, _posted(one, body))
 
-    seconds = _timed(callers, run)
-    total = each * CONNECTIONS
-    words = f"plans of {CONNECTIONS} callers at once, one worker"
-    return Row(words, seconds / total, more={"per_second": total / seconds})
+    return _rated(f"plans of {CONNECTIONS} callers at once, one worker", callers, run, each * CONNECTIONS)
 
 
 def _report(caller: _Caller, job: str, body: bytes) -> list[Row]:
