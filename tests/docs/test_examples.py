@@ -61,8 +61,8 @@ def run(examples: list[Block], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def on_free_ports(examples: list[Block]) -> list[Block]:
-    """The blocks with the ports that a page names (184xx) moved to where nobody listens: several checkouts may
-    be tested on one machine.
+    """The blocks with the ports that a page names (184xx) moved to where nobody listens: several checkouts
+    may be tested on one machine.
     """
     named = {int(port) for block in examples for port in re.findall(r"\b184\d\d\b", block.text)}
     if not named:
