@@ -60,15 +60,22 @@ def read_document(path: str | os.PathLike[str], kind: type[Read], what: str) -> 
 
     Raises `InstanceError` with all problems of the file, each with its place, line and a remedy.
     """
-    file = Path(path)
-    source = str(file)
-    read, lines = read_fields(
+    read, lines = read_file_fields(path, what)
+    return document_of(read, lines, kind, str(Path(path)))
+
+
+def read_file_fields(path: str | os.PathLike[str], what: str) -> tuple[dict[str, Any], Lines | None]:
+    """The named fields of a YAML or JSON file and their lines; `what` names it. Raises `InstanceError`."""
+    from .schema import KINDS
+
+    file, kind = Path(path), what.split()[-1]
+    described = f"; `fedopt schema {kind}` describes it" if kind in KINDS else ""
+    return read_fields(
         _content(file, what),
-        source,
+        str(file),
         json_only=file.suffix.lower() == ".json",
-        remedy=f"write {what}; `fedopt schema {what.split()[-1]}` describes it",
+        remedy=f"write {what}{described}",
     )
-    return document_of(read, lines, kind, source)
 
 
 def read_fields(

@@ -9,12 +9,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StrictInt, StrictStr, model_validator
 
 from fedopt.instance.base import Document, Name, Positive, Share
-from fedopt.instance.errors import InstanceError, Problem
-from fedopt.instance.yaml_text import TextError, read_yaml
+from fedopt.instance.reading import read_document as read_typed
+from fedopt.instance.reading import read_file_fields
 
 __all__ = ["AgentConfig", "BrokerPeer", "Limits", "Tls", "read_document"]
-
-MOST_BYTES = 4_000_000
 
 Port = Annotated[StrictInt, Field(ge=0, le=65535)]
 
@@ -96,29 +94,11 @@ class AgentConfig(Document):
     @classmethod
     def load(cls, path: str | Path) -> AgentConfig:
         """Read a configuration. Raises InstanceError with every wrong place."""
-        config = cls.model_validate(read_document(path))
+        config = read_typed(path, cls, "an agent's configuration")
         object.__setattr__(config, "_folder", Path(path).resolve().parent)
         return config
 
 
 def read_document(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML or JSON file. Raises InstanceError naming file, place and remedy."""
-    file = Path(path)
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        message = f"cannot be read: {error.strerror or error}"
-        raise InstanceError([Problem("", message, "check the path")], str(file)) from None
-    if len(content) > MOST_BYTES:
-        raise InstanceError([Problem("", "is too large", "give a configuration file")], str(file))
-    try:
-        data, _ = read_yaml(content.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise InstanceError([Problem("", "is no UTF-8 text", "save it as UTF-8")], str(file)) from None
-    except TextError as error:
-        raise InstanceError([Problem("", error.message, error.remedy, error.line)], str(file)) from None
-    if not isinstance(data, dict):
-        raise InstanceError(
-            [Problem("", "holds no named fields", "write fields such as operator")], str(file)
-        )
-    return data
+    return read_file_fields(path, "a configuration")[0]

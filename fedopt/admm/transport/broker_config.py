@@ -11,6 +11,7 @@ from fedopt.admm.transport.agent import read_public_key
 from fedopt.admm.transport.agent_config import Tls, read_document
 from fedopt.admm.transport.https import AgentLink, Patience
 from fedopt.instance.base import Document, Name, Positive
+from fedopt.instance.reading import read_document as read_typed
 
 __all__ = ["AgentPeer", "BrokerConfig"]
 
@@ -85,6 +86,6 @@ class BrokerConfig(Document):
     @classmethod
     def load(cls, path: str | Path) -> BrokerConfig:
         """Read a configuration. Raises InstanceError with every wrong place."""
-        config = cls.model_validate(read_document(path))
+        config = read_typed(path, cls, "a broker's configuration")
         object.__setattr__(config, "_folder", Path(path).resolve().parent)
         return config

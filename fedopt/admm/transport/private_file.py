@@ -9,11 +9,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from fedopt.admm.public import operator_of
-from fedopt.admm.transport.agent_config import read_document
 from fedopt.instance import Domain, Instance, Units
 from fedopt.instance.base import Document, Name, Positive
 from fedopt.instance.canonical import plain
 from fedopt.instance.documents import MAX_DOMAINS
+from fedopt.instance.reading import read_document
 
 __all__ = ["PrivateFile"]
 
@@ -50,7 +50,7 @@ class PrivateFile(Document):
     @classmethod
     def load(cls, path: str | Path) -> PrivateFile:
         """Read the file. Raises InstanceError with every wrong place."""
-        return cls.model_validate(read_document(path))
+        return read_document(path, cls, "an operator's domains")
 
     def text(self) -> str:
         """The file's text, JSON (which is YAML too)."""
