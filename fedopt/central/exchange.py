@@ -208,7 +208,8 @@ def exchange(
 
     prices: per work/slot of each offer, shape (offers,), by which the search begins and shortens its lists;
     missing: cost of a unit of missing capacity; start: a choice to improve; it ends early after `patience`
-    batches of rounds without progress, and at a cost of `enough`.
+    batches of rounds without progress, and at a cost of `enough`. Where the run counts effort, no clock ends
+    it.
     """
     network = catalogue.network
     if (np.diff(catalogue.start) == 0).any() and not profit:
@@ -244,7 +245,7 @@ def exchange(
             if waiting.get(int(kind_index)):
                 chosen[h] = waiting[int(kind_index)].pop()
     best, least, cost = chosen.copy(), math.inf, 0.0
-    deadline = time.perf_counter() + seconds
+    deadline = time.perf_counter() + (seconds if run.effort is None else math.inf)
     rounds = _ROUNDS if len(chosen) <= 30 else 1
     rng, idle = np.random.default_rng(seed), 0
     while idle < patience and least > enough and not run.expired() and time.perf_counter() < deadline:

@@ -23,11 +23,15 @@ _QUICK = 16  # paths sized for a kind in a round, as long as that finds cheaper 
 
 @dataclass(eq=False)
 class Run:
-    """The state of one solve: bounds, history and the reasons to stop."""
+    """The state of one solve: bounds, history and the reasons to stop.
+
+    effort: nodes that a mixed-integer search may take, in the place of seconds; None: as many as it needs.
+    """
 
     started: float
     deadline: float
     progress: Callable[[HistoryRow], bool | None] | None
+    effort: int | None = None
     lower_bound: float = -math.inf
     cost: float = math.inf
     history: list[HistoryRow] = field(default_factory=list)

@@ -55,7 +55,7 @@ def choose(
     valid.  While the search runs it reports through `run` once a second and stops when `run` says so;
     outside: what plans beyond these columns cost at least, so that the search's bound may count as the run's.
     """
-    seconds = min(seconds, run.left())
+    seconds = min(seconds if run.effort is None else math.inf, run.left())
     program = Master(template.network, template.profit, 0.0)
     program.adopt_tangents(template)
     program.add(columns)
@@ -65,6 +65,8 @@ def choose(
     lp.setOptionValue("mip_feasibility_tolerance", 1e-9)
     lp.setOptionValue("primal_feasibility_tolerance", 1e-9)
     lp.setOptionValue("time_limit", float(seconds))
+    if run.effort is not None:
+        lp.setOptionValue("mip_max_nodes", run.effort)
     program.make_integer()
     if start is not None:
         program.suggest(start.columns, start.heads)

@@ -34,8 +34,12 @@ def solve(
     time_limit: float | None = None,
     warm_start: Plan | None = None,
     progress: Progress | None = None,
+    effort: int | None = None,
 ) -> Plan:
     """Plan an instance centrally: an optimum over paths and reservations with a certified relative gap.
+
+    effort: nodes that a mixed-integer search may take. The answer then depends on no clock (as it may
+    otherwise, for parts of the search are given some seconds), and may have a larger gap than was asked for.
 
     Status "optimal" where the gap is met, "feasible" where a limit came first, "limit" where it came before
     any plan, "infeasible" where the relaxation or the enumerated program proves that there is none.  The
@@ -45,7 +49,8 @@ def solve(
     profit = objective == "profit"
     network = Network(instance, paid=profit)
     oracle = Oracle(network, sizing_for(guarantee, network))
-    run = Run(started, started + time_limit if time_limit is not None else math.inf, progress)
+    deadline = started + time_limit if time_limit is not None else math.inf
+    run = Run(started, deadline, progress, effort)
     try:
         return _solve(network, oracle, guarantee, objective, gap, warm_start, run)
     finally:

@@ -155,6 +155,9 @@ class Learning(Document):
 class Planning(Document):
     """How to plan: the gap to certify in a full plan, and the gap at which patching a plan ends.
 
+    `effort` bounds the nodes of a search for whole heads (method central), so that no period waits for a
+    proof and what is found depends on no clock; where it binds, the plan states the gap that it reached.
+
     `headroom` is the part of ε that tenants are planned with: what is left is for the time between a
     degradation and the plan that knows of it. `margin` is what the mean-rate baseline adds to the means.
     """
@@ -163,6 +166,7 @@ class Planning(Document):
     method: StrictStr = "central"
     gap: Positive = 2e-3
     replan_gap: Positive = 5e-3
+    effort: Annotated[StrictInt, Field(ge=1)] = 2000
     headroom: Probability = 1.0
     margin: NonNegative = 0.25
 

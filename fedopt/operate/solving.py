@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fedopt.instance import Instance, Tenant
 from fedopt.operate.admission import Prices, lower_bound
@@ -126,6 +127,7 @@ def _open(pricing: Pricing, tenant: Tenant) -> Variant:
 def _solve(
     instance: Instance, guarantee: str, planning: Planning, warm: Plan | None, objective: str = "cost"
 ) -> Plan:
+    options: dict[str, Any] = {"effort": planning.effort} if planning.method == "central" else {}
     return solve(
         instance,
         planning.method,
@@ -134,4 +136,5 @@ def _solve(
         gap=planning.gap,
         warm_start=warm,
         explain=False,
+        **options,
     )

@@ -9,6 +9,7 @@ import pytest
 
 from fedopt import formulations
 from fedopt.central import shortfall, solve
+from fedopt.instance.generating import generate
 from fedopt.oracle import Network, Oracle, sizing_for
 from fedopt.plan import check
 from tests.central.brute_force import cheapest, points
@@ -140,3 +141,14 @@ def test_identical_tenants_are_one_kind():
     )
     assert len(Network(copies).kinds) == 1
     assert solve(crowd, gap=1e-7).cost == pytest.approx(solve(copies, gap=1e-7).cost, rel=1e-6)
+
+
+def test_effort_ends_a_search_without_a_clock():
+    """Few heads and binding capacities: the proof takes long, so the answer comes with the gap it reached."""
+    instance = generate(14, 2, 4, 4, binding=0.7)
+    first, second = (solve(instance, gap=1e-7, effort=1) for _ in range(2))
+    assert first.has_plan
+    assert first.tenants == second.tenants
+    assert (first.cost, first.lower_bound) == (second.cost, second.lower_bound)
+    assert check(first, instance).ok
+    assert 1e-7 < first.gap < 0.2
