@@ -1,170 +1,29 @@
-"""The service over HTTP: routes, parameters and their answers. What a request means, `service` decides."""
+"""The service over HTTP: the application, its OpenAPI document, and every error in one form."""
 
 from __future__ import annotations
 
-import difflib
-import math
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any, cast
 
-import fedopt
-from fedopt.formulations.files import available
-from fedopt.plan.guarantees import GUARANTEES
-from fedopt.serve import examples
-from fedopt.serve.bodies import YAML, body_of
-from fedopt.serve.documents import (
-    Bounds,
-    CheckResult,
-    Health,
-    Job,
-    JobList,
-    Pagination,
-    Readiness,
-)
 from fedopt.serve.errors import ApiError
-from fedopt.serve.gate import CALLER
-from fedopt.serve.openapi import DESCRIPTION, VERSION, completed, json_body, links_to_job, ref, refusals
+from fedopt.serve.openapi import DESCRIPTION, VERSION, completed
+from fedopt.serve.parameters import known_parameters
+from fedopt.serve.routes import TAGS, routers
 from fedopt.serve.serve_extra import serve_extra
 from fedopt.serve.settings import BASE
 
 with serve_extra():
-    from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
+    from fastapi import APIRouter, Depends, FastAPI, Request, Response
     from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import HTMLResponse, JSONResponse
-    from sse_starlette import EventSourceResponse, ServerSentEvent
+    from fastapi.responses import JSONResponse
     from starlette.exceptions import HTTPException
 
 if TYPE_CHECKING:
     from fedopt.serve.service import Service
-    from fedopt.serve.store import Job as Entry
 
-__all__ = ["METHODS", "application", "openapi_document"]
-
-METHODS = ("central", "admm", "bundle", *(f"model:{name}" for name, _, _ in available()))
-"""What plans over HTTP: the methods, and the model files that come with fedopt, by name."""
-
-MOST_SEED = 2**53 - 1
-SEND_SECONDS = 30.0
-UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-
-JobId = Annotated[
-    str,
-    Path(
-        alias="jobId",
-        pattern=UUID,
-        max_length=36,
-        json_schema_extra={"format": "uuid"},
-        description="The job.",
-    ),
-]
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=128,
-        pattern=r"^[!-~]+$",
-        description="A key of the caller's own choice: the same request again under the same key is given "
-        "the same job, however often it is sent.",
-    ),
-]
-Method = Annotated[
-    str, Query(description="How to plan.", json_schema_extra={"enum": list(METHODS)}, max_length=64)
-]
-Guarantee = Annotated[
-    Literal[GUARANTEES],  # type: ignore[valid-type]
-    Query(description="What every tenant is promised."),
-]
-Objective = Annotated[
-    Literal["cost", "profit"], Query(description="cost: serve all at least cost; profit: admit what pays.")
-]
-Gap = Annotated[float, Query(ge=0, le=1, allow_inf_nan=False, description="Relative gap to certify.")]
-TimeLimit = Annotated[
-    float | None,
-    Query(
-        alias="timeLimit",
-        ge=0,
-        allow_inf_nan=False,
-        description="Seconds after which the best plan counts; the server's own limit where none is given.",
-    ),
-]
-Seed = Annotated[int, Query(ge=0, le=MOST_SEED, description="Seed of the guarantee `simulated`.")]
-WarmStart = Annotated[
-    str | None,
-    Query(
-        alias="warmStart",
-        pattern=UUID,
-        max_length=36,
-        json_schema_extra={"format": "uuid"},
-        description="A job that is DONE: its plan to start from.",
-    ),
-]
-LastEvent = Annotated[
-    str | None,
-    Header(
-        alias="Last-Event-ID",
-        pattern=r"^[0-9]{1,15}$",
-        max_length=15,
-        description="Number of the last event that was seen; those after it follow.",
-    ),
-]
-States = Literal["QUEUED", "RUNNING", "DONE", "FAILED", "CANCELLED"]
-
-ACCEPTED: dict[str, Any] = {
-    "status_code": 202,
-    "response_model": Job,
-    "response_model_exclude_none": True,
-    "response_description": "Taken in; the job says how it goes on.",
-}
-LOCATION = {
-    "Location": {
-        "description": "Where the job is found.",
-        "required": True,
-        "schema": {"type": "string", "format": "uri-reference"},
-    }
-}
-EVENT: dict[str, Any] = {
-    "type": "object",
-    "description": "One event of the stream.",
-    "required": ["id", "event", "data"],
-    "properties": {
-        "id": {
-            "type": "string",
-            "maxLength": 15,
-            "pattern": "^[0-9]+$",
-            "description": "Number of the event in its job, from 1.",
-        },
-        "event": {
-            "type": "string",
-            "enum": ["state", "progress"],
-            "description": "state: the job changed its state; progress: a round of the solver.",
-        },
-        "data": {
-            "type": "string",
-            "contentMediaType": "application/json",
-            "contentSchema": {"anyOf": [ref("Job"), ref("Progress")]},
-            "description": "The job, or the round, as JSON.",
-        },
-    },
-}
-
-OF_EVERY_JOB = ("getJob", "followJob", "cancelJob", "deleteJob", "getInstance")
-OF_A_PLAN = (*OF_EVERY_JOB, "stopJob", "getPlan", "getBounds", "getCheck", "getReport")
-OF_AN_INTENT = (*OF_EVERY_JOB, "getResolution")
-
-TAKING_IN = (
-    "OUT_OF_RANGE",
-    "FEDOPT.FILE_NOT_ALLOWED",
-    "FEDOPT.TOO_SLOW",
-    "FEDOPT.TOO_LARGE",
-    "UNSUPPORTED_MEDIA_TYPE",
-    "FEDOPT.KEY_REUSED",
-    "FEDOPT.TOO_COMPLEX",
-    "QUOTA_EXCEEDED",
-)
+__all__ = ["application", "openapi_document"]
 
 
 def application(service: Service) -> FastAPI:
@@ -181,14 +40,14 @@ def application(service: Service) -> FastAPI:
         summary="Plans federated AI services under tail-latency contracts.",
         description=DESCRIPTION,
         version=VERSION,
+        openapi_tags=TAGS,
         lifespan=lifespan,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(_known_parameters)],
+        dependencies=[Depends(known_parameters)],
     )
-    _answer_errors(app)
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -197,10 +56,10 @@ def application(service: Service) -> FastAPI:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
-    app.include_router(_posting(service), prefix=BASE)
-    app.include_router(_jobs(service), prefix=BASE)
-    app.include_router(_results(service), prefix=BASE)
-    app.include_router(_server(service, app), prefix=BASE)
+    parts = routers(service, openapi)
+    for part in parts:
+        app.include_router(part, prefix=BASE)
+    _answer_errors(app, parts)
     return app
 
 
@@ -209,303 +68,7 @@ def openapi_document() -> dict[str, Any]:
     return application(cast("Service", None)).openapi()
 
 
-def _posting(service: Service) -> APIRouter:
-    """What makes jobs."""
-    router = APIRouter(tags=["Posting"])
-
-    @router.post(
-        "/solve",
-        operation_id="solve",
-        summary="Plan an instance",
-        **ACCEPTED,
-        responses={202: {"headers": LOCATION, "links": links_to_job(*OF_A_PLAN)}, **refusals(*TAKING_IN)},
-        openapi_extra={
-            "requestBody": json_body(
-                "The instance, as a file of fedopt has it. Nothing in it can name a file of the server.",
-                ref("Instance"),
-                examples.INSTANCE,
-                YAML[0],
-            )
-        },
-    )
-    async def solve(
-        request: Request,
-        response: Response,
-        method: Method = "central",
-        guarantee: Guarantee = "minplus",
-        objective: Objective = "cost",
-        gap: Gap = 1e-3,
-        time_limit: TimeLimit = None,
-        seed: Seed = 0,
-        warm_start: WarmStart = None,
-        idempotency_key: Key = None,
-    ) -> Job:
-        """Take an instance in and plan it, as `fedopt solve` does; then check the plan. The instance is read
-        before the answer, so that what is wrong with it is said at once.
-        """
-        options = {
-            "method": _built_in(method),
-            "guarantee": guarantee,
-            "objective": objective,
-            "gap": gap,
-            "timeLimit": _time_limit(time_limit, service.settings.job_seconds),
-            "seed": seed,
-            "warmStart": warm_start,
-        }
-        body, json_only = await _body(request, service)
-        entry = await service.solve(request.scope[CALLER], body, json_only, options, idempotency_key)
-        return _taken(entry, response)
-
-    @router.post(
-        "/resolve-intent",
-        operation_id="resolveIntent",
-        summary="Resolve an intent",
-        **ACCEPTED,
-        responses={202: {"headers": LOCATION, "links": links_to_job(*OF_AN_INTENT)}, **refusals(*TAKING_IN)},
-        openapi_extra={
-            "requestBody": json_body(
-                "The intent, and what it is resolved on.", ref("IntentRequest"), examples.INTENT, YAML[0]
-            )
-        },
-    )
-    async def resolve_intent(
-        request: Request,
-        response: Response,
-        guarantee: Guarantee = "minplus",
-        idempotency_key: Key = None,
-    ) -> Job:
-        """Take an intent in and find the AI model, path and SLO that serve it, as `fedopt intent` does."""
-        body, json_only = await _body(request, service)
-        options = {"guarantee": guarantee}
-        entry = await service.intent(request.scope[CALLER], body, json_only, options, idempotency_key)
-        return _taken(entry, response)
-
-    return router
-
-
-def _jobs(service: Service) -> APIRouter:
-    """Looking at jobs, following and ending them."""
-    router = APIRouter(tags=["Jobs"])
-
-    @router.get(
-        "/jobs",
-        operation_id="listJobs",
-        summary="List jobs",
-        response_model=JobList,
-        response_model_exclude_none=True,
-        response_description="A page of the caller's jobs.",
-        responses={200: {"headers": _PAGE_HEADERS}, **refusals()},
-    )
-    async def list_jobs(
-        request: Request,
-        response: Response,
-        state: Annotated[States | None, Query(description="Only jobs in this state.")] = None,
-        order: Annotated[
-            Literal["asc", "desc"],
-            Query(description="By creation: asc from the oldest, desc from the newest."),
-        ] = "desc",
-        page: Annotated[int, Query(ge=1, le=10_000_000, description="The page, from 1.")] = 1,
-        per_page: Annotated[int, Query(alias="perPage", ge=1, le=100, description="Jobs on a page.")] = 20,
-    ) -> JobList:
-        """The jobs of the caller, page by page. A page beyond the last is empty."""
-        entries, total = await service.jobs(request.scope[CALLER], state, order == "asc", page, per_page)
-        pages = math.ceil(total / per_page)
-        response.headers["X-Total-Count"] = str(total)
-        response.headers["X-Total-Pages"] = str(pages)
-        response.headers["Link"] = _links(request, page, pages)
-        pagination = Pagination(page=page, per_page=per_page, total_count=total, total_pages=pages)
-        return JobList(items=[Job.of(entry) for entry in entries], pagination=pagination)
-
-    @router.get(
-        "/jobs/{jobId}",
-        operation_id="getJob",
-        summary="Look at a job",
-        response_model=Job,
-        response_model_exclude_none=True,
-        response_description="The job as it is now.",
-        responses=refusals("NOT_FOUND"),
-    )
-    async def get_job(request: Request, job_id: JobId) -> Job:
-        """Its state, last round, and answer in short."""
-        return Job.of(await service.job(request.scope[CALLER], job_id))
-
-    @router.get(
-        "/jobs/{jobId}/events",
-        operation_id="followJob",
-        summary="Follow a job",
-        response_class=EventSourceResponse,
-        responses={
-            200: {
-                "description": "Server-sent events: `state` with the job as data whenever its state changes, "
-                "`progress` with a round. The stream ends with the job.",
-                "content": {"text/event-stream": {"schema": EVENT}},
-            },
-            204: {"description": "The job is finished and its last event was seen: do not come back."},
-            **refusals("NOT_FOUND"),
-        },
-    )
-    async def follow_job(request: Request, job_id: JobId, last_event_id: LastEvent = None) -> Response:
-        """What happened to the job from its beginning, or after the event named in `Last-Event-ID`, and then
-        what happens. Numbers of events stay the same across restarts of the server.
-        """
-        caller, after = request.scope[CALLER], int(last_event_id or 0)
-        if await service.ended_by(caller, job_id, after):
-            return Response(status_code=204)
-
-        async def told() -> AsyncIterator[ServerSentEvent]:
-            async for number, kind, data in service.events(caller, job_id, after):
-                yield ServerSentEvent(data, event=kind, id=str(number))
-
-        return EventSourceResponse(told(), ping=service.settings.ping_seconds, send_timeout=SEND_SECONDS)
-
-    @router.post(
-        "/jobs/{jobId}/cancel",
-        operation_id="cancelJob",
-        summary="Cancel a job",
-        response_model=Job,
-        response_model_exclude_none=True,
-        response_description="The job, cancelled.",
-        responses=refusals("NOT_FOUND", "INCOMPATIBLE_STATE"),
-    )
-    async def cancel_job(request: Request, job_id: JobId) -> Job:
-        """Nothing will come of it. A cancelled job stays cancelled; one that is finished is refused."""
-        return Job.of(await service.cancel(request.scope[CALLER], job_id))
-
-    @router.post(
-        "/jobs/{jobId}/stop",
-        operation_id="stopJob",
-        summary="Stop a solver at its best plan",
-        status_code=202,
-        response_model=Job,
-        response_model_exclude_none=True,
-        response_description="The solver is told; the job is DONE soon, with the best plan it has.",
-        responses=refusals("NOT_FOUND", "INCOMPATIBLE_STATE"),
-    )
-    async def stop_job(request: Request, job_id: JobId) -> Job:
-        """What Ctrl-C is to `fedopt solve`. Only a solver that runs can be stopped, after its first round."""
-        return Job.of(await service.stop(request.scope[CALLER], job_id))
-
-    @router.delete(
-        "/jobs/{jobId}",
-        operation_id="deleteJob",
-        summary="Forget a job",
-        status_code=204,
-        response_class=Response,
-        response_description="It is gone.",
-        responses=refusals("NOT_FOUND", "INCOMPATIBLE_STATE"),
-    )
-    async def delete_job(request: Request, job_id: JobId) -> Response:
-        """Delete a finished job, its documents and its idempotency key."""
-        await service.delete(request.scope[CALLER], job_id)
-        return Response(status_code=204)
-
-    return router
-
-
-def _results(service: Service) -> APIRouter:
-    """The documents of a job."""
-    router = APIRouter(tags=["Results"])
-
-    def offer(name: str, operation: str, summary: str, words: str, schema: Any, *refused: str) -> None:
-        html = schema is None
-        media = "text/html" if html else "application/json"
-        content = (
-            {media: {"schema": {"type": "string"} if html else schema}}
-            if isinstance(schema, dict) or html
-            else {}
-        )
-
-        async def get(request: Request, job_id: JobId) -> Response:
-            found = await service.document(request.scope[CALLER], job_id, name)
-            return (HTMLResponse if html else Response)(found, media_type=media)
-
-        router.add_api_route(
-            f"/jobs/{{jobId}}/{name}",
-            get,
-            operation_id=operation,
-            summary=summary,
-            description=words,
-            response_class=HTMLResponse if html else JSONResponse,
-            response_model=None if isinstance(schema, dict) or html else schema,
-            response_description=words,
-            responses={**({200: {"content": content}} if content else {}), **refusals("NOT_FOUND", *refused)},
-        )
-
-    wait = "INCOMPATIBLE_STATE"
-    offer("instance", "getInstance", "The instance of a job", "The instance, as JSON.", ref("Instance"))
-    offer("plan", "getPlan", "The plan", "The plan, as `fedopt solve --out` writes it.", ref("Plan"), wait)
-    offer("bounds", "getBounds", "What the plan proves", "Bounds of cost and of every tail.", Bounds, wait)
-    offer(
-        "check", "getCheck", "What the check found", "As `fedopt check --json` prints it.", CheckResult, wait
-    )
-    offer(
-        "report",
-        "getReport",
-        "The report",
-        "The plan as one self-contained HTML page, as `fedopt report --explain-seconds 0` writes it; "
-        "drawn when it is first asked for.",
-        None,
-        wait,
-        "FEDOPT.TOO_COMPLEX",
-    )
-    offer(
-        "resolution",
-        "getResolution",
-        "The resolution of an intent",
-        "As `fedopt intent --json` prints it.",
-        ref("Resolution"),
-        wait,
-    )
-    return router
-
-
-def _server(service: Service, app: FastAPI) -> APIRouter:
-    """What may be asked without being known."""
-    router = APIRouter(tags=["Server"])
-    open_to_all: dict[str, Any] = {"openapi_extra": {"security": []}}
-
-    @router.get(
-        "/health",
-        operation_id="getHealth",
-        summary="Whether the server answers",
-        response_model=Health,
-        response_description="It does.",
-        responses=refusals(),
-        **open_to_all,
-    )
-    async def health() -> Health:
-        """For a supervisor that restarts what does not answer."""
-        return Health(status="UP", version=fedopt.__version__)
-
-    @router.get(
-        "/ready",
-        operation_id="getReadiness",
-        summary="Whether new jobs are taken",
-        response_model=Readiness,
-        response_description="They are.",
-        responses={
-            **refusals(),
-            503: {
-                "description": "They are not: the server is starting, ending, or cannot write its books.",
-                "content": {"application/json": {"schema": {"anyOf": [ref("Readiness"), ref("ErrorInfo")]}}},
-            },
-        },
-        **open_to_all,
-    )
-    async def ready(response: Response) -> Readiness:
-        """For a load balancer."""
-        reason, counts = await service.readiness()
-        response.status_code = 503 if reason else 200
-        return Readiness(status="NOT_READY" if reason else "READY", reason=reason, **counts)
-
-    @router.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> JSONResponse:
-        return JSONResponse(app.openapi())
-
-    return router
-
-
-def _answer_errors(app: FastAPI) -> None:
+def _answer_errors(app: FastAPI, parts: Sequence[APIRouter]) -> None:
     """Every error in the same form."""
 
     @app.exception_handler(ApiError)
@@ -531,81 +94,15 @@ def _answer_errors(app: FastAPI) -> None:
         }.get(error.status_code, ("INVALID_ARGUMENT", "the request cannot be understood"))
         headers = dict(error.headers or {})
         if code == "METHOD_NOT_ALLOWED":
-            headers["Allow"] = ", ".join(sorted(_methods(app, request.scope["path"])))
+            headers["Allow"] = ", ".join(sorted(_methods(parts, request.scope["path"])))
         return await refused(request, ApiError(code, words, headers=headers))
 
 
-def _methods(app: FastAPI, path: str) -> set[str]:
+def _methods(parts: Sequence[APIRouter], path: str) -> set[str]:
     """The methods that a path knows, over all routes that share it."""
     found: set[str] = set()
-    for template, operations in app.openapi()["paths"].items():
-        if re.fullmatch(BASE + re.sub(r"{\w+}", "[^/]+", template), path):
-            found |= {method.upper() for method in operations}
+    for route in (route for part in parts for route in part.routes):
+        template = re.sub(r"{\w+}", "[^/]+", getattr(route, "path", ""))
+        if re.fullmatch(BASE + template, path):
+            found |= getattr(route, "methods", None) or set()
     return found or {"GET"}
-
-
-async def _known_parameters(request: Request) -> None:
-    """Refuse query parameters that the route has not, and those given twice: they were meant to matter."""
-    route = request.scope.get("route")
-    dependant = getattr(route, "dependant", None)
-    if dependant is None:
-        return
-    known = [field.alias for field in dependant.query_params]
-    given = [name for name, _ in request.query_params.multi_items()]
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
-            raise ApiError("INVALID_ARGUMENT", f"there is no query parameter {name[:60]!r}; {hint}")
-        if given.count(name) > 1:
-            raise ApiError("INVALID_ARGUMENT", f"the query parameter {name} is given twice")
-
-
-async def _body(request: Request, service: Service) -> tuple[bytes, bool]:
-    return await body_of(request, service.settings.body_bytes, service.settings.body_seconds)
-
-
-def _built_in(method: str) -> str:
-    """The method, if it is one that comes with fedopt. Raises ApiError."""
-    if method in METHODS:
-        return method
-    if method.startswith("model:"):
-        words = (
-            "over HTTP only the models that come with fedopt run, by name; a model file is code. There are "
-        )
-        raise ApiError("FEDOPT.FILE_NOT_ALLOWED", words + ", ".join(m for m in METHODS if ":" in m))
-    near = difflib.get_close_matches(method, METHODS, n=1)
-    hint = f"did you mean {near[0]}? There" if near else "there"
-    raise ApiError("INVALID_ARGUMENT", f"there is no method {method[:60]!r}; {hint} are {', '.join(METHODS)}")
-
-
-def _time_limit(asked: float | None, most: float) -> float:
-    if asked is not None and asked > most:
-        raise ApiError("OUT_OF_RANGE", f"timeLimit: at most {most:g} s on this server")
-    return most if asked is None else asked
-
-
-def _taken(entry: Entry, response: Response) -> Job:
-    response.headers["Location"] = f"{BASE}/jobs/{entry.id}"
-    return Job.of(entry)
-
-
-def _links(request: Request, page: int, pages: int) -> str:
-    """Links to other pages by RFC 8288, relative, with the other parameters kept."""
-    others = [(name, value) for name, value in request.query_params.multi_items() if name != "page"]
-    found = {"first": 1, "prev": page - 1, "next": page + 1, "last": max(pages, 1)}
-    kept = {
-        rel: number
-        for rel, number in found.items()
-        if rel in ("first", "last") or (1 <= number <= pages and (rel != "prev" or page > 1))
-    }
-    return ", ".join(
-        f'<{BASE}/jobs?{urlencode([*others, ("page", number)])}>; rel="{rel}"' for rel, number in kept.items()
-    )
-
-
-_PAGE_HEADERS: dict[str, Any] = {
-    "X-Total-Count": {"description": "Jobs on all pages.", "schema": {"type": "integer", "minimum": 0}},
-    "X-Total-Pages": {"description": "Pages.", "schema": {"type": "integer", "minimum": 0}},
-    "Link": {"description": "first, prev, next and last page (RFC 8288).", "schema": {"type": "string"}},
-}

@@ -145,6 +145,8 @@ class Runner:
         """Have a job done; the state it ends in. Raises WorkerEnded."""
         limit = job.options.get("timeLimit") or self._settings.job_seconds
         parts = [await self._document(job.id, name) for name in _PARTS[job.kind]]
+        if not await self._books.do(lambda store: store.running(job.id)):
+            return "CANCELLED"  # while it was being handed over, when no order could reach it
         await process.say({"task": job.kind, "job": job.id, "options": dict(job.options)}, parts)
         answer = asyncio.create_task(self._answer(process, job))
         deadline = asyncio.get_running_loop().time() + limit + EXTRA_SECONDS

@@ -217,6 +217,11 @@ class Store:
             )
             return self._told(row[0])
 
+    def running(self, job: str) -> bool:
+        """Whether a job is still to be worked on."""
+        row = self._db.execute("SELECT state FROM jobs WHERE id = ?", (job,)).fetchone()
+        return row is not None and row[0] == "RUNNING"
+
     def progress(self, job: str, data: Mapping[str, Any]) -> None:
         """Note a round of a running job."""
         with self._transaction():

@@ -90,6 +90,9 @@ def test_the_openapi_document_is_printed_or_written(tmp_path, capsys):
     assert run(["serve", "openapi", "--out", str(tmp_path / "api.json")]) == 0
     assert json.loads((tmp_path / "api.json").read_text()) == document
     assert capsys.readouterr().out == ""
+    assert {tag for methods in document["paths"].values() for r in methods.values() for tag in r["tags"]} == {
+        tag["name"] for tag in document["tags"]
+    }
     for path, methods in document["paths"].items():
         for method, route in methods.items():
             where = f"{method} {path}"

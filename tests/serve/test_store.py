@@ -50,6 +50,7 @@ def test_a_job_from_waiting_to_done(store):
     assert taken is not None
     assert (taken.id, taken.state, taken.attempts) == (job, "RUNNING", 1)
     assert store.take() is None
+    assert store.running(job)
     store.progress(job, {"round": 1, "seconds": 0.5})
     assert store.finish(job, "DONE", result={"cost": 1.5}, documents={"plan": b"the plan"})
     found = store.get("a", job)
@@ -85,6 +86,7 @@ def test_the_result_of_a_cancelled_job_is_not_written(store):
     store.take()
     assert store.cancel("a", job)[1] is True
     assert store.cancel("a", job)[1] is False
+    assert not store.running(job)
     assert not store.finish(job, "DONE", documents={"plan": b"late"})
     assert store.get("a", job).state == "CANCELLED"
     assert store.document(job, "plan") is None
