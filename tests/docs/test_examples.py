@@ -175,6 +175,20 @@ def understood(words: list[str]) -> None:
         context = command.make_context(name, rest, parent=context)
 
 
+@pytest.mark.parametrize("page", [*pages(), ROOT / "SECURITY.md"], ids=_name)
+def test_commands_named_in_the_text_exist(page: Path) -> None:
+    """`fedopt solve --out` in a sentence names a command and its options, without their values."""
+    for line in re.findall(r"`fedopt ([^`\n]+)`", page.read_text(encoding="utf-8")):
+        words = line.split()
+        command = typer.main.get_command(_application(words))
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        command = getattr(command, "commands", {}).get("run", command)  # what a group does without a word
+        known = {"--help", *(name for parameter in command.params for name in parameter.opts)}
+        assert command.name != "fedopt", f"{page.name}: there is no `fedopt {line}`"
+        assert {word for word in words if word.startswith("-")} <= known, f"{page.name}: `fedopt {line}`"
+
+
 @pytest.mark.parametrize("block", DOCUMENTS, ids=lambda b: b.place)
 def test_documents_are_ones(block: Block) -> None:
     path, _, part = block.options["document"].partition("#")

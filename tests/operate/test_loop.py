@@ -138,33 +138,47 @@ def _child(scenario: Scenario, instance: Instance, file: Path) -> None:
         operate(scenario, instance, store, policies=["fedopt"], threads=1)
 
 
+LIMIT = 300.0
+"""Seconds after which a child that has not ended is taken to hang."""
+
+
+def _child_runs(context: Any, scenario: Scenario, instance: Instance, file: Path) -> None:
+    child = context.Process(target=_child, args=(scenario, instance, file))
+    child.start()
+    child.join(LIMIT)
+    if child.is_alive():
+        child.kill()
+    assert child.exitcode == 0
+
+
 def _killed(scenario: Scenario, instance: Instance, file: Path, kills: int, seed: int) -> int:
     """Run in child processes, the first ones killed at random instants; returns how many kills met a run."""
-    context = multiprocessing.get_context("fork")
+    # a fork of this process, which has threads of numerical libraries, may wait for ever for their locks
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     rng = random.Random(seed)
-    whole = context.Process(target=_child, args=(scenario, instance, file.with_name("measure.db")))
+    first = context.Process(target=int)  # starts the server of forks
+    first.start()
+    first.join(LIMIT)
     started = time.monotonic()
-    whole.start()
-    whole.join()
-    assert whole.exitcode == 0
+    _child_runs(context, scenario, instance, file.with_name("measure.db"))
     seconds = time.monotonic() - started
     met = 0
-    while met < kills:
+    for _ in range(4 * kills):
+        if met == kills:
+            break
         child = context.Process(target=_child, args=(scenario, instance, file))
         child.start()
         child.join(rng.uniform(0, seconds * 1.1))
         if child.is_alive():
             os.kill(child.pid or 0, signal.SIGKILL)
             met += 1
-        child.join()
+        child.join(LIMIT)
         if child.exitcode == 0 and met < kills:  # done before all kills: the next one starts over
             _compare(file, file.with_name("measure.db"))
             for suffix in ("", "-wal", "-shm"):
                 file.with_name(file.name + suffix).unlink(missing_ok=True)
-    last = context.Process(target=_child, args=(scenario, instance, file))
-    last.start()
-    last.join()
-    assert last.exitcode == 0
+    _child_runs(context, scenario, instance, file)
     _compare(file, file.with_name("measure.db"))
     return met
 

@@ -36,7 +36,7 @@ parameters.jobId = "{intent}"
 """
 
 
-def fuzz(server, token, folder, config, *options):
+def fuzz(server, token, folder, config, *options, seconds=300):
     """Run schemathesis; (exit code, what it said)."""
     (folder / "schemathesis.toml").write_text(config)
     command = [
@@ -46,7 +46,9 @@ def fuzz(server, token, folder, config, *options):
         *("--warnings", "off", "--no-color", *options),
     ]
     environment = {**os.environ, "COLUMNS": "200"}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=environment, timeout=seconds
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -84,10 +86,9 @@ def test_requests_of_every_kind(fuzzed, tokens, tmp_path):
 def test_many_requests_of_every_kind(fuzzed, tokens, tmp_path, seed):
     config = both_kinds(fuzzed, tokens[1])
     phases = ("--phases", "examples,coverage,fuzzing")
-    code, said = fuzz(
-        fuzzed, tokens[1], tmp_path, config, *phases, "--max-examples", "150", "--seed", str(seed)
-    )
+    options = (*phases, "--max-examples", "150", "--seed", str(seed))
+    code, said = fuzz(fuzzed, tokens[1], tmp_path, config, *options, seconds=3600)
     assert code == 0, said
     options = ("--max-examples", "60", "--seed", str(seed))
-    code, said = fuzz(fuzzed, tokens[1], tmp_path, CONFIG, *options)
+    code, said = fuzz(fuzzed, tokens[1], tmp_path, CONFIG, *options, seconds=3600)
     assert code == 0, said

@@ -137,7 +137,8 @@ def test_twenty_kills_at_random_instants(tmp_path):
     is done, once in the books, and its plan is the one that the undisturbed solver makes.
     """
     rng = random.Random(1)
-    server = Server(tmp_path, *OPEN)
+    options = (*OPEN, "--queue", "100000")
+    server = Server(tmp_path, *options)
     finished: dict[str, dict] = {}
     posted = 0
     for _ in range(20):
@@ -153,9 +154,9 @@ def test_twenty_kills_at_random_instants(tmp_path):
                 assert finished.setdefault(job["jobId"], job) == job
             time.sleep(rng.uniform(0, 0.2))
         server.kill()
-    with running(tmp_path, *OPEN) as server:
+    with running(tmp_path, *options) as server:
         caller = Caller(server)
-        until(lambda: caller.get("/ready").json()["queued"] == 0, 600)
+        until(lambda: (left := caller.get("/ready").json())["queued"] + left["running"] == 0, 600)
         jobs = [
             job
             for page in range(1, posted // 100 + 2)

@@ -74,7 +74,7 @@ class Server:
     def kill(self) -> None:
         """End it by SIGKILL, as a power cut would."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self.process.wait(30)
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 30) -> int:
         """End it in good order; its exit code."""
@@ -145,9 +145,10 @@ class Caller:
         )
 
     def events(
-        self, job: str, after: int | None = None, most: int | None = None
+        self, job: str, after: int | None = None, most: int | None = None, seconds: float = 240
     ) -> list[tuple[int, str, Any]]:
         """(number, kind, data) of the events told, until the stream ends or `most` have come."""
+        end = time.monotonic() + seconds
         headers = {} if after is None else {"Last-Event-ID": str(after)}
         found: list[tuple[int, str, Any]] = []
         with self.http.stream("GET", f"{self.server.base}/jobs/{job}/events", headers=headers) as answer:
@@ -156,7 +157,8 @@ class Caller:
             assert answer.status_code == 200
             assert answer.headers["content-type"].startswith("text/event-stream")
             fields: dict[str, str] = {}
-            for line in answer.iter_lines():
+            for line in answer.iter_lines():  # a line every few seconds, if only to keep the line open
+                assert time.monotonic() < end, "the stream did not end"
                 name, colon, value = line.partition(": ")
                 if colon and name:
                     fields[name] = value
