@@ -18,6 +18,7 @@ __all__ = ["Relaxation", "Run", "generate"]
 
 _SMOOTHING = 0.5  # weight of the best duals so far
 _ABOVE = 0.02
+_SHARE_OF_GAP, _ROUGHEST = 0.1, 3e-3  # what an answer may miss while bound and master are far apart
 _QUICK = 16  # paths sized for a kind in a round, as long as that finds cheaper columns
 
 
@@ -83,15 +84,19 @@ def generate(master: Master, oracle: Oracle, run: Run, gap: float, start: Duals 
     effort: int | None = None if oracle.large else _QUICK
     weight = _SMOOTHING if oracle.large else 0.0
     asked, smoothed = start, weight > 0.0
+    fine = 0.5 * gap
     while True:
         solution, duals = master.solve()
+        # far from the end a rough answer serves as well, and prunes more
+        apart = math.inf if best is None else (solution.value - best.bound) / max(abs(solution.value), 1e-12)
+        tolerance = max(fine, min(_SHARE_OF_GAP * apart, _ROUGHEST))
         own = asked is None and (best is None or not smoothed)
         if asked is None:
             asked = duals if best is None or not smoothed else duals.towards(best.duals, weight)
         worth = asked.head + payments
         # Away from the master's duals a kind's own may be too low: then nothing would be found below it.
         known = worth if own else worth + _ABOVE * np.abs(worth)
-        answers = oracle.price_all(asked.prices(network), known, tolerance=0.5 * gap, effort=effort)
+        answers = oracle.price_all(asked.prices(network), known, tolerance=tolerance, effort=effort)
         least = np.array([answer.bound for answer in answers])
         if not np.isfinite(asked.head).all():  # an earlier plan's prices say nothing of heads
             asked = replace(asked, head=least - payments)
@@ -113,7 +118,7 @@ def generate(master: Master, oracle: Oracle, run: Run, gap: float, start: Duals 
             solution, duals = master.solve()
             best = Relaxation(solution, best.duals, best.bound, best.least)
         close = solution.value - best.bound <= gap * max(abs(solution.value), 1e-12)
-        if close or run.expired() or (not added and effort is None and own):
+        if close or run.expired() or (not added and effort is None and own and tolerance == fine):
             return best
         if not oracle.large:
             effort = _QUICK if added else None
