@@ -1,8 +1,9 @@
-"""A good plan in seconds: heads change their columns one and two at a time, from many starts.
+"""A good plan in moments: heads change their columns one and two at a time.
 
-An iterated local search. A step puts one head, or a pair of heads, on the columns that cost least given all
-the others, missing capacity at a price; where no step helps, a few heads are moved at random and the descent
-begins again. It proves nothing: what it finds is where the proof begins.
+A step puts one head, or a pair of heads, on the columns that cost least given all the others, missing
+capacity at a price. Few heads try all pairs until no step helps; then some are moved at random and the
+descent begins again. A crowd tries random pairs: with many heads near the relaxation's prices some pair
+nearly always fits better. It proves nothing: what it finds is where the proof begins.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ __all__ = ["exchange"]
 _CELLS = 2048  # straight pieces by which the search follows a curved cost
 _ROUNDS = 5  # shakes between two looks at the clock
 _SHORT = 64  # columns of a head that a pair of heads tries
+_FEW = 60  # heads up to which all pairs are tried
+_PAIRS = 4000  # random ones between two looks at the clock
+_NOTHING = 0.02  # gained by a sweep, of what is missing to be good enough: time to shake
+_SHAKES = 8  # in a row without progress, before it ends
+_LOOSE = 8  # columns of its list that a shaken head may land on
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -82,57 +88,89 @@ def _change(c, offers, loads, charge, model, z, used, stop):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def _singles(chosen, head_kind, start, offers, loads, charge, model, z, used):
+    """Put every head in turn on the column that adds least; returns the change of cost."""
+    total = 0.0
+    for h in range(len(chosen)):
+        old, kind = chosen[h], head_kind[h]
+        best = -_put(old, -1.0, offers, loads, charge, model, z, used)
+        before, pick = best, old
+        for c in range(start[kind], start[kind + 1]):
+            value = _change(c, offers, loads, charge, model, z, used, best)
+            if value < best - 1e-12:
+                best, pick = value, c
+        _put(pick, 1.0, offers, loads, charge, model, z, used)
+        chosen[h] = pick
+        if best < before - 1e-10:
+            total += best - before
+    return total
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _pair(a, b, alone, chosen, head_kind, short, offers, loads, charge, model, z, used):
+    """Put two heads on the columns that add least together; returns the change of cost. alone: scratch."""
+    one, two = chosen[a], chosen[b]
+    before = -_put(one, -1.0, offers, loads, charge, model, z, used)
+    before -= _put(two, -1.0, offers, loads, charge, model, z, used)
+    best, pick_one, pick_two = before - 1e-10, one, two
+    least = math.inf  # of b: costs are convex, so with a on board no column of it adds less than alone
+    for t in range(short.shape[1]):
+        e = short[head_kind[b], t]
+        if e < 0:
+            break
+        alone[t] = _change(e, offers, loads, charge, model, z, used, math.inf)
+        least = min(least, alone[t])
+    for s in range(short.shape[1]):
+        c = short[head_kind[a], s]
+        if c < 0:
+            break
+        if _change(c, offers, loads, charge, model, z, used, best - least) >= best - least:
+            continue
+        first = _put(c, 1.0, offers, loads, charge, model, z, used)
+        for t in range(short.shape[1]):
+            e = short[head_kind[b], t]
+            if e < 0:
+                break
+            if first + alone[t] >= best:
+                continue
+            value = first + _change(e, offers, loads, charge, model, z, used, best - first)
+            if value < best:
+                best, pick_one, pick_two = value, c, e
+        _put(c, -1.0, offers, loads, charge, model, z, used)
+    _put(pick_one, 1.0, offers, loads, charge, model, z, used)
+    _put(pick_two, 1.0, offers, loads, charge, model, z, used)
+    chosen[a], chosen[b] = pick_one, pick_two
+    return best - before if pick_one != one or pick_two != two else 0.0
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def _descend(chosen, head_kind, start, short, offers, loads, charge, model, z, used, order):
     """Improve a choice in place until no single or pair of heads can; returns the total change."""
-    total, again = 0.0, True
-    count = len(chosen)
-    while again:
-        again = False
-        for h in range(count):
-            old, kind = chosen[h], head_kind[h]
-            best = -_put(old, -1.0, offers, loads, charge, model, z, used)
-            before, pick = best, old
-            for c in range(start[kind], start[kind + 1]):
-                value = _change(c, offers, loads, charge, model, z, used, best)
-                if value < best - 1e-12:
-                    best, pick = value, c
-            _put(pick, 1.0, offers, loads, charge, model, z, used)
-            chosen[h] = pick
-            if best < before - 1e-10:
-                total += best - before
-                again = True
-        if again:
+    total, count = 0.0, len(chosen)
+    alone = np.empty(short.shape[1])
+    while True:
+        change = _singles(chosen, head_kind, start, offers, loads, charge, model, z, used)
+        if change < 0.0:
+            total += change
             continue
         for p in range(count * count):
             a, b = order[p] // count, order[p] % count
-            if a >= b:
-                continue
-            one, two = chosen[a], chosen[b]
-            before = -_put(one, -1.0, offers, loads, charge, model, z, used)
-            before -= _put(two, -1.0, offers, loads, charge, model, z, used)
-            best, pick_one, pick_two = before - 1e-10, one, two
-            for s in range(short.shape[1]):
-                c = short[head_kind[a], s]
-                if c < 0:
-                    break
-                if _change(c, offers, loads, charge, model, z, used, best) >= best:
-                    continue
-                first = _put(c, 1.0, offers, loads, charge, model, z, used)
-                for t in range(short.shape[1]):
-                    e = short[head_kind[b], t]
-                    if e < 0:
-                        break
-                    value = first + _change(e, offers, loads, charge, model, z, used, best - first)
-                    if value < best:
-                        best, pick_one, pick_two = value, c, e
-                _put(c, -1.0, offers, loads, charge, model, z, used)
-            _put(pick_one, 1.0, offers, loads, charge, model, z, used)
-            _put(pick_two, 1.0, offers, loads, charge, model, z, used)
-            chosen[a], chosen[b] = pick_one, pick_two
-            if pick_one != one or pick_two != two:
-                total += best - before
-                again = True
-                break
+            if a < b:
+                change += _pair(a, b, alone, chosen, head_kind, short, offers, loads, charge, model, z, used)
+        total += change
+        if not change < 0.0:
+            return total
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _sweep(rng, pairs, chosen, head_kind, start, short, offers, loads, charge, model, z, used):
+    """Improve every head by itself and so many random pairs, once; returns the change of cost."""
+    total = _singles(chosen, head_kind, start, offers, loads, charge, model, z, used)
+    alone = np.empty(short.shape[1])
+    for _ in range(pairs):
+        a, b = rng.integers(0, len(chosen)), rng.integers(0, len(chosen))
+        if a != b:
+            total += _pair(a, b, alone, chosen, head_kind, short, offers, loads, charge, model, z, used)
     return total
 
 
@@ -208,8 +246,8 @@ def exchange(
 
     prices: per work/slot of each offer, shape (offers,), by which the search begins and shortens its lists;
     missing: cost of a unit of missing capacity; start: a choice to improve; it ends early after `patience`
-    batches of rounds without progress, and at a cost of `enough`. Where the run counts effort, no clock ends
-    it.
+    batches of rounds without progress, and at a cost of `enough`; seconds are of the processor. Where the run
+    counts effort, no clock ends it.
     """
     network = catalogue.network
     if (np.diff(catalogue.start) == 0).any() and not profit:
@@ -244,17 +282,22 @@ def exchange(
         for h, kind_index in enumerate(head_kind):
             if waiting.get(int(kind_index)):
                 chosen[h] = waiting[int(kind_index)].pop()
-    best, least, cost = chosen.copy(), math.inf, 0.0
-    deadline = time.perf_counter() + (seconds if run.effort is None else math.inf)
-    rounds = _ROUNDS if len(chosen) <= 30 else 1
-    rng, idle = np.random.default_rng(seed), 0
-    while idle < patience and least > enough and not run.expired() and time.perf_counter() < deadline:
-        before = least
-        cost, least = _search(
-            rng, rounds, chosen, best, head_kind, ends, short, sizes,
-            offers, loads, charge, model, 2e-3, cost, least,
-        )  # fmt: skip
-        idle = 0 if least < before - 1e-9 * abs(before) or not math.isfinite(before) else idle + 1
+    if len(chosen) > _FEW:
+        best = _among_many(
+            chosen, head_kind, ends, short, offers, loads, charge, model, run, seconds, enough, seed
+        )
+    else:
+        best, least, cost = chosen.copy(), math.inf, 0.0
+        deadline = time.thread_time() + (seconds if run.effort is None else math.inf)
+        rounds = _ROUNDS if len(chosen) <= 30 else 1
+        rng, idle = np.random.default_rng(seed), 0
+        while idle < patience and least > enough and not run.expired() and time.thread_time() < deadline:
+            before = least
+            cost, least = _search(
+                rng, rounds, chosen, best, head_kind, ends, short, sizes,
+                offers, loads, charge, model, 2e-3, cost, least,
+            )  # fmt: skip
+            idle = 0 if least < before - 1e-9 * abs(before) or not math.isfinite(before) else idle + 1
     counts: dict[int, int] = {}
     for j in best:
         if columns[j] is not None:
@@ -265,6 +308,47 @@ def exchange(
     if (used > network.capacity * (1.0 + 1e-12)).any():
         return None
     return [columns[j] for j in counts], np.array(list(counts.values()), dtype=float)  # type: ignore[misc]
+
+
+def _among_many(
+    chosen: np.ndarray,
+    head_kind: np.ndarray,
+    ends: np.ndarray,
+    short: np.ndarray,
+    offers: np.ndarray,
+    loads: np.ndarray,
+    charge: np.ndarray,
+    model: tuple[Any, ...],
+    run: Run,
+    seconds: float,
+    enough: float,
+    seed: int,
+) -> np.ndarray:
+    """Sweeps over a crowd until they gain next to nothing, then again from a shaken choice; the best one."""
+    z, used = np.zeros(len(model[5])), np.zeros(len(model[3]))
+    cost = sum(_put(c, 1.0, offers, loads, charge, model, z, used) for c in chosen)
+    best, least = (chosen.copy(), z.copy(), used.copy()), cost
+    deadline = time.thread_time() + (seconds if run.effort is None else math.inf)
+    rng, idle = np.random.default_rng(seed), 0
+    while idle < _SHAKES and not run.expired() and time.thread_time() < deadline:
+        gain = -_sweep(rng, _PAIRS, chosen, head_kind, ends, short, offers, loads, charge, model, z, used)
+        cost -= gain
+        if cost <= enough:
+            return chosen
+        if gain > (_NOTHING * (cost - enough) if math.isfinite(enough) else 1e-6 * abs(cost)):
+            continue
+        if cost < least - 1e-9 * abs(least):
+            best, least, idle = (chosen.copy(), z.copy(), used.copy()), cost, 0
+        else:
+            for mine, kept in zip((chosen, z, used), best, strict=True):
+                mine[:] = kept
+            cost, idle = least, idle + 1
+        for h in rng.integers(0, len(chosen), size=3 + len(chosen) // 100):
+            c = short[head_kind[h], rng.integers(0, min(_LOOSE, (short[head_kind[h]] >= 0).sum()))]
+            cost += _put(chosen[h], -1.0, offers, loads, charge, model, z, used)
+            cost += _put(c, 1.0, offers, loads, charge, model, z, used)
+            chosen[h] = c
+    return best[0]
 
 
 def _model(catalogue: Catalogue, missing: float) -> tuple[Any, ...]:

@@ -84,12 +84,12 @@ def generate(master: Master, oracle: Oracle, run: Run, gap: float, start: Duals 
     effort: int | None = None if oracle.large else _QUICK
     weight = _SMOOTHING if oracle.large else 0.0
     asked, smoothed = start, weight > 0.0
-    fine = 0.5 * gap
+    fine, stuck = 0.5 * gap, False
     while True:
         solution, duals = master.solve()
         # far from the end a rough answer serves as well, and prunes more
         apart = math.inf if best is None else (solution.value - best.bound) / max(abs(solution.value), 1e-12)
-        tolerance = max(fine, min(_SHARE_OF_GAP * apart, _ROUGHEST))
+        tolerance = fine if stuck else max(fine, min(_SHARE_OF_GAP * apart, _ROUGHEST))
         own = asked is None and (best is None or not smoothed)
         if asked is None:
             asked = duals if best is None or not smoothed else duals.towards(best.duals, weight)
@@ -120,6 +120,7 @@ def generate(master: Master, oracle: Oracle, run: Run, gap: float, start: Duals 
         close = solution.value - best.bound <= gap * max(abs(solution.value), 1e-12)
         if close or run.expired() or (not added and effort is None and own and tolerance == fine):
             return best
+        stuck = not added
         if not oracle.large:
             effort = _QUICK if added else None
         # Nothing new between the two: ask at the master's own duals.

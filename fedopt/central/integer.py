@@ -25,7 +25,9 @@ from fedopt.oracle import Column, Oracle
 __all__ = ["Choice", "choose", "proven_plan", "watch"]
 
 _MOST_COLUMNS = 400_000
-_MOST_HEADS = 60  # beyond, pairs are many, and the relaxation is near
+_MOST_HEADS = 200_000  # for the exchange search
+_NEAR = 2.0  # room of the first columns near the relaxation: times the gap, a head
+_WIDER, _MOST_NEAR = 3, 30_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +129,7 @@ def proven_plan(
 
     Returns None where no plan was found in time, and a choice of infinite cost where there is none at all.
     """
-    best = _exchanged(master, master.columns, relaxation, run, gap, 1.0, None)
+    best = _nearby(master, oracle, relaxation, run, gap)
     if best is None or best.cost - run.lower_bound > gap * abs(best.cost):
         start = best
         best = choose(master, master.columns, gap, run, seconds=20.0 if start is None else 5.0, start=start)
@@ -175,6 +177,48 @@ def proven_plan(
             return None
 
 
+def _nearby(master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, gap: float) -> Choice | None:
+    """A first plan by exchange: from the relaxation's own columns, then also from those whose reduced cost is
+    small, ever more of them until the gap is met; None where none is found."""
+    best = None
+    if not oracle.large:  # paths are few: the relaxation's columns may do
+        best = _exchanged(master, master.columns, relaxation, run, gap, 1.0, _rounded(master, relaxation))
+    heads = sum(kind.count for kind in master.network.kinds)
+    room = _NEAR * gap * abs(relaxation.bound) / heads
+    for _ in range(_WIDER):
+        if run.expired() or (best is not None and best.cost - run.lower_bound <= gap * abs(best.cost)):
+            break
+        near = _candidates(master, oracle, relaxation, room)
+        if near is None:
+            break
+        start = best if best is not None else _rounded(master, relaxation)
+        found = _exchanged(master, [*master.columns, *near], relaxation, run, gap, 2.0, start)
+        if found is not None and (best is None or found.cost < best.cost):
+            best = found
+            run.cost = min(run.cost, best.cost)
+            run.record(len(near))
+        if len(near) > _MOST_NEAR:
+            break
+        room *= 3.0
+    return best
+
+
+def _rounded(master: Master, relaxation: Relaxation) -> Choice:
+    """Whole heads near the relaxation's: largest remainders go up; capacities may be exceeded."""
+    x = relaxation.solution.x
+    whole = np.floor(x + 1e-9)
+    columns = [master.columns[j] for j in range(len(x))]
+    kinds = np.array([column.kind for column in columns], dtype=np.int64)
+    for kind in master.network.kinds:
+        own = np.flatnonzero(kinds == kind.index)
+        served = min(round(float(x[own].sum())), kind.count)
+        missing = int(served - whole[own].sum())
+        for j in own[np.argsort(-(x[own] - whole[own]), kind="stable")][: max(missing, 0)]:
+            whole[j] += 1.0
+    used = np.flatnonzero(whole > 0.5)
+    return Choice([columns[j] for j in used], whole[used], math.inf, -math.inf)
+
+
 def _exchanged(
     master: Master,
     columns: list[Column],
@@ -190,7 +234,7 @@ def _exchanged(
     if sum(kind.count for kind in network.kinds) > _MOST_HEADS:
         return None
     bounded = math.isfinite(run.lower_bound)
-    enough = run.lower_bound + 0.5 * gap * abs(run.lower_bound) if bounded else -math.inf
+    enough = run.lower_bound + 0.8 * gap * abs(run.lower_bound) if bounded else -math.inf
     found = exchange(
         Catalogue(network, columns),
         relaxation.duals.prices(network),
@@ -219,13 +263,8 @@ def _below(master: Master, columns: list[Column], relaxation: Relaxation, room: 
 
 def _candidates(master: Master, oracle: Oracle, relaxation: Relaxation, room: float) -> list[Column] | None:
     """All columns whose reduced cost at the relaxation's duals is below `room`; None if too many."""
-    prices = relaxation.duals.prices(oracle.network)
-    columns: list[Column] = []
-    for kind in oracle.network.kinds:
-        base = relaxation.least[kind.index]
-        if master.profit:  # not serving costs nothing: the reduced cost of a head is against that
-            base = min(base, kind.payment)
-        columns.extend(oracle.within(kind, prices, base + room))
-        if len(columns) > _MOST_COLUMNS:
-            return None
-    return columns
+    base = relaxation.least
+    if master.profit:  # not serving costs nothing: the reduced cost of a head is against that
+        base = np.minimum(base, [kind.payment for kind in oracle.network.kinds])
+    columns = oracle.within_all(relaxation.duals.prices(oracle.network), base + room)
+    return None if len(columns) > _MOST_COLUMNS else columns

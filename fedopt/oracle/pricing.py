@@ -213,6 +213,22 @@ class Oracle:
             columns += [column for own in sized for column in own]
         return columns
 
+    def within_all(self, prices: np.ndarray, limits: np.ndarray) -> list[Column]:
+        """`within` for every kind, limits: shape (kinds,); each family once, services side by side."""
+        answers: dict[int, list[Column]] = {}
+
+        def work(members: list[Kind]) -> None:
+            found = self.within(members[0], prices, max(float(limits[kind.index]) for kind in members))
+            for kind in members:
+                answers[kind.index] = [
+                    column if column.kind == kind.index else replace(column, kind=kind.index)
+                    for column in found
+                    if column.cost(prices) < limits[kind.index]
+                ]
+
+        self._each_family(work)
+        return [column for kind in self.network.kinds for column in answers[kind.index]]
+
     def within(self, kind: Kind, prices: np.ndarray, limit: float) -> list[Column]:
         """All points of a catalogue whose cost at the prices is below the limit (for `points` sizings)."""
         service = self._service(kind)
