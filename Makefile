@@ -47,7 +47,7 @@ demo: $(READY)
 	$(BIN)/fedopt check $(OUT)/plan.json $(DEMO)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --timeout 300 --timeout-method thread $(ARGS)
 
 validate: $(READY)
 	$(BIN)/python -m pytest -m slow $(ARGS)

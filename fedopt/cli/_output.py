@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any, NoReturn, TextIO
 
 import typer
@@ -41,11 +42,15 @@ def emit(
             sys.stdout.write(content)
             sys.stdout.flush()
     if not json and not quiet and text != "":
-        plain = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-        console = Console(
-            highlight=False, soft_wrap=isinstance(text, str), width=PLAIN_WIDTH if plain else None
-        )
+        console = Console(highlight=False, soft_wrap=isinstance(text, str), width=screen_width())
         console.print(text, markup=False) if isinstance(text, str) else console.print(text)
+
+
+def screen_width() -> int:
+    """Columns of the terminal or of COLUMNS; a file or a pipe has PLAIN_WIDTH."""
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        return PLAIN_WIDTH
+    return get_terminal_size().columns
 
 
 def check_out(out: Path | None, inputs: Iterable[Path] = ()) -> None:

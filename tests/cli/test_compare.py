@@ -5,11 +5,13 @@ import pytest
 from fedopt.cli import run
 
 
-def test_table(fake, metro, capsys):
+@pytest.mark.parametrize("width", ["80", "160"])
+def test_table(fake, metro, capsys, monkeypatch, width):
     fake()
+    monkeypatch.setenv("COLUMNS", width)
     assert run(["compare", str(metro), "--guarantees", "minplus,split"]) == 0
-    text = capsys.readouterr().out
-    assert text.split()[:3] == ["method", "guarantee", "status"]
+    text = capsys.readouterr().out  # a narrow screen breaks headings
+    assert set(text.split("─")[0].split()) >= {"method", "guarantee", "status"}
     assert text.count("optimal") == 2
 
 

@@ -49,8 +49,8 @@ SAMPLED = [
 
 
 def tilts(law, count: int = 12) -> np.ndarray:
-    """θ from tiny to the end of the domain."""
-    top = min(law.theta_max, 20.0 / max(law.mean, 0.05))
+    """θ from tiny to the end of the domain, or to where moments leave the range of floats."""
+    top = min(law.theta_max, 20.0 / max(law.mean, 0.05), 300.0 / getattr(law, "size", 1.0))
     return top * np.concatenate([[1e-9, 1e-6, 1e-3], np.linspace(0.02, 0.999, count)])
 
 
