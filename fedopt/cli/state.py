@@ -21,8 +21,8 @@ def command(
     table: Annotated[
         str | None,
         typer.Argument(
-            help="periods, tallies, members, plans, contracts, audits, settlements or events; without it, "
-            "what the file holds.",
+            help="periods, events, members, tallies, plans, contracts, audits, settlements, answers or "
+            "learned; without it, what the file holds.",
             metavar="TABLE",
         ),
     ] = None,

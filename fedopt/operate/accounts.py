@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,7 @@ from fedopt.operate.journal import Journal
 from fedopt.operate.packets import BATCHES
 from fedopt.operate.planning import Decision, Standing
 from fedopt.operate.policies import Policy
+from fedopt.operate.proving import NOTHING, Known
 from fedopt.operate.queues import Queues
 from fedopt.operate.scenario import Scenario
 from fedopt.operate.store import packed
@@ -95,12 +97,12 @@ class Accounts:
         deployed: Plan,
         heard: Period,
         verdict: Mapping[str, Verdict],
-        bounds: Mapping[str, float | None],
+        known: Mapping[str, Known],
         journal: Journal,
     ) -> None:
         """Write down newcomers, and the requests of everybody who is served or should be.
 
-        bounds: on the probability of being late, at the domains' true laws.
+        known: of the probability of being late, at the domains' true laws.
         """
         record = journal.record
         learned = {entry.id: int(bool(entry.learned)) for entry in deployed.tenants}
@@ -122,14 +124,16 @@ class Accounts:
                     float(late.sum()),
                     verdict[member.id],
                     learned[member.id],
-                    bounds.get(member.id),
+                    *astuple(known.get(member.id, NOTHING)),
                     batches,
                 )
             elif member.id in suspended:
                 lost = self._expected(member.id, member.like, moment)
                 each = [lost / BATCHES] * BATCHES
                 batches = packed([each, each])
-                record.add("tallies", journal.period, member.id, lost, lost, "broken", 0, 1.0, batches)
+                record.add(
+                    "tallies", journal.period, member.id, lost, lost, "broken", 0, 1.0, 1.0, 1.0, batches
+                )
 
     def count(
         self, world: World, suspended: tuple[str, ...], heard: Period, costs: Mapping[str, float]

@@ -61,7 +61,7 @@ class Run:
         self.learner = Learner(scenario, instance)
         self.accounts = Accounts(scenario, instance)
         self.settler = Settler(seed)
-        self.prover = Prover()
+        self.prover = Prover(scenario.steps(instance), seed, threads)
         self.shrinker = Shrinker(SHRINK_SLOTS, seed)
         self.standing: Standing | None = None
         self.refused: set[str] = set()
@@ -209,10 +209,10 @@ class Run:
         verdict: Mapping[str, Verdict],
         journal: Journal,
     ) -> None:
-        """Write down requests, late ones, bounds at the true laws, and the plan where it has changed."""
-        bounds = self.prover.bounds(now, list(deployed.tenants)) if self.policy.rule != "none" else {}
+        """Write down requests, late ones, what is known at the true laws, and the plan where it changed."""
+        known = self.prover.known(now, deployed.tenants) if self.policy.rule != "none" else {}
         lost = decision.suspended
-        self.accounts.tally(now.moment, self.refused, lost, deployed, heard, verdict, bounds, journal)
+        self.accounts.tally(now.moment, self.refused, lost, deployed, heard, verdict, known, journal)
         if self.period == 0 or decision.mode != "kept" or decision.plan.tenants.ids() != self._served():
             journal.plan(deployed, decision.instance)
 

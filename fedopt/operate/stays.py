@@ -1,12 +1,13 @@
 """Whole stays of tenants: how likely it was that their requests were late, by theorem and by measurement.
 
-In periods in which a theorem at the domains' true laws says at most ε, that bound counts; all other periods
-are measured. So
+In periods in which a theorem at the domains' true laws says at most ε, that bound counts; a period that none
+proves was replayed at those laws, and the interval of that counts; what could be neither proven nor replayed
+is judged by the requests that were late. So
 
-    P(late) ≤ [Σ sent·bound over the proven periods + sent·(upper limit) of the others] / Σ sent
+    P(late) ≤ [Σ sent·bound over the proven periods + Σ sent·(upper limit) over the others] / Σ sent
 
-at the confidence of the limit. Whether a period is proven is settled before its packets run, so nothing is
-chosen by outcome.
+at the confidence of the limits. Which of them counts in a period does not depend on its packets, so nothing
+is chosen by outcome.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from fedopt.operate.proving import TOLERANCE
 from fedopt.operate.store import Store, unpacked
 from fedopt.operate.verdicts import Verdict, intervals
 
@@ -25,9 +27,6 @@ CONFIDENCE = 0.95
 
 SEVERAL = 8
 """Periods from which what is measured is judged by its periods instead of their batches."""
-
-TOLERANCE = 1e-6
-"""Relative: how far a bound that is found again may lie above the one that was planned with."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,11 @@ def stays(store: Store, run: str) -> list[Stay]:
 def _stay(tenant: str, epsilon: float, rows: list[Any]) -> Stay:
     counts = np.array([unpacked(row["batches"]) for row in rows] or [[[0.0], [0.0]]])  # (periods, 2, batches)
     bounds = np.array([1.0 if row["bound"] is None else row["bound"] for row in rows] or [1.0])
+    ends = [[row["low"], row["high"]] for row in rows] or [[None, None]]
+    replayed = np.array(ends, dtype=float).T  # nan where there was no replay
     sent = counts[:, 0].sum(axis=1)
     total = float(sent.sum())
-    share, low, high = judged(counts[:, 0], counts[:, 1], bounds, epsilon)
+    share, low, high = judged(counts[:, 0], counts[:, 1], bounds, replayed, epsilon)
     bound = float(sent @ bounds) / total if total > 0 else 1.0
     high = min(high, bound)  # a theorem holds whatever the confidence
     limit = epsilon * (1 + TOLERANCE)
@@ -91,21 +92,27 @@ def _stay(tenant: str, epsilon: float, rows: list[Any]) -> Stay:
 
 
 def judged(
-    sent: np.ndarray, late: np.ndarray, bounds: np.ndarray, epsilon: float
+    sent: np.ndarray, late: np.ndarray, bounds: np.ndarray, replayed: np.ndarray, epsilon: float
 ) -> tuple[float, float, float]:
-    """Share of late requests, and lower and upper end of what it says of the probability of being late.
+    """Share of late requests, and lower and upper end of what is known of the probability of being late.
 
-    sent, late: requests by period and batch, shape (periods, batches); bounds: by period. The lower end is
-    measured over the whole stay, the upper one where no theorem says enough.
+    sent, late: requests by period and batch, shape (periods, batches); bounds: by period; replayed: ends of
+    the interval of each period's replay, nan where there was none, shape (2, periods). Where packets have to
+    tell something, the lower end is what they tell of the whole stay.
     """
     share, low, high = _measured(sent, late)
     proven = bounds <= epsilon * (1 + TOLERANCE)
-    if not proven.any():
+    again = ~proven & np.isfinite(replayed[1])
+    rest = ~proven & ~again
+    if rest.all():
         return share, low, high
-    rest = ~proven
-    upper = _measured(sent[rest], late[rest])[2] if rest.any() else 0.0
     by_period = sent.sum(axis=1)
-    high = float(by_period[proven] @ bounds[proven] + by_period[rest].sum() * upper) / float(by_period.sum())
+    total = float(by_period.sum())
+    upper = _measured(sent[rest], late[rest])[2] if rest.any() else 0.0
+    known = float(by_period[proven] @ bounds[proven] + by_period[again] @ replayed[1, again])
+    high = (known + float(by_period[rest].sum()) * upper) / total if total > 0 else 1.0
+    if again.any() and not rest.any():
+        low = float(by_period[again] @ replayed[0, again]) / total if total > 0 else 0.0
     return share, min(low, high), high
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 __all__ = ["TABLES", "PeriodRecord", "StateError", "Store", "column_types", "packed", "unpacked"]
 
-VERSION = 3
+VERSION = 4
 
 TABLES: dict[str, str] = {
     "periods": (
@@ -29,7 +29,7 @@ TABLES: dict[str, str] = {
     ),
     "tallies": (
         "run TEXT, period INTEGER, tenant TEXT, sent REAL, late REAL, verdict TEXT, learned INTEGER, "
-        "bound REAL, batches BLOB, PRIMARY KEY (run, period, tenant)"
+        "bound REAL, low REAL, high REAL, batches BLOB, PRIMARY KEY (run, period, tenant)"
     ),
     "members": (
         "run TEXT, tenant TEXT, like TEXT, epsilon REAL, deadline REAL, admitted INTEGER, arrived INTEGER, "

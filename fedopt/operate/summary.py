@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fedopt.operate.proving import REPLAYS
 from fedopt.operate.stays import CONFIDENCE, stays
 from fedopt.operate.store import Store
 
@@ -150,8 +151,8 @@ def table(rows: list[Row]) -> str:
     text.append(
         "Of each admitted tenant's whole stay: proven: late with a probability of at most ε, by a theorem at"
         " the domains'\ntrue laws; met: at most ε of its requests were late; kept, undecided, broken: by that"
-        " theorem and, in periods\nwhere it does not reach, by its late requests at "
-        f"{CONFIDENCE:.0%} confidence."
+        f" theorem and, in periods\nwhere it does not reach, by replays of {REPLAYS} times their length (by"
+        f" the late requests, where nothing can\nbe replayed), at {CONFIDENCE:.0%} confidence."
     )
     if any(row.learned for row in rows):
         text.append(

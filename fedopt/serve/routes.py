@@ -57,6 +57,9 @@ __all__ = ["TAGS", "routers"]
 SEND_SECONDS = 30.0
 """What a reader of events may take to accept one."""
 
+CLOSING_SECONDS = 10.0
+"""What a stream is given to end by itself when the server does; the library would cut it off at once."""
+
 TAGS = [
     {"name": "Posting", "description": "What makes jobs."},
     {"name": "Jobs", "description": "Looking at jobs, following and ending them."},
@@ -267,7 +270,12 @@ def _jobs(service: Service) -> APIRouter:
             async for number, kind, data in service.events(caller, job_id, after):
                 yield ServerSentEvent(data, event=kind, id=str(number))
 
-        return EventSourceResponse(told(), ping=service.settings.ping_seconds, send_timeout=SEND_SECONDS)
+        return EventSourceResponse(
+            told(),
+            ping=service.settings.ping_seconds,
+            send_timeout=SEND_SECONDS,
+            shutdown_grace_period=CLOSING_SECONDS,
+        )
 
     @router.post(
         "/jobs/{jobId}/cancel",

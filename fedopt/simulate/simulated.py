@@ -161,7 +161,7 @@ def _counted(
         if stop is not None and stop():
             raise Stopped
         simulated = SlotPath(whole.arrivals, whole.impairments, rates * scale, whole.stream)
-        return _share(path, simulated, slots, (seed, stream), one_sided, threads)
+        return counted(path, simulated, slots, (seed, stream), one_sided, threads)
 
     used = 0
     floor = max(_stability(whole), _means(path, rates))
@@ -186,9 +186,15 @@ def _counted(
     return Sizing(rates, 1.0, share(1.0, 99, confidence), confidence, False, used + slots)
 
 
-def _share(
-    path: Path, simulated: SlotPath, slots: int, seed: tuple[int, int], one_sided: float, threads: int | None
+def counted(
+    path: Path,
+    simulated: SlotPath,
+    slots: int,
+    seed: tuple[int, ...],
+    one_sided: float,
+    threads: int | None = None,
 ) -> Share:
+    """P(late) by counting over ``slots`` slots; each end of its interval at confidence ``one_sided``."""
     allowed = allowed_slots(path)
     if allowed < 0:
         return Share(1.0, 1.0, 1.0, 1.0)

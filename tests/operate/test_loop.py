@@ -266,6 +266,11 @@ def test_what_is_proven_is_proven_at_the_true_laws(
             epsilon = truth.tenant(entry.id).slo.epsilon
             through = "c1/m" in entry.path and period == 3
             assert (bound > epsilon * (1 + 1e-5)) == through  # the bound is searched for
+            low, high = rows[entry.id]["low"], rows[entry.id]["high"]
+            assert (low is None) == (high is None) == (not through)
+            if through:  # what a replay found lies below the theorem
+                assert 0 <= low < high
+                assert low <= bound
     for stay in stays(undisturbed, "fedopt"):
         tallies = undisturbed.rows("tallies", "fedopt", "tenant = ?", (stay.tenant,))
         weighted = sum(t["sent"] * t["bound"] for t in tallies) / sum(t["sent"] for t in tallies)
