@@ -126,7 +126,7 @@ class Below(FlowProgram):
         before.
         """
         flows = self.flows
-        effort: int | None = QUICK
+        effort: int | None = QUICK if flows.finite else None
         for remaining in reversed(range(passes)):
             self.take_columns()
             if not self.solve():

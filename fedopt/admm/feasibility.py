@@ -21,7 +21,7 @@ from fedopt.admm.flows import QUICK, Flows
 from fedopt.admm.negotiation import Negotiation, Round
 from fedopt.admm.room import Room
 from fedopt.admm.rounds import Run
-from fedopt.oracle import Oracle, sizing_for
+from fedopt.admm.split.agreements import Agreements
 
 __all__ = ["Shortage", "short_of_capacity"]
 
@@ -44,18 +44,17 @@ def short_of_capacity(
     evidence: Evidence,
     run: Run,
     room: Room,
-    guarantee: str,
+    flows: Flows,
     loads: Floats,
     wall: Floats,
+    shares: Agreements | None = None,
 ) -> Shortage | None:
     """A proof that no split plan exists, or None; where one exists the evidence then knows it.
 
-    loads: where to ask first; wall: penalties that keep answers where they were asked. `room` learns where
-    domains end.
+    flows: of a network without costs. loads: where to ask first; wall: penalties that keep answers where they
+    were asked. `room` learns where domains end. `shares`: what domains have to agree on, at the prices of
+    scarce capacity then.
     """
-    network = evidence.flows.network.without_costs()
-    flows = Flows(network, Oracle(network, sizing_for(guarantee, network)), False)
-    flows.add(evidence.flows.columns)
     nothing = np.zeros(flows.offers)
     for _ in range(_ROUNDS):
         answer = negotiation.ask(loads, nothing, wall, of="capacity")
@@ -69,17 +68,38 @@ def short_of_capacity(
             evidence.bound(1e-3)
             run.record(evidence)
             return None
-        loads, prices, overload = _least_overload(flows, room)
-        if overload > _CERTAIN:
-            answer = negotiation.ask(room.at_the_end(loads), prices, 1e-6 * wall, of="capacity")
+        found = _least_overload(flows, room)
+        while shares is not None and found.short and not found.proven and not run.expired():
+            questions = shares.questions(found.prices)
+            if questions is None:
+                break
+            flows.add(shares.learn(questions, negotiation.ask_shares(questions)))
+            run.record(evidence)
+            found = _least_overload(flows, room)
+        loads = found.loads
+        if found.proven:
+            ends = room.at_the_end(loads)
+            answer = negotiation.ask(ends, found.prices, 1e-6 * wall, of="capacity")
             run.record(evidence)
             if _proves(flows, answer):
-                return Shortage(_named(network.domain_ids, room, answer.prices, loads))
+                names = flows.network.domain_ids
+                return Shortage(_named(names, room, answer.prices, loads))
     return None
 
 
-def _least_overload(flows: Flows, room: Room) -> tuple[Floats, Floats, float]:
-    """(loads, prices, least relative overload of the known ends over all paths, as the prices prove it)."""
+@dataclass(frozen=True, eq=False)
+class _Overload:
+    """Loads that overload the known ends least, and prices of scarce capacity; `short` whether they do not
+    fit with the columns at hand, `proven` whether none do."""
+
+    loads: Floats
+    prices: Floats
+    short: bool
+    proven: bool
+
+
+def _least_overload(flows: Flows, room: Room) -> _Overload:
+    """The least relative overload of the known ends over all paths."""
     program = FlowProgram(flows)
     lp = program.lp
     lp.addCol(1.0, 0.0, highspy.kHighsInf, 0, [], [])  # overload of known ends
@@ -88,14 +108,15 @@ def _least_overload(flows: Flows, room: Room) -> tuple[Floats, Floats, float]:
         lp.addRow(0.0, 0.0, 0, [], [])
         lp.addCol(0.0, 0.0, highspy.kHighsInf, 1, [program.kinds + o], [-1.0])
     known = np.isfinite(room.most)
-    least = np.where(known, room.most, np.maximum(room.carried, 1e-9))
+    usual = max(float(room.carried.mean()), 1e-9)
+    least = np.where(known, room.most, np.maximum(room.carried, usual))
     for domain, offers, factors in room.rows():
         columns = np.concatenate([2 + offers, [0 if known[domain] else 1]]).astype(np.int32)
         values = np.concatenate([factors, [-least[domain]]])
         lp.addRow(-highspy.kHighsInf, float(least[domain]), len(columns), columns, values)
     first = program.kinds + flows.offers
-    loads, prices, overload = np.zeros(flows.offers), np.zeros(flows.offers), 0.0
-    effort: int | None = QUICK
+    loads, prices, overload, bound = np.zeros(flows.offers), np.zeros(flows.offers), 0.0, 0.0
+    effort: int | None = QUICK if flows.finite else None
     for _ in range(_PASSES):
         program.take_columns()
         if not program.solve():
@@ -104,11 +125,12 @@ def _least_overload(flows: Flows, room: Room) -> tuple[Floats, Floats, float]:
         scarce = np.where(known, np.maximum(-program.dual()[first : first + len(known)], 0.0), 0.0)
         prices = (scarce[room.domain] * room.factor).astype(float)
         needed, added = flows.price(prices, flows.cheapest(prices), 1e-6, effort)
-        overload = flows.total(needed) - float(scarce @ np.where(known, room.most, 0.0))
+        overload = float(np.array(lp.getSolution().col_value)[0])
+        bound = flows.total(needed) - float(scarce @ np.where(known, room.most, 0.0))
         if not added and effort is None:
             break
         effort = QUICK if added else None
-    return loads, prices, overload
+    return _Overload(loads, prices, overload > _CERTAIN, bound > _CERTAIN)
 
 
 def _proves(flows: Flows, answer: Round) -> bool:

@@ -11,19 +11,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import clarabel
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from fedopt.oracle import Column, Network, Oracle
+from fedopt.admm.split.merging import merged
+from fedopt.oracle import Column, Kind, Network, Oracle, Priced
 
-__all__ = ["Cut", "Flows", "Step"]
+__all__ = ["Cut", "Flows", "Pricing", "Step"]
 
 Floats = npt.NDArray[np.float64]
 _ADDED = 2  # columns taken from the oracle for a kind in a pass
 _NEAR = 0.08  # columns this much dearer than the cheapest stay out of the quadratic program
+_NOTHING = 1e-7  # of a head
 QUICK = 4  # paths sized for a kind in a pass that only looks for columns
 
 
@@ -46,12 +49,27 @@ class Step:
     least: Floats
 
 
+class Pricing(Protocol):
+    """Where columns come from: the pricing oracle, or agreements where contracts are private."""
+
+    def price_all(
+        self, prices: Floats, known: Floats, *, tolerance: float = ..., effort: int | None = ...
+    ) -> list[Priced]:
+        """What a head of each kind costs at least at prices per work/slot, and columns cheaper than known."""
+
+    def first(self, prices: Floats) -> list[list[Column]]:
+        """A few good columns of every kind."""
+
+    def keep(self) -> None:
+        """Leave what was learnt to later runs of this process."""
+
+
 @dataclass(eq=False)
 class Flows:
     """The columns found so far, and how to find more."""
 
     network: Network
-    oracle: Oracle
+    oracle: Pricing
     profit: bool
     columns: list[Column] = field(default_factory=list)
 
@@ -111,6 +129,29 @@ class Flows:
         """Loads of multiplicities of the columns, shape (offers,)."""
         return np.asarray(self._matrix[:, : len(x)] @ x).ravel()
 
+    def whole(self, x: Floats) -> tuple[list[Column], Floats]:
+        """The columns of whole heads that multiplicities stand for, and their heads: columns of one piece
+        that are mixed become one, which their domains can keep at no higher rates."""
+        pieces: dict[tuple[int, int], list[int]] = {}
+        for j in np.flatnonzero(x > _NOTHING):
+            column = self.columns[j]
+            key = (column.kind, -1 - int(j) if self.finite else column.piece)
+            pieces.setdefault(key, []).append(int(j))
+        chosen, heads = [], []
+        for mine in pieces.values():
+            count = round(float(x[mine].sum()))
+            if count:
+                chosen.append(merged([self.columns[j] for j in mine], x[mine]))
+                heads.append(float(count))
+        return chosen, np.array(heads)
+
+    def loads_of(self, columns: Sequence[Column], heads: Floats) -> Floats:
+        """Loads of heads on columns, whether at hand or not, shape (offers,)."""
+        loads = np.zeros(self.offers)
+        for column, count in zip(columns, heads, strict=True):
+            np.add.at(loads, column.offers, count * column.rates / self.slot)
+        return loads
+
     def largest(self) -> Floats:
         """The largest load of a head on each offer, over the columns at hand, shape (offers,)."""
         return self._matrix.max(axis=1).toarray().ravel()
@@ -130,6 +171,19 @@ class Flows:
         answers = self.oracle.price_all(own, known, tolerance=tolerance, effort=effort)
         added = sum(self.add(answer.columns[:_ADDED]) for answer in answers)
         return np.array([answer.bound for answer in answers]) - self.payments, added
+
+    @property
+    def finite(self) -> bool:
+        """Whether the reservations of a path are finitely many, so that all that matter can be listed."""
+        return isinstance(self.oracle, Oracle) and self.oracle.sizing.points
+
+    def within(self, kind: Kind, prices: Floats, limit: float) -> int:
+        """Add every column of a kind that costs a head less than a limit at prices; how many there were."""
+        if not isinstance(self.oracle, Oracle):
+            return 0
+        columns = self.oracle.within(kind, prices / self.slot, limit + float(self.payments[kind.index]))
+        self.add(columns)
+        return len(columns)
 
     def begin(self, prices: Floats) -> None:
         """A few good columns of every kind at prices, to start from."""
@@ -194,7 +248,10 @@ class Flows:
         kinds, offers, count = len(self.counts), self.offers, len(used)
         owner = self._kind[used]
         share = self.counts[owner]
-        unit = max(float(np.abs(centre).max(initial=0.0)), 1e-12)
+        heaviest = (self._matrix[:, used] @ sparse.diags(share)).max()  # of a kind on an offer
+        unit = float(np.abs(centre).max(initial=0.0))
+        if not unit > 1e-6 * heaviest:  # nothing to be near
+            unit = max(float(heaviest), 1e-12)
         money = max(
             float(np.abs(prices).max(initial=0.0)) * unit, float((penalties * unit * unit).max()), 1e-12
         )

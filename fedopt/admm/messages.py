@@ -32,12 +32,16 @@ __all__ = [
     "Opening",
     "Outcome",
     "Prepare",
+    "Promise",
     "Proposal",
     "Reservation",
     "Response",
     "Reveal",
     "Revealed",
+    "Service",
     "Settle",
+    "ShareAnswers",
+    "ShareQuestions",
     "Sums",
     "answer_schema",
     "message_schema",
@@ -49,6 +53,9 @@ __all__ = [
 
 VERSION: Final = 1
 MOST_OFFERS = 100_000
+MOST_SHARES = 1_000_000
+MOST_SERVICES = 100_000
+MOST_THETAS = 1_000
 MOST_RESERVATIONS = 1_000_000
 MOST_OPERATORS = 65_536
 MOST_BYTES = 256_000_000
@@ -59,7 +66,12 @@ SUMMED = ("support", "cost", "proposed_cost", "refused")
 
 _Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False, strict=True)]
 _Amount = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False, strict=True)]
-_Amounts = Annotated[tuple[_Amount, ...], Field(max_length=MOST_OFFERS)]
+_Amounts = Annotated[tuple[_Amount, ...], Field(max_length=MOST_SHARES)]
+_Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False, strict=True)]
+_Numbers = Annotated[tuple[_Number, ...], Field(max_length=MOST_SHARES)]
+_Indices = Annotated[
+    tuple[Annotated[StrictInt, Field(ge=0, le=MOST_SHARES)], ...], Field(max_length=MOST_SHARES)
+]
 _Name = Annotated[StrictStr, Field(min_length=1, max_length=401)]
 _Hex32 = Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
 _Fixed = Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{1,32}$")]
@@ -86,6 +98,95 @@ class _Crossing(_Document):
     sequence: _Count
 
 
+# -- shares of a promise, under the split guarantee ---------------------------------------------------------
+
+
+class Service(_Document):
+    """What a tenant asks of every domain, at each θ of a grid: its arrivals and its risk, all public.
+
+    theta in 1/work; load: θρ, nats a slot; start: θσ and what a request adds, nats; log_epsilon: log of the
+    violation probability that the domains of a path share.
+    """
+
+    theta: Annotated[tuple[_Positive, ...], Field(min_length=1, max_length=MOST_THETAS)]
+    load: _Amounts
+    start: _Amounts
+    log_epsilon: Annotated[float, Field(lt=0, ge=-1e6, allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _aligned(self) -> Self:
+        if not len(self.theta) == len(self.load) == len(self.start):
+            raise ValueError("theta, load and start must be equally many")
+        return self
+
+
+class ShareQuestions(_Document):
+    """Shares of promises proposed to the domains of paths, one hop after the other; all fields equally long.
+
+    service, theta: which of the opening's services, at which of its θ; offer: which of the opening's offers;
+    power: Hölder exponent; burst: nats that earlier domains may add; slots: what the path's domains share;
+    time, risk, margin: the shares proposed (of the slots, of ε, and the margin in nats that the domain would
+    state); worth: money that a unit of rate is worth; prices and penalties of the three shares.
+    """
+
+    service: _Indices
+    theta: _Indices
+    offer: _Indices
+    power: _Amounts
+    burst: _Amounts
+    slots: _Amounts
+    time: _Amounts
+    risk: _Amounts
+    margin: _Amounts
+    worth: _Amounts
+    price_time: _Numbers
+    price_risk: _Numbers
+    price_margin: _Numbers
+    pull_time: _Amounts
+    pull_risk: _Amounts
+    pull_margin: _Amounts
+
+    @model_validator(mode="after")
+    def _aligned(self) -> Self:
+        lengths = {len(getattr(self, name)) for name in type(self).model_fields}
+        if len(lengths) > 1:
+            raise ValueError("all fields must be equally long")
+        for name in ("pull_time", "pull_risk", "pull_margin", "risk"):
+            if any(value <= 0.0 for value in getattr(self, name)):
+                raise ValueError(f"{name} must be positive")
+        return self
+
+
+class ShareAnswers(_Document):
+    """For each question the shares that the domain would rather have; the base burst, nats, which together
+    with φ of the margin stated bounds what it adds to the burst; rates in a unit of its own: at these shares
+    and at the proposed ones, −1 where no rate will do.
+    """
+
+    time: _Amounts
+    risk: _Amounts
+    margin: _Amounts
+    burst: _Amounts
+    rate: _Numbers
+    proposed: _Numbers
+
+
+class Promise(_Document):
+    """Heads of a tenant on one offer under the split guarantee: `count` of them, with these shares."""
+
+    tenant: _Name
+    offer: _Name
+    count: Annotated[StrictInt, Field(ge=1, le=1_000_000_000)]
+    service: _Count
+    theta: _Count
+    power: _Amount
+    burst: _Amount
+    slots: _Amount
+    time: _Amount
+    risk: Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+    margin: _Amount
+
+
 # -- what the broker says ---------------------------------------------------------------------------------
 
 
@@ -93,7 +194,9 @@ class Opening(_Crossing):
     """The first question: will you take part in this run, with these offers under these contracts?
 
     `instance` is the SHA-256 of the public instance, `contracts` the SHA-256 of the signed contract of an
-    offer where it has one, `masked` whether sums will be masked.
+    offer where it has one, `masked` whether sums will be masked. `services`: under the split guarantee, where
+    contracts stay with the operators, what the tenants ask of them; rates are then in units of the operators'
+    own.
     """
 
     kind: Literal["opening"] = "opening"
@@ -102,6 +205,7 @@ class Opening(_Crossing):
     offers: Annotated[tuple[_Name, ...], Field(min_length=1, max_length=MOST_OFFERS)]
     contracts: Annotated[dict[_Name, _Hex32], Field(max_length=MOST_OFFERS)] = {}
     masked: bool = False
+    services: Annotated[tuple[Service, ...], Field(max_length=MOST_SERVICES)] = ()
 
 
 class Keys(_Crossing):
@@ -119,13 +223,15 @@ class Proposal(_Crossing):
 
     The operator answers the z that minimises its cost(z) − prices·z + Σ penalties/2·(z − loads)² within its
     capacity. Under `of` "capacity" its cost counts as nothing, and the question is whether the loads fit.
+    `shares` asks about shares of promises besides; under `of` "shares" about nothing else.
     """
 
     kind: Literal["proposal"] = "proposal"
-    of: Literal["cost", "capacity"] = "cost"
-    loads: _Amounts
-    prices: _Amounts
-    penalties: _Amounts
+    of: Literal["cost", "capacity", "shares"] = "cost"
+    loads: _Amounts = ()
+    prices: _Amounts = ()
+    penalties: _Amounts = ()
+    shares: ShareQuestions | None = None
 
     @model_validator(mode="after")
     def _aligned(self) -> Self:
@@ -154,10 +260,13 @@ class Reservation(_Document):
 
 
 class Prepare(_Crossing):
-    """Hold these reservations for `term` seconds. `replaces` names a run whose reservations they replace."""
+    """Hold these reservations for `term` seconds: rates, or promises whose rates the operator knows.
+    `replaces` names a run whose reservations they replace.
+    """
 
     kind: Literal["prepare"] = "prepare"
-    reservations: Annotated[tuple[Reservation, ...], Field(max_length=MOST_RESERVATIONS)]
+    reservations: Annotated[tuple[Reservation, ...], Field(max_length=MOST_RESERVATIONS)] = ()
+    promises: Annotated[tuple[Promise, ...], Field(max_length=MOST_RESERVATIONS)] = ()
     term: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] = 600.0
     replaces: _Run | None = None
 
@@ -209,11 +318,12 @@ class Opened(_Crossing):
 
 
 class Response(_Crossing):
-    """The loads that the operator would rather carry, and its share of the sums."""
+    """The loads that the operator would rather carry, and its share of the sums; shares of promises."""
 
     kind: Literal["response"] = "response"
-    loads: _Amounts
-    sums: Sums
+    loads: _Amounts = ()
+    sums: Sums | None = None
+    shares: ShareAnswers | None = None
 
 
 class Revealed(_Crossing):
@@ -273,17 +383,32 @@ def answer_schema() -> dict[str, Any]:
 def numbers_in(document: Message | Answer) -> dict[str, int]:
     """How many numbers each field discloses; names, versions and positions in the run count as none."""
     if isinstance(document, Proposal):
-        return {name: len(getattr(document, name)) for name in ("loads", "prices", "penalties")}
+        asked = {name: len(getattr(document, name)) for name in ("loads", "prices", "penalties")}
+        if document.shares is not None:
+            asked["shares"] = _size(document.shares)
+        return {name: count for name, count in asked.items() if count}
     if isinstance(document, Response):
-        masked = document.sums.plain is None
-        return {"loads": len(document.loads), "masked sums" if masked else "costs": len(SUMMED)}
+        told = {"loads": len(document.loads)}
+        if document.sums is not None:
+            told["masked sums" if document.sums.plain is None else "costs"] = len(SUMMED)
+        if document.shares is not None:
+            told["shares"] = 3 * len(document.shares.time)
+            told["bursts"] = len(document.shares.time)
+            told["rates"] = 2 * len(document.shares.time)
+        return {name: count for name, count in told.items() if count}
     if isinstance(document, Opened):
         return {"quotes": len(document.quotes)}
     if isinstance(document, Revealed):
         return {"mask shares": len(document.shares)}
+    if isinstance(document, Opening) and document.services:
+        return {"services": sum(1 + 3 * len(service.theta) for service in document.services)}
     if isinstance(document, Prepare):
-        return {"reservations": 2 * len(document.reservations)}
+        return {"reservations": 2 * len(document.reservations) + 7 * len(document.promises)}
     return {}
+
+
+def _size(document: BaseModel) -> int:
+    return sum(len(getattr(document, name)) for name in type(document).model_fields)
 
 
 def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:

@@ -21,14 +21,18 @@ from fedopt.admm.messages import (
     Answer,
     Keys,
     Message,
+    MessageError,
     Opened,
     Opening,
     Proposal,
     Response,
     Reveal,
     Revealed,
+    Service,
+    Sums,
 )
 from fedopt.admm.operator import Lost, Transport
+from fedopt.admm.split.hops import Answers, Hops, put, read
 
 __all__ = ["Negotiation", "OperatorLost", "Round", "Totals"]
 
@@ -61,13 +65,14 @@ class Round:
 
     `loads` are the answers z, `prices` the prices after the dual step, `answered` which offers' operators
     answered in this round (the others' loads are their last). `totals` holds the sums of each group whose
-    operators all answered.
+    operators all answered, `shares` what was answered about shares of promises.
     """
 
     loads: Floats
     prices: Floats
     answered: npt.NDArray[np.bool_]
     totals: dict[int, Totals]
+    shares: Answers | None = None
 
 
 class Negotiation:
@@ -107,8 +112,11 @@ class Negotiation:
             return list(self.offers.values())
         return [np.arange(len(self.names))]
 
-    def open(self, instance: str, contracts: Mapping[str, str] | None = None) -> Floats:
-        """Open the run with every operator; their quotes, shape (offers,). Raises OperatorLost."""
+    def open(
+        self, instance: str, contracts: Mapping[str, str] | None = None, services: Sequence[Service] = ()
+    ) -> Floats:
+        """Open the run with every operator; their quotes, shape (offers,). `services`: what tenants ask of
+        operators that keep their contracts. Raises OperatorLost."""
         messages: dict[str, Message] = {
             name: Opening(
                 run=self.run,
@@ -122,6 +130,7 @@ class Negotiation:
                     if contracts and self.names[o] in contracts
                 },
                 masked=self.masked,
+                services=tuple(services),
             )
             for name, mine in self.offers.items()
         }
@@ -147,10 +156,16 @@ class Negotiation:
         return quotes
 
     def ask(
-        self, loads: Floats, prices: Floats, penalties: Floats, of: Literal["cost", "capacity"] = "cost"
+        self,
+        loads: Floats,
+        prices: Floats,
+        penalties: Floats,
+        of: Literal["cost", "capacity"] = "cost",
+        shares: Hops | None = None,
     ) -> Round:
-        """One round. Raises OperatorLost."""
+        """One round, about shares of promises too where they are given. Raises OperatorLost."""
         self.rounds += 1
+        besides = put(shares, self.offers) if shares is not None else {}
         loads, prices = np.maximum(loads, 0.0), np.maximum(prices, 0.0)
         messages: dict[str, Message] = {
             name: Proposal(
@@ -161,6 +176,7 @@ class Negotiation:
                 loads=tuple(loads[mine].tolist()),
                 prices=tuple(prices[mine].tolist()),
                 penalties=tuple(penalties[mine].tolist()),
+                shares=besides.get(name),
             )
             for name, mine in self.offers.items()
         }
@@ -171,7 +187,7 @@ class Negotiation:
         lost: dict[str, str] = {}
         for name, answer in answers.items():
             mine = self.offers[name]
-            if isinstance(answer, Response) and len(answer.loads) == len(mine):
+            if isinstance(answer, Response) and answer.sums and len(answer.loads) == len(mine):
                 z[mine] = answer.loads
                 answered[mine] = True
                 self._missed[name] = 0
@@ -184,19 +200,39 @@ class Negotiation:
             raise OperatorLost(lost)
         after[answered] = answered_prices(loads, prices, penalties, z)[answered]
         self._last = z
-        return Round(z, after, answered, self._totals(responses))
+        told = None if shares is None else _told_of_shares(shares, self.offers, responses)
+        return Round(z, after, answered, self._totals(responses), told)
+
+    def ask_shares(self, shares: Hops) -> Answers:
+        """A round about shares of promises alone. Raises OperatorLost where anyone is silent."""
+        self.rounds += 1
+        asked = put(shares, self.offers)
+        answers = self._all(
+            {
+                name: Proposal(
+                    run=self.run,
+                    round=self.rounds,
+                    sequence=self._sequence,
+                    of="shares",
+                    shares=asked.get(name),
+                )
+                for name in self.offers
+            }
+        )
+        responses = {name: answer for name, answer in answers.items() if isinstance(answer, Response)}
+        return _told_of_shares(shares, self.offers, responses)
 
     def _totals(self, responses: dict[str, Response]) -> dict[int, Totals]:
         if self.disclosed:
             return {
-                group: _totals_of([responses[name].sums.plain or ()])
+                group: _totals_of([_plain(responses[name])])
                 for group, name in enumerate(self.offers)
                 if name in responses
             }
         if len(responses) < len(self.offers):
             return {}
         if not self.masked:
-            return {0: _totals_of([response.sums.plain or () for response in responses.values()])}
+            return {0: _totals_of([_plain(response) for response in responses.values()])}
         summed = self._revealed(responses)
         return {} if summed is None else {0: summed}
 
@@ -204,7 +240,7 @@ class Negotiation:
         """The sums from masked shares; None where an operator dropped out in between."""
         from fedopt.admm.masking import decoded, revealed_sum
 
-        label = next(iter(responses.values())).sums.label
+        label = _sums(next(iter(responses.values()))).label
         answers = self._told(
             {
                 name: Reveal(
@@ -220,7 +256,7 @@ class Negotiation:
         if not all(isinstance(answer, Revealed) for answer in answers.values()):
             return None
         masked = {
-            name: [int(share, 16) for share in response.sums.masked or ()]
+            name: [int(share, 16) for share in _sums(response).masked or ()]
             for name, response in responses.items()
         }
         reveals = {
@@ -245,6 +281,23 @@ class Negotiation:
             answer = answers.setdefault(name, Lost(name, "no answer"))
             self.ledger.note(name, message, None if isinstance(answer, Lost) else answer)
         return answers
+
+
+def _sums(response: Response) -> Sums:
+    if response.sums is None:
+        raise MessageError("an answer about loads comes without its sums")
+    return response.sums
+
+
+def _plain(response: Response) -> tuple[float, ...]:
+    return _sums(response).plain or ()
+
+
+def _told_of_shares(
+    shares: Hops, offers: Mapping[str, np.ndarray], responses: Mapping[str, Response]
+) -> Answers:
+    told = {name: answer.shares for name, answer in responses.items() if answer.shares is not None}
+    return read(shares, offers, told)
 
 
 def _totals_of(shares: Sequence[Sequence[float]]) -> Totals:

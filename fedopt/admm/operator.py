@@ -38,6 +38,7 @@ from fedopt.instance import Domain
 if TYPE_CHECKING:
     from fedopt.admm.masking import Masker
     from fedopt.admm.reservations import Book
+    from fedopt.admm.split.domain import ContractSide
 
 __all__ = ["Lost", "Operator", "Transport"]
 
@@ -62,7 +63,9 @@ class Operator:
 
     `domains` are its own, with costs and capacities. `secret` makes masked sums possible (see
     `fedopt.admm.masking`), `book` reservations. `noise` (relative) blurs the marginal costs that its
-    answers show, at a price in rounds and gap; `seed` makes the noise.
+    answers show, at a price in rounds and gap; `seed` makes the noise. `slot` is the length of a slot in
+    units of time; it matters under the split guarantee, where the contracts stay here too and rates are told
+    in units that follow from the secret.
     """
 
     def __init__(
@@ -74,9 +77,11 @@ class Operator:
         book: Book | None = None,
         noise: float = 0.0,
         seed: int = 0,
+        slot: float = 1.0,
     ) -> None:
         self.name = name
         self.offers = tuple(f"{domain.id}/{offer.id}" for domain in domains for offer in domain.offers)
+        self._stated = list(domains)
         self._domains = [PrivateDomain(domain) for domain in domains]
         ends = np.cumsum([len(domain.offers) for domain in domains])
         self._parts = [
@@ -89,7 +94,8 @@ class Operator:
         }
         self._secret, self._book = secret, book
         self._masker: Masker | None = None
-        self._noise, self._seed = noise, seed
+        self._noise, self._seed, self._slot = noise, seed, slot
+        self._contracts: ContractSide | None = None
         self._run: str | None = None
         self._masked = False
 
@@ -119,17 +125,29 @@ class Operator:
     def _open(self, message: Opening, place: dict[str, Any]) -> Opened:
         if message.operator != self.name or message.offers != self.offers:
             raise MessageError(f"the offers named are not those of {self.name!r}: {', '.join(self.offers)}")
-        if message.masked and self._secret is None:
-            raise MessageError(f"{self.name!r} cannot mask: it has no secret for this run")
+        if (message.masked or message.services) and self._secret is None:
+            raise MessageError(f"{self.name!r} has no secret for this run")
         self._run, self._masked = message.run, message.masked
         key = None
         if message.masked and self._secret is not None:
             from fedopt.admm.masking import public_part
 
             key = public_part(self._secret).hex()
+        if message.services:
+            self._keep_contracts(message)
         marginal = np.concatenate([domain.quote() for domain in self._domains])
         quotes = [_two_digits(q) for q in self._disturbed(marginal, message.sequence)]
         return Opened(**place, quotes=tuple(quotes), key=key)
+
+    def _keep_contracts(self, message: Opening) -> None:
+        """Under the split guarantee: rates in units of the domains' own, contracts at hand."""
+        from fedopt.admm.split.domain import ContractSide, in_unit, unit_of
+
+        secret = self._secret or b""
+        units = [unit_of(secret, message.run, domain.id) for domain in self._stated]
+        self._domains = [PrivateDomain(in_unit(d, u)) for d, u in zip(self._stated, units, strict=True)]
+        of_offers = [u for d, u in zip(self._stated, units, strict=True) for _ in d.offers]
+        self._contracts = ContractSide(self._stated, self._slot, of_offers, message.services)
 
     def _take_keys(self, message: Keys, place: dict[str, Any]) -> Acknowledged:
         from fedopt.admm.masking import Masker
@@ -141,6 +159,13 @@ class Operator:
         return Acknowledged(**place)
 
     def _respond(self, message: Proposal, place: dict[str, Any]) -> Response:
+        shares = None
+        if message.shares is not None:
+            if self._contracts is None:
+                raise MessageError("the opening named no services; shares of promises cannot be asked about")
+            shares = self._contracts.answer(message.shares)
+        if message.of == "shares":
+            return Response(**place, shares=shares)
         if len(message.loads) != len(self.offers):
             raise MessageError(f"{len(self.offers)} loads are due, {len(message.loads)} came")
         x, p, rho = (np.array(v, float) for v in (message.loads, message.prices, message.penalties))
@@ -157,7 +182,8 @@ class Operator:
         if carried and not free:
             proposed = sum(domain.cost(x[part]) for domain, part in pairs)
         sums = (support, cost, proposed, 0.0 if carried else 1.0)
-        return Response(**place, loads=tuple(z.tolist()), sums=self._summed(sums, message.sequence))
+        summed = self._summed(sums, message.sequence)
+        return Response(**place, loads=tuple(z.tolist()), sums=summed, shares=shares)
 
     def _summed(self, sums: tuple[float, ...], sequence: int) -> Sums:
         if not self._masked:
@@ -186,6 +212,15 @@ class Operator:
                 )
             domain, factor = self._home[reserved.offer]
             loads[domain] = loads.get(domain, 0.0) + factor * reserved.rate * reserved.count
+        for promise in message.promises:
+            if promise.offer not in self._home or self._contracts is None:
+                return Outcome(**place, granted=False, reason=f"{promise.offer!r} cannot be promised here")
+            domain, factor = self._home[promise.offer]
+            rate = self._contracts.rate(promise, self.offers.index(promise.offer))
+            if not rate > 0.0:
+                reason = f"no rate of {promise.offer!r} keeps what {promise.tenant!r} is promised"
+                return Outcome(**place, granted=False, reason=reason, domain=domain)
+            loads[domain] = loads.get(domain, 0.0) + factor * rate * promise.count
         if told_before:  # the book remembers by itself
             return Outcome(**place, granted=self._book.state(message.run) in ("prepared", "committed"))
         done = self._book.prepare(message.run, loads, message.term, message.replaces)

@@ -3,14 +3,14 @@
 Public are the stage graph, the links, the tenants and what the signed contracts say of an offer: its latency,
 its impairment, the largest rate for a tenant, the work factor and the connection charge of a tenant (the
 `fixed` part of a cost, a tariff that every bill shows). The curve of the total load and the capacity stay
-with the operator.
+with the operator; under the split guarantee latency and impairment do too.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fedopt.instance import Domain, Linear
+from fedopt.instance import Domain, Linear, NoImpairment
 from fedopt.instance.base import LARGEST
 
 if TYPE_CHECKING:
@@ -22,14 +22,18 @@ UNDISCLOSED = LARGEST
 """The capacity that stands in a public instance: as good as none."""
 
 
-def public_view(instance: Instance) -> Instance:
-    """The instance without cost curves and capacities."""
+def public_view(instance: Instance, contracts: bool = True) -> Instance:
+    """The instance without cost curves and capacities; without `contracts` (the split guarantee) without
+    latencies and impairments too."""
+    kept: dict[str, Any] = {}
+    if not contracts:
+        kept = {"latency": 0.0, "latency_kind": "rate", "impairment": NoImpairment()}
     domains = tuple(
         domain.model_copy(
             update={
                 "capacity": UNDISCLOSED,
                 "offers": tuple(
-                    offer.model_copy(update={"cost": Linear(rate=0.0, fixed=float(offer.cost.fixed))})
+                    offer.model_copy(update={"cost": Linear(rate=0.0, fixed=float(offer.cost.fixed)), **kept})
                     for offer in domain.offers
                 ),
             }

@@ -17,6 +17,7 @@ from fedopt.admm.evidence import Evidence
 from fedopt.admm.flows import Cut, Flows
 from fedopt.admm.negotiation import Negotiation, Round
 from fedopt.admm.settings import Settings
+from fedopt.admm.split.agreements import Agreements
 from fedopt.admm.start import Start
 from fedopt.plan import HistoryRow
 
@@ -174,14 +175,26 @@ class Bundle:
 
 
 def relax(
-    proposer: Proposer, negotiation: Negotiation, evidence: Evidence, run: Run, gap: float, most: int
+    proposer: Proposer,
+    negotiation: Negotiation,
+    evidence: Evidence,
+    run: Run,
+    gap: float,
+    most: int,
+    shares: Agreements | None = None,
 ) -> bool:
-    """Rounds until the relaxation is certified to a relative gap; False where a limit came first."""
+    """Rounds until the relaxation is certified to a relative gap; False where a limit came first.
+
+    `shares`: what domains have to agree on besides, in the same rounds.
+    """
     for _ in range(most):
         known = evidence.gap
         tolerance = min(max(0.05 * known, 0.05 * gap), 2e-3) if math.isfinite(known) else 2e-3
         asked = proposer.propose(tolerance)
-        answer = negotiation.ask(asked.loads, asked.prices, asked.penalties)
+        besides = shares.questions(asked.prices) if shares is not None else None
+        answer = negotiation.ask(asked.loads, asked.prices, asked.penalties, shares=besides)
+        if shares is not None:
+            evidence.flows.add(shares.learn(besides, answer.shares))
         evidence.take(asked.loads, answer)
         reached = evidence.bound(gap) <= gap
         proposer.learn(asked, answer)

@@ -23,7 +23,7 @@ from fedopt.admm.rounds import Run
 from fedopt.admm.whole_program import Candidates, Found, cheapest
 from fedopt.oracle import Column
 
-__all__ = ["Choice", "whole_heads"]
+__all__ = ["Choice", "Confirming", "whole_heads"]
 
 Floats = npt.NDArray[np.float64]
 _MOST_CANDIDATES = 60_000
@@ -67,13 +67,15 @@ def whole_heads(
         if found.x is None or not search.promising(found):
             if not search.widen():
                 break
-        elif not search.confirm(found.x):
-            search.learn_room(found.x)
+        else:
+            plan = search.flows.whole(found.x)
+            if not search.confirm(*plan):
+                search.learn_room(*plan)
     return search.best
 
 
-class _Search:
-    """What the search for whole heads knows: the best plan confirmed, the candidates, the domains' ends."""
+class Confirming:
+    """What a search for whole heads knows of the operators: the best plan confirmed, the domains' ends."""
 
     def __init__(
         self, negotiation: Negotiation, evidence: Evidence, run: Run, room: Room, gap: float, wall: Floats
@@ -82,8 +84,6 @@ class _Search:
         self.room, self.gap, self.wall = room, gap, wall
         self.flows = evidence.flows
         self.best: Choice | None = None
-        self.candidates: Candidates | None = None
-        self._reach = 0.0
 
     @property
     def cutoff(self) -> float:
@@ -94,6 +94,40 @@ class _Search:
         """Whether the best plan is within the gap."""
         best = self.best
         return best is not None and best.cost - self.run.lower_bound <= self.gap * abs(best.cost)
+
+    def confirm(self, columns: list[Column], heads: Floats) -> bool:
+        """Ask what a plan costs; False where it does not fit."""
+        loads = self.flows.loads_of(columns, heads)
+        answer = self.negotiation.ask(loads, self.evidence.below.prices, self.wall)
+        self.evidence.take(loads, answer)
+        charges = math.fsum(
+            count * (column.charge - self.flows.payments[column.kind])
+            for column, count in zip(columns, heads, strict=True)
+        )
+        heard = len(answer.totals) == len(self.evidence.groups)
+        fits = heard and all(totals.fits for totals in answer.totals.values())
+        if fits:
+            variable = math.fsum(totals.proposed_cost for totals in answer.totals.values())
+            if self.best is None or charges + variable < self.best.cost:
+                self.best = Choice(columns, heads, loads, charges + variable, variable)
+                self.run.cost = self.best.cost
+        self.evidence.bound(self.gap)
+        self.run.record(self.evidence)
+        return fits or not heard
+
+    def learn_room(self, columns: list[Column], heads: Floats) -> None:
+        """Ask what can be carried of a head more on every offer; domains that answer less end there."""
+        beyond = self.flows.loads_of(columns, heads) + self.flows.largest()
+        answer = self.negotiation.ask(beyond, np.zeros(len(beyond)), self.wall, of="capacity")
+        self.room.learn(beyond, answer)
+        self.run.record(self.evidence)
+
+
+class _Search(Confirming):
+    """The search where reservations are points of a catalogue: which columns are candidates too."""
+
+    candidates: Candidates | None = None
+    _reach = 0.0
 
     def cheapest(self) -> Found | None:
         """The integer program's answer; its bound is kept where it is one."""
@@ -109,32 +143,6 @@ class _Search:
         best = self.best
         return best is None or found.value < best.cost - 0.1 * self.gap * abs(best.cost)
 
-    def confirm(self, x: Floats) -> bool:
-        """Ask what a plan costs; False where it does not fit."""
-        loads = self.flows.loads(x)
-        answer = self.negotiation.ask(loads, self.evidence.below.prices, self.wall)
-        self.evidence.take(loads, answer)
-        charges = math.fsum(self.flows.charge[: len(x)] * x)
-        heard = len(answer.totals) == len(self.evidence.groups)
-        fits = heard and all(totals.fits for totals in answer.totals.values())
-        if fits:
-            variable = math.fsum(totals.proposed_cost for totals in answer.totals.values())
-            if self.best is None or charges + variable < self.best.cost:
-                used = np.flatnonzero(x > 0.5)
-                columns = [self.flows.columns[j] for j in used]
-                self.best = Choice(columns, x[used], loads, charges + variable, variable)
-                self.run.cost = self.best.cost
-        self.evidence.bound(self.gap)
-        self.run.record(self.evidence)
-        return fits or not heard
-
-    def learn_room(self, x: Floats) -> None:
-        """Ask what can be carried of a head more on every offer; domains that answer less end there."""
-        beyond = self.flows.loads(x) + self.flows.largest()
-        answer = self.negotiation.ask(beyond, np.zeros(len(beyond)), self.wall, of="capacity")
-        self.room.learn(beyond, answer)
-        self.run.record(self.evidence)
-
     def widen(self) -> bool:
         """More candidates: those near the cheapest first, then all that a better plan can hold; without a
         plan, ever farther ones. False where there are no more.
@@ -142,7 +150,7 @@ class _Search:
         lower = self.evidence.lower
         if self.candidates is not None and self.candidates.complete and self.best is not None:
             return False
-        if not (self.flows.oracle.sizing.points and math.isfinite(lower)):
+        if not (self.flows.finite and math.isfinite(lower)):
             return False
         needed = self.cutoff - lower
         heads = max(float(self.flows.counts.sum()), 1.0)
@@ -157,17 +165,14 @@ def _within(evidence: Evidence, room: float, needed: float) -> Candidates:
     """Every column whose reduced cost is below `room`, where there are not too many."""
     flows, below = evidence.flows, evidence.below
     complete = room >= needed
-    own = below.prices / flows.slot
     found = 0
     for kind in flows.network.kinds if room > 0.0 else ():
         least = float(below.least[kind.index])
         base = min(least, 0.0) if flows.profit else least
-        columns = flows.oracle.within(kind, own, base + float(flows.payments[kind.index]) + room)
-        found += len(columns)
+        found += flows.within(kind, below.prices, base + room)
         if found > _MOST_CANDIDATES:
             complete = False
             break
-        flows.add(columns)
     return Candidates(_reduced(flows, below.prices, below.least), below.best, room, complete)
 
 

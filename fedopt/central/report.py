@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,11 @@ import numpy as np
 from fedopt.calculus import minplus, split
 from fedopt.calculus.risk import risk_shares
 from fedopt.central.master import Duals
-from fedopt.oracle import Column, Network
+from fedopt.oracle import Column, Kind, Network
 from fedopt.plan import DomainPlan, InstanceReference, TenantPlan
 from fedopt.plan.charges import domain_loads, entry_costs
 
-__all__ = ["domain_plans", "instance_reference", "tenant_plans"]
+__all__ = ["dealt", "domain_plans", "instance_reference", "tenant_plans"]
 
 
 def instance_reference(network: Network) -> InstanceReference:
@@ -23,15 +24,27 @@ def instance_reference(network: Network) -> InstanceReference:
 
 
 def tenant_plans(network: Network, columns: list[Column], heads: np.ndarray) -> list[TenantPlan]:
-    """Entries of all tenants, in the instance's order: the heads of a kind are dealt to its tenants in
-    turn."""
+    """Entries of all tenants with their costs, in the instance's order."""
+    ordered = dealt(network, columns, heads, _entry)
+    costs = entry_costs(network.instance, ordered)
+    return [entry.model_copy(update={"cost": cost}) for entry, cost in zip(ordered, costs, strict=True)]
+
+
+def dealt(
+    network: Network,
+    columns: list[Column],
+    heads: np.ndarray,
+    body: Callable[[Network, Kind, Column], dict[str, Any]],
+) -> list[TenantPlan]:
+    """Entries of all tenants, in the instance's order: the heads of a kind are dealt to its tenants in turn;
+    `body` is what an entry says of a column."""
     by_kind: dict[int, list[list[Any]]] = {}
     for column, count in zip(columns, heads, strict=True):
         by_kind.setdefault(column.kind, []).append([column, round(count)])
     entries: dict[str, list[TenantPlan]] = {}
     for kind in network.kinds:
         waiting = by_kind.get(kind.index, [])
-        bodies = [_entry(network, kind, column) for column, _ in waiting]
+        bodies = [body(network, kind, column) for column, _ in waiting]
         position = 0
         for tenant, count in kind.tenants:
             mine = entries.setdefault(tenant, [])
@@ -45,12 +58,10 @@ def tenant_plans(network: Network, columns: list[Column], heads: np.ndarray) -> 
                     position += 1
             if count:
                 mine.append(TenantPlan(id=tenant, count=count, admitted=False))
-    ordered = [entry for tenant in network.instance.tenants for entry in entries[tenant.id]]
-    costs = entry_costs(network.instance, ordered)
-    return [entry.model_copy(update={"cost": cost}) for entry, cost in zip(ordered, costs, strict=True)]
+    return [entry for tenant in network.instance.tenants for entry in entries[tenant.id]]
 
 
-def _entry(network: Network, kind: Any, column: Column) -> dict[str, Any]:
+def _entry(network: Network, kind: Kind, column: Column) -> dict[str, Any]:
     """What an entry says of a column, in the user's units."""
     slot = network.slot
     links = float(network.links(column.offers[None])[0])

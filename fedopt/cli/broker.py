@@ -66,8 +66,8 @@ def run(
 ) -> None:
     """Plan the public part of an instance with the operators' agents, and reserve the plan with them.
 
-    Costs and capacities stay with the agents. A broker that was stopped goes on with its run when the same
-    command is given again.
+    Costs and capacities stay with the agents, under the guarantee split their contracts too. A broker that
+    was stopped goes on with its run when the same command is given again.
 
     Exit codes: 0 planned and reserved, 2 bad input, 3 infeasible, 4 a limit was reached before any plan, 5 an
     agent failed or refused: it is named.
@@ -148,6 +148,8 @@ def _notes(done: Brokered) -> list[str]:
     """What became of the run besides its plan."""
     lines = [f"The run is {done.run}."]
     lines += [f"Planned without {name}: {why}" for name, why in done.lost.items()]
+    if done.plan.guarantee == "split" and done.plan.has_plan:
+        lines.append("The operators keep the rates; each works out and checks what it promises.")
     settled = done.settled
     if settled is None:
         return [*lines, "Nothing was reserved."]
@@ -177,6 +179,10 @@ def divide(
     port: Annotated[
         int, typer.Option(help="Port of the first agent; the others follow.", min=1, max=65535)
     ] = 8441,
+    private_contracts: Annotated[
+        bool,
+        typer.Option(help="Latencies and impairments stay with the operators too (--guarantee split)."),
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -192,11 +198,12 @@ def divide(
 
     whole = load(instance)
     try:
-        made = divided(whole, out, first_port=port)
+        made = divided(whole, out, first_port=port, private_contracts=private_contracts)
     except FileExistsError as error:
         fail(2, f"{error.filename}: {error.strerror}")
     lines = [f"fedopt agent {config}" for config in made.agents.values()]
-    lines.append(f"fedopt broker {made.public} --agents {made.broker} --out plan.json")
+    split = " --guarantee split" if private_contracts else ""
+    lines.append(f"fedopt broker {made.public} --agents {made.broker}{split} --out plan.json")
     result = {
         "public": str(made.public),
         "broker": str(made.broker),

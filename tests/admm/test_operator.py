@@ -144,7 +144,7 @@ def test_questions_that_do_not_belong_are_refused(instance):
         operator.answer(proposal(operator).model_copy(update={"run": "other"}))
     with pytest.raises(MessageError, match="loads are due"):
         operator.answer(proposal(operator).model_copy(update={"loads": (1.0,) * 99}))
-    with pytest.raises(MessageError, match="cannot mask"):
+    with pytest.raises(MessageError, match="has no secret"):
         operator.answer(
             Opening(run="r", sequence=0, operator=name, instance=SHA, offers=operator.offers, masked=True)
         )

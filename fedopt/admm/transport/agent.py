@@ -187,7 +187,7 @@ class Agent:
             raise Refusal("closed", f"the run {run.run} is over: {run.closed}")
         if sequence >= self.limits.messages_per_run:
             raise Refusal("too-many", f"a run has at most {self.limits.messages_per_run} messages here")
-        if isinstance(message, Opening):
+        if isinstance(message, Opening) and not message.services:  # else contracts are nobody else's
             agreed = {name: digest for name, digest in run.contracts.items() if name in message.offers}
             if message.contracts != agreed:
                 self._journal.forget_run(run.run)
@@ -216,6 +216,7 @@ class Agent:
                 domains,
                 secret=run.secret,
                 book=self.book,
+                slot=float(self._private.slot),
                 noise=self.config.noise,
                 seed=int.from_bytes(hashlib.sha256(b"noise" + run.secret).digest()),
             )

@@ -47,12 +47,14 @@ def divide(
     ports: Sequence[int] | None = None,
     first_port: int = 8441,
     host: str = "127.0.0.1",
+    private_contracts: bool = False,
 ) -> Divided:
     """Write a federation of the instance's operators to `folder`, which must be empty or new.
 
-    A domain without an operator is an operator of its own. `ports`: one per operator in their order; default
-    8441 and on. Raises FileExistsError where the folder holds something, InstanceError where an offer's
-    envelope cannot be signed.
+    `private_contracts`: the operators keep latencies and impairments too, for the split guarantee. A domain
+    without an operator is an operator of its own. `ports`: one per operator in their order; default 8441 and
+    on. Raises FileExistsError where the folder holds something, InstanceError where an offer's envelope
+    cannot be signed.
     """
     root = Path(folder)
     if root.exists() and any(root.iterdir()):
@@ -66,14 +68,17 @@ def divide(
         for operator in operators
     }
     _identity(BROKER, names[BROKER], root / names[BROKER], shared, host)
-    contracts = {operator: _contracts(instance, operator, keys[operator]) for operator in operators}
-    public = write_atomically(root / names[BROKER] / "public.yaml", public_view(instance).to_json())
+    contracts: dict[str, list[str]] = {}
+    if not private_contracts:
+        contracts = {operator: _contracts(instance, operator, keys[operator]) for operator in operators}
+    view = public_view(instance, contracts=not private_contracts)
+    public = write_atomically(root / names[BROKER] / "public.yaml", view.to_json())
     broker_file = f"../shared/{names[BROKER]}"
     agents = {}
     for operator in operators:
         name, own = names[operator], root / names[operator]
         write_atomically(own / "private.yaml", PrivateFile.of(instance, operator).text())
-        for index, token in enumerate(contracts[operator]):
+        for index, token in enumerate(contracts.get(operator, ())):
             write_atomically(own / "contracts" / f"{index + 1}.jws", token + "\n")
         config = {
             "fedopt": 1,
@@ -85,7 +90,7 @@ def divide(
             "tls": {"certificate": f"../shared/{name}.crt", "key": f"{name}.tls.key"},
             "brokers": [{"name": BROKER, "certificate": f"{broker_file}.crt", "key": f"{broker_file}.pub"}],
             "peers": {other: f"../shared/{names[other]}.pub" for other in operators if other != operator},
-            "contracts": "contracts",
+            **({} if private_contracts else {"contracts": "contracts"}),
             "state": "state",
         }
         agents[operator] = _written(own / "agent.yaml", config)

@@ -15,12 +15,14 @@ from fedopt.admm.messages import (
     MessageError,
     Outcome,
     Prepare,
+    Promise,
     Reservation,
     Settle,
     parse_answer,
     to_bytes,
 )
 from fedopt.admm.public import operator_of
+from fedopt.admm.split.report import promises_of
 from fedopt.admm.transport.https import Failure, Reply
 
 if TYPE_CHECKING:
@@ -50,11 +52,15 @@ class Settled:
         return self.decision == "commit" and not self.refused and not self.silent
 
 
-def reservations_of(plan: Plan, instance: Instance) -> dict[str, tuple[Reservation, ...]]:
-    """The reservations of a plan by operator; rates in work per unit of time."""
-    found: dict[str, list[Reservation]] = {}
+def reservations_of(plan: Plan, instance: Instance) -> dict[str, tuple[Reservation | Promise, ...]]:
+    """The reservations of a plan by operator: rates in work per unit of time, or what was agreed where the
+    operators keep the rates."""
+    found: dict[str, list[Reservation | Promise]] = {}
     for entry in plan.tenants:
-        if entry.admitted:
+        if entry.admitted and "agreement" in entry.parameters:
+            for hop, promise in promises_of(entry.id, entry.count, entry.path, entry.parameters):
+                found.setdefault(operator_of(instance.offer(hop)[0]), []).append(promise)
+        elif entry.admitted:
             for hop in entry.path:
                 domain, _ = instance.offer(hop)
                 rate = entry.reservations[domain.id]
@@ -66,7 +72,7 @@ def reservations_of(plan: Plan, instance: Instance) -> dict[str, tuple[Reservati
 def reserve(
     run: BrokerRun,
     journal: BrokerJournal,
-    shares: Mapping[str, tuple[Reservation, ...]],
+    shares: Mapping[str, tuple[Reservation | Promise, ...]],
     next_sequence: Mapping[str, int],
     *,
     term: float = 600.0,
@@ -85,7 +91,8 @@ def reserve(
             operator: Prepare(
                 run=run.run,
                 sequence=next_sequence[operator],
-                reservations=share,
+                reservations=tuple(one for one in share if isinstance(one, Reservation)),
+                promises=tuple(one for one in share if isinstance(one, Promise)),
                 term=term,
                 replaces=replaces,
             )

@@ -97,11 +97,11 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def federation(folder: Path, of: Instance | None = None) -> Divided:
+def federation(folder: Path, of: Instance | None = None, **options: Any) -> Divided:
     """The instance divided into `folder`, on ports that were free a moment ago."""
     whole = of or instance()
     count = len({domain.operator or domain.id for domain in whole.domains})
-    return divide(whole, folder, ports=free_ports(count))
+    return divide(whole, folder, ports=free_ports(count), **options)
 
 
 def changed(config: Path, **fields: Any) -> Path:
