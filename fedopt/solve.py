@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 OBJECTIVES = ("cost", "profit")
 
-METHODS: dict[str, str] = {"central": "fedopt.central", "admm": "fedopt.admm", "bundle": "fedopt.admm.bundle"}
+METHODS: dict[str, str] = {
+    "central": "fedopt.central",
+    "admm": "fedopt.admm",
+    "bundle": "fedopt.admm.bundle",
+    "consensus": "fedopt.admm.consensus",
+}
 """Methods by name and the package whose `solve` they are; those that are installed count."""
 
 
