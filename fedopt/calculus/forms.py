@@ -10,7 +10,7 @@ from numba import njit
 from fedopt.calculus.block import block
 from fedopt.calculus.block_ville import block_ville
 from fedopt.calculus.fine import fine
-from fedopt.calculus.image import image, main_growth
+from fedopt.calculus.image import image, main_growth, set_charges
 from fedopt.calculus.monotone import monotone
 from fedopt.calculus.ville import ville
 from fedopt.envelopes.compiled import log_burst, log_rate, request_log_bias
@@ -75,7 +75,8 @@ def at_theta(
     rate-latency
     latencies in slots, reservations in work/slot; window in slots; biased: whether the promise is about
     requests;
-    parameter: block size g, or the image's ratio α = a/θ; cut: groups of the image (see `image`);
+    parameter: block size g, or the image's ratio α = a/θ (−α: tapered, see `image.set_charges`); cut: its
+    groups;
     scratch: work space, shape (4, ≥ L).  Valid also with every reservation replaced by a smaller one.
     """
     if window < 0 or not theta > 0.0:
@@ -97,7 +98,7 @@ def at_theta(
         groups = cut.size - 1
         group_rate = scratch[0, :groups]
         charge = scratch[1, : groups - 1]
-        charge[:] = parameter * theta
+        set_charges(parameter, theta, charge)
         falling = False
         for g in range(groups):
             group_rate[g] = math.inf
@@ -167,7 +168,7 @@ def growth(form, models, arrival, impair, exponent, lag, rate, theta, parameter,
             for i in range(cut[g], cut[g + 1]):
                 group_rate[g] = min(group_rate[g], rate[i])
         charge = scratch[1, : groups - 1]
-        charge[:] = parameter * theta
+        set_charges(parameter, theta, charge)
         return free + main_growth(models, impair, cut, charge, group_rate, theta)
     least = math.inf
     total = 0.0

@@ -8,8 +8,9 @@ wall's image by m_i ≤ −Λ_A.
 ℓ_i(η) = Λ_i(η) − ηR_i for η of either sign;  λ = (a_1, a_2−a_1, …, θ−a_{L−1}),  a_1 ≥ … ≥ a_{L−1} ≥ a_L =
 θ; B_1 = a_1/γ_1,  B_i = (a_i+γ_{i−1})B_{i−1}/γ_i.
 
-Where all a_i are equal and rates do not fall along the path, the smaller B_i of `overshoot` take their
-place. Consecutive domains may be merged first (sum of Λ, smallest R): `cut` lists where each group starts.
+Where rates do not fall along the path, the smaller B_i of `overshoot` take their place. The a_i are all αθ,
+or tapered: falling towards θ about like 1/i, which pays on paths of like domains. Consecutive domains may be
+merged first (sum of Λ, smallest R): `cut` lists where each group starts.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fedopt.calculus.overshoot import credited_charges
 from fedopt.calculus.series import log_sum
 from fedopt.envelopes.compiled import log_rate
 
-__all__ = ["image", "image_prefactor", "main_growth", "plain_charges", "wall_root"]
+__all__ = ["image", "image_prefactor", "main_growth", "plain_charges", "set_charges", "wall_root"]
 
 
 @njit(cache=True, error_model="numpy")
@@ -34,6 +35,18 @@ def group_moment(models, impair: np.ndarray, cut: np.ndarray, i: int, eta: float
     for d in range(cut[i], cut[i + 1]):
         total += log_rate(models, impair[d], eta)
     return total
+
+
+@njit(cache=True, error_model="numpy")
+def set_charges(parameter, theta, charge) -> None:
+    """a_1 ≥ … ≥ a_{groups−1} into `charge`: all αθ for a parameter α ≥ 1; for −α a_1 = αθ, and a_i − θ falls
+    like √(1 − (i−1)/groups)/i."""
+    groups = charge.size + 1.0
+    for i in range(charge.size):
+        if parameter >= 0.0:
+            charge[i] = parameter * theta
+        else:
+            charge[i] = theta * (1.0 - (parameter + 1.0) * math.sqrt(1.0 - i / groups) / (i + 1.0))
 
 
 @njit(cache=True, error_model="numpy")
@@ -180,8 +193,7 @@ def image(models, arrival, impair, cut, charge, rate, theta, window, start, gamm
 
     models: ModelTable; arrival: row; impair: rows, shape (L,); cut: group starts and L, shape (groups+1,);
     charge: a_1..a_{groups−1}; window in slots; start = 1 or 0 as in `ville`; gamma, log_wall: scratch,
-    (groups−1,); credit: whether to use overshoot credit, which needs equal charges and rates that do not
-    fall along the path.
+    (groups−1,); credit: whether to use overshoot credit, which needs rates that do not fall along the path.
     """
     groups = cut.size - 1
     free = log_rate(models, arrival, theta)

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from fedopt.calculus.crossing import best_at_crossing, bound_at_crossing
 from fedopt.calculus.dependence import best_exponents
 from fedopt.calculus.forms import (
     ALL,
@@ -21,7 +23,7 @@ from fedopt.calculus.forms import (
 )
 from fedopt.calculus.path import Path
 from fedopt.calculus.search import best_bound, cut_at
-from fedopt.calculus.slower import least_at_slower
+from fedopt.calculus.slower import STARTS, least_at_slower, starting_point
 from fedopt.envelopes import ModelTable, pack
 
 __all__ = ["Evaluation", "PackedPath", "evaluate", "verify"]
@@ -82,56 +84,123 @@ class PackedPath:
             self.log_epsilon,
         )
 
+    def of_image(self) -> tuple:
+        """(models, arrival, impair, lag, window, biased): what the image form needs, which knows no
+        exponents."""
+        return self.models, 0, self.impair, self.lag, self.window, self.biased
 
-def evaluate(path: Path, rates: np.ndarray, forms: int = ALL) -> Evaluation:
+
+def evaluate(path: Path, rates: np.ndarray, forms: int = ALL, *, crossing: bool = False) -> Evaluation:
     """The least log-bound of a path over the allowed forms, θ, block lengths, image ratios and Hölder
     exponents.
 
     rates: reservations in work/slot, shape (L,); forms: mask of the forms to use (`forms.bit`).  Because
     delay only falls when a server gets faster, the bound at any lower rates is valid too, and the least met
-    counts: a faster server never makes a bound worse.
+    counts: a faster server hardly ever makes a bound worse. crossing: with credit for arrivals where the
+    image form is among the forms, a tighter bound that takes some ten times as long.
     """
     packed = PackedPath(path)
     rates = np.asarray(rates, float)
+    mask = packed.mask & forms
     if packed.dependent:
-        packed.exponent = best_exponents(packed, rates, packed.mask & forms)
-    best = best_bound(packed.mask & forms, packed.arguments(), rates)
-    if rates.min() < rates.max():
-        mask = packed.mask & forms & EVERY_RATE
-        best = min(best, best_bound(mask, packed.arguments(), np.full(len(rates), rates.min())))
+        packed.exponent = best_exponents(packed, rates, mask)
+    best = best_bound(mask, packed.arguments(), rates)
     if rates.min() < rates.max() or packed.lag.any():
-        best = _slower(best, packed, rates)
+        # what slower servers prove may be out of the search's reach at the rates themselves
+        slower, start = best, rates
+        for lower in _starts(packed, rates)[1:]:
+            found = best_bound(mask & EVERY_RATE, packed.arguments(), lower)
+            if found[0] < slower[0]:
+                slower, start = found, lower
+        best = min(best, _slower(slower, packed, rates, start))
+    if crossing and mask >> IMAGE & 1 and best[0] < 0.0:
+        best = min(best, _at_crossing(best, packed, rates))
     return describe(best, packed)
 
 
-def _slower(found: tuple, packed: PackedPath, rates: np.ndarray) -> tuple:
-    """What `best_bound` found, or better where slower servers prove more: rates and θ in turn."""
+def _at_crossing(found: tuple, packed: PackedPath, rates: np.ndarray) -> tuple[Any, ...]:
+    """A proof by image or ville with credit for arrivals, at a θ near that of the best without."""
+    starts = _starts(packed, rates)
+    if found[1] not in (IMAGE, VILLE):
+        found = min(best_bound(1 << IMAGE, packed.arguments(), start) for start in starts)
+    _, form, theta, parameter, split = found
+    if form < 0:
+        return found
+    cut = _cut(form, len(rates), split)
+    value, at = min(best_at_crossing(*packed.of_image(), start, theta, parameter, cut) for start in starts)
+    return (value, form, at, parameter, split)
+
+
+def _starts(packed: PackedPath, rates: np.ndarray) -> list[np.ndarray]:
+    """Lowered rates (L,) to start a search from, the rates themselves first."""
+    starts = [rates]
+    for number in range(1, STARTS):
+        lower = np.empty(len(rates))
+        starting_point(number, rates, packed.lag, lower)
+        if not any((lower == known).all() for known in starts):
+            starts.append(lower)
+    return starts
+
+
+def _cut(form: int, hops: int, split: int) -> np.ndarray:
+    """The groups of the image form; one for ville."""
+    return np.array([0, hops]) if form == VILLE else cut_at(hops, split)
+
+
+def _slower(found: tuple, packed: PackedPath, rates: np.ndarray, start: np.ndarray) -> tuple[Any, ...]:
+    """The proof that `best_bound` found at `start` ≤ `rates`, or a better one: rates and θ in turn; with the
+    value that `verify` finds."""
     best = found
     for _ in range(4):
         _, form, theta, parameter, split = found
         if form < 0:
             break
-        value, slow = _at_slower(form, packed, rates, theta, parameter, split)
+        value, start = _at_slower(form, packed, rates, start, theta, parameter, split)
         gain = best[0] - value
         if value < best[0]:
             best = (value, form, theta, parameter, split)
         if not gain > 1e-7 * abs(value):
             break
-        found = best_bound(1 << form, packed.arguments(), slow)
-    return best
+        found = best_bound(1 << form, packed.arguments(), start)
+    return (_at_slowest(packed, rates, *best[1:]), *best[1:]) if best[1] >= 0 else best
+
+
+def _at_slowest(
+    packed: PackedPath,
+    rates: np.ndarray,
+    form: int,
+    theta: float,
+    parameter: float,
+    split: int,
+    enough: float = -math.inf,
+) -> float:
+    """Log-bound of one proof, least over rates that are no larger, from one start after the other until it is
+    enough."""
+    value = math.inf
+    for start in _starts(packed, rates):
+        value = min(value, _at_slower(form, packed, rates, start, theta, parameter, split)[0])
+        if not enough < value:
+            break
+    return value
 
 
 def _at_slower(
-    form: int, packed: PackedPath, rates: np.ndarray, theta: float, parameter: float, split: int
+    form: int,
+    packed: PackedPath,
+    rates: np.ndarray,
+    start: np.ndarray,
+    theta: float,
+    parameter: float,
+    split: int,
 ) -> tuple[float, np.ndarray]:
-    """(log-bound, rates) of one proof, least over rates that are no larger."""
+    """(log-bound, rates) of one proof, least over rates that are no larger, searched from `start`."""
     hops = len(packed.impair)
     if hops == 1 and form in (IMAGE, BLOCK_VILLE):
         form = VILLE
     models, arrival, impair, exponent, lag, window, biased, _ = packed.arguments()
     slow = np.empty(hops)
     value = least_at_slower(
-        form, models, arrival, impair, exponent, lag, window, biased, rates, theta, parameter,
+        form, models, arrival, impair, exponent, lag, window, biased, rates, start, theta, parameter,
         cut_at(hops, split), np.empty((4, hops + 1)), slow,
     )  # fmt: skip
     return float(value), slow
@@ -144,7 +213,7 @@ def describe(found: tuple, packed: PackedPath) -> Evaluation:
         return Evaluation(math.inf, "", math.nan)
     parameters: dict[str, object] = {}
     if form == IMAGE and len(packed.impair) > 1:
-        parameters = {"alpha": float(parameter), "split": int(split)}
+        parameters = {"alpha": abs(float(parameter)), "split": int(split)}
     if packed.dependent:
         parameters["exponents"] = [float(p) for p in packed.exponent]
     block = int(parameter) if form in (BLOCK, BLOCK_VILLE) and len(packed.impair) > 1 else None
@@ -154,6 +223,9 @@ def describe(found: tuple, packed: PackedPath) -> Evaluation:
 def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
     """The log-bound that a stated proof (form, θ, block, parameters) gives at rates no larger than these, the
     least found; +inf where its assumptions do not hold.
+
+    Lower rates are searched from one start after the other, and then arrivals are credited, until the stated
+    log_bound is reached: of +inf at once.
 
     Raises ValueError for an unknown form, a wrong number of rates or Hölder exponents, exponents whose Σ 1/p
     exceeds 1 in a group, a block shorter than a slot, an image ratio α < 1, and a split outside the path.
@@ -180,8 +252,9 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
         if not parameter >= 1.0:
             raise ValueError("the image form needs α ≥ 1")
         split = int(stated.parameters.get("split", 0))  # type: ignore[call-overload]
-        if not 0 <= split < hops and not 2 <= -split < hops:
+        if not 0 <= split < hops and not 1 <= -split < hops:
             raise ValueError("the image form's split must be a position on the path, or minus a length of it")
+        parameter = -parameter if split == -1 else parameter
         if hops == 1:
             form = VILLE
     rate = np.asarray(rates, float)
@@ -189,4 +262,11 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
         raise ValueError("one rate is needed for each domain of the path")
     if np.isnan(rate).any():
         return math.inf
-    return _at_slower(form, packed, rate, stated.theta, parameter, split)[0]
+    enough = stated.log_bound
+    value = _at_slowest(packed, rate, form, stated.theta, parameter, split, enough)
+    if enough < value and form in (IMAGE, VILLE) and packed.mask >> IMAGE & 1:
+        cut = _cut(form, hops, split)
+        for at in _starts(packed, rate):
+            crossed = bound_at_crossing(*packed.of_image(), at, stated.theta, parameter, cut)
+            value = min(value, float(crossed))
+    return value

@@ -2,7 +2,7 @@
 
 The image form charges a wall as if the walk could cross it by arbitrarily little. An exponential jump
 that crosses a wall overshoots it by an exponential amount, whatever the level, and the image falls
-exponentially in the overshoot, so a smaller charge suffices. With a_1 = … = a_{L−1} = a ≥ θ, a_L = θ,
+exponentially in the overshoot, so a smaller charge suffices. With a_1 ≥ … ≥ a_{L−1} ≥ a_L = θ, a = a_i,
 B_0 = 1, and rates that do not fall along the path (then gaps between the G_i shrink by jumps alone), the
 charge of wall i must cover every part of the work of domain i+1:
 
@@ -15,7 +15,7 @@ any other work: B_i ≥ max_{k<i} [(a+γ_k)B_k + a Σ_{k<j<i} B_j]/γ_i (γ_0 = 
     charge where the B_j are;
 no work: nothing, the wall is never crossed.
 
-Never above the image form's charges. Proof: docs/explanation/simulation.md.
+Never above the image form's charges. Proof: docs/explanation/overshoot.md.
 """
 
 from __future__ import annotations
@@ -108,11 +108,10 @@ def lattice_size(models, impair, rate) -> float:
 def credited_charges(models, impair, cut, charge, rate, theta, gamma, log_wall) -> None:
     """log B_i with overshoot credit into log_wall, shape (groups−1,).
 
-    models, impair, cut, charge (all equal), rate (not falling), theta as in `image`; gamma: γ_1 …, shape
+    models, impair, cut, charge, rate (not falling), theta as in `image`; gamma: γ_1 …, shape
     (groups−1,). Work that is neither exponential nor on a lattice gets no credit of its own.
     """
     walls = charge.size
-    a = charge[0]
     b = np.empty(walls + 1)
     b[0] = 1.0
     g = np.empty(walls + 1)
@@ -120,7 +119,8 @@ def credited_charges(models, impair, cut, charge, rate, theta, gamma, log_wall) 
     size = lattice_size(models, impair, rate)
     for wall in range(1, walls + 1):
         g[wall] = gamma[wall - 1]
-        own = a if wall < walls else theta
+        a = charge[wall - 1]
+        own = charge[wall] if wall < walls else theta
         need = 0.0
         last = -1.0
         for d in range(cut[wall], cut[wall + 1]):

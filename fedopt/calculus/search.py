@@ -204,7 +204,9 @@ REFLECT, EXPAND, CONTRACT, SHRINK = 3, 4, 5, 6
 
 @njit(cache=True, error_model="numpy")
 def _over_image(goal, path, target, guess, alpha, cut, work, spread):
-    """(value, θ, α) of the image form by Nelder–Mead in (log θ, log(α−1)), from a starting point."""
+    """(value, θ, α) of the image form by Nelder–Mead in (log θ, log(α−1)), from a starting point; −α stays
+    −α."""
+    side, alpha = (-1.0, -alpha) if alpha < 0.0 else (1.0, alpha)
     point, value = np.empty((3, 2)), np.full(3, math.inf)
     trial, reflected, centre = np.empty(2), np.empty(2), np.empty(2)
     at_reflected = math.inf
@@ -212,13 +214,13 @@ def _over_image(goal, path, target, guess, alpha, cut, work, spread):
     phase, tries, best, worst, other = 0, 0, 0, 0, 0
     for _ in range(240):
         at_trial = _objective(
-            goal, IMAGE, path, target, math.exp(trial[0]), 1.0 + math.exp(trial[1]), cut, work
+            goal, IMAGE, path, target, math.exp(trial[0]), side * (1.0 + math.exp(trial[1])), cut, work
         )
         if phase < 3:  # the first simplex
             if phase == 0 and at_trial == math.inf:
                 tries += 1
                 if tries > 120:
-                    return math.inf, guess, alpha
+                    return math.inf, guess, side * alpha
                 trial[0] = math.log(guess) + math.log(_start(tries // 4, goal))
                 turn = (
                     tries % 4
@@ -285,13 +287,14 @@ def _over_image(goal, path, target, guess, alpha, cut, work, spread):
         centre[:] = 0.5 * (point[best] + point[other])
         trial[:] = 2.0 * centre - point[worst]
         phase = REFLECT
-    return value[best], math.exp(point[best, 0]), 1.0 + math.exp(point[best, 1])
+    return value[best], math.exp(point[best, 0]), side * (1.0 + math.exp(point[best, 1]))
 
 
 @njit(cache=True, error_model="numpy")
 def cut_at(hops, split):
     """The image's groups: single domains (split = 0), two groups of which the second begins at domain `split`
-    > 0, or the first −`split` domains in one group and all others by themselves."""
+    > 0, or the first −`split` domains in one group and all others by themselves; −1: single domains, with
+    tapered charges (of a parameter −α)."""
     if split == 0:
         return np.arange(hops + 1)
     if split > 0:
@@ -310,27 +313,33 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
     """
     hops = path[2].size
     if form == IMAGE and hops > 1:
-        fresh = parameter <= 1.0
+        fresh = -1.0 <= parameter <= 1.0
         best, theta, alpha = math.inf, guess, 2.0 if fresh else parameter
+        bar, first, equal = math.inf, theta, alpha  # the best with equal charges: where other searches begin
         chosen = split
         promising = 0.1 if goal == BOUND else 0.004
-        # groups worth trying: as given, then two groups, then the first two in one
+        # worth trying: groups as given, then tapered charges, then two groups, then the first two in one
         last = hops - 1 if fresh and hops > 2 else 0
-        more = 1 if fresh and hops > 3 else 0
+        more = 0 if last == 0 else (1 if hops == 3 else 2)
         for k in range(last + more + 1):
-            s = split if k == 0 else (k if k <= last else last - k - 1)
+            s = split if k == 0 else (-1 if k == 1 else (k - 1 if k <= last + 1 else -2))
             at, start = theta, alpha
-            if k > 0 and best < math.inf:  # worth a search only where they nearly win unsearched
+            if k > 0 and bar < math.inf:  # worth a search only where they nearly win unsearched
                 cut, value = cut_at(hops, s), math.inf
                 for attempt in range(2):  # merged groups often want a ratio near 1 and a smaller θ
-                    tilt, ratio = (theta, alpha) if attempt == 0 else (0.97 * theta, 1.02)
+                    tilt, ratio = (first, equal) if attempt == 0 else (0.97 * first, 1.02)
+                    if s == -1:  # tapered charges begin higher
+                        tilt = (1.005 + 0.01 * attempt) * first
+                        ratio = -1.0 - (0.5 * hops + attempt) * (equal - 1.0)
                     trial = _objective(goal, IMAGE, path, target, tilt, ratio, cut, work)
                     if trial < value:
                         value, at, start = trial, tilt, ratio
-                if value > best + promising * (1.0 if goal == BOUND else best):
+                if value > bar + promising * (1.0 if goal == BOUND else bar):
                     continue
             spread = 0.1 if not fresh else (0.5 if k == 0 else 0.2)
             value, at, ratio = _over_image(goal, path, target, at, start, cut_at(hops, s), work, spread)
+            if s != -1 and value < bar:
+                bar, first, equal = value, at, ratio
             if value < best:
                 best, theta, alpha, chosen = value, at, ratio, s
         return best, theta, alpha, chosen

@@ -138,6 +138,7 @@ class _Sizing:
             parameter = (parameters or self.parameters).get("alpha", 1.0)
             at = self.entry.parameters.get("split", 0)
             cut = cut_at(hops, int(at))
+            parameter = -parameter if at == -1 else parameter
         own = (models, arrival, impair, exponent, lag, rates, theta, float(parameter), cut)
         return float(forms.growth(form, *own, np.empty((4, hops + 1))))
 

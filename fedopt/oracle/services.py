@@ -61,7 +61,7 @@ def proof_of(found: tuple[int, float, float, int], hops: int) -> dict[str, objec
     if form in (BLOCK, BLOCK_VILLE) and hops > 1:
         proof["block"] = int(parameter)
     if form == IMAGE and hops > 1:
-        proof["parameters"] = {"alpha": parameter, "split": split}
+        proof["parameters"] = {"alpha": abs(parameter), "split": split}  # tapered charges: −α, split −1
     return proof
 
 

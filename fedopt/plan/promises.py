@@ -77,15 +77,13 @@ def proven_log_bound(
     """
     theta = float(entry.theta or math.nan)
     if entry.form in FORMS:
-        stated = minplus.Evaluation(
-            log_bound=math.inf, form=entry.form, theta=theta, block=entry.block, parameters=entry.parameters
-        )
-        lowered = np.full(len(rates), rates.min())
-        bound = min(_finite(minplus.verify(path, each, stated)) for each in (rates, lowered))
-        if not bound <= path.log_epsilon + tolerance:
+        needed = path.log_epsilon + tolerance
+        stated = minplus.Evaluation(needed, entry.form, theta, entry.block, entry.parameters)
+        bound = _finite(minplus.verify(path, rates, stated))
+        if not bound <= needed:
             _, _, form = guarantee.partition(":")
             mask = forms.bit(form) if form else forms.ALL
-            bound = min(bound, _finite(minplus.evaluate(path, rates, mask).log_bound))
+            bound = min(bound, _finite(minplus.evaluate(path, rates, mask, crossing=True).log_bound))
     elif entry.form == "split":
         bound = float(split.log_bound(split.terms(path, theta), rates)[0][0])
     elif entry.form == "paper-path":
@@ -162,8 +160,8 @@ def _parameter_problem(entry: TenantPlan, hops: int) -> str | None:
     alpha, cut = known.get("alpha", 1.0), known.get("split", 0)
     if not (isinstance(alpha, int | float) and alpha >= 1):
         return f"alpha must be a number ≥ 1, not {alpha!r}"
-    if not (isinstance(cut, int) and (0 <= cut < hops or 2 <= -cut < hops)):
-        return f"split must be a whole number from 0 to {hops - 1} or from {1 - hops} to -2, not {cut!r}"
+    if not (isinstance(cut, int) and (0 <= cut < hops or 1 <= -cut < hops)):
+        return f"split must be a whole number from 0 to {hops - 1} or from {1 - hops} to -1, not {cut!r}"
     return None
 
 

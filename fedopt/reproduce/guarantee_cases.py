@@ -27,7 +27,8 @@ from fedopt.simulate import rare, simulated
 from fedopt.simulate.crossing import crossing
 from fedopt.simulate.trials import Progress
 
-GUARANTEES = ("paper-path", *(f"minplus:{form}" for form in FORMS), "minplus", "simulated")
+CREDITED = "minplus, arrivals credited"
+GUARANTEES = ("paper-path", *(f"minplus:{form}" for form in FORMS), "minplus", CREDITED, "simulated")
 SAMPLES, QUICK_SAMPLES = 40_000, 2_000
 _FEW = 4_000
 
@@ -123,16 +124,22 @@ def proven_rate(case: Case, guarantee: str) -> float:
     if guarantee == "simulated":
         start = np.full(hops, proven_rate(case, "minplus"))
         return float(simulated.size(path, start).rates[0])
-    mask = ALL if guarantee == "minplus" else bit(guarantee.partition(":")[2])
+    credited = guarantee == CREDITED
+    mask = ALL if credited or guarantee == "minplus" else bit(guarantee.partition(":")[2])
+
+    def is_proven(rate: float) -> bool:
+        found = evaluate(path, np.full(hops, rate), mask, crossing=credited)
+        return found.log_bound <= path.log_epsilon
+
     low = _stable(path)
     high = 2.0 * low
-    while evaluate(path, np.full(hops, high), mask).log_bound > path.log_epsilon:
+    while not is_proven(high):
         low, high = high, 2.0 * high
         if high > 1e3 * path.arrival.mean:
             return math.nan
     while high - low > 2e-5 * high:
         middle = 0.5 * (low + high)
-        if evaluate(path, np.full(hops, middle), mask).log_bound <= path.log_epsilon:
+        if is_proven(middle):
             high = middle
         else:
             low = middle

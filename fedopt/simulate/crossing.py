@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+_STEPS = 200  # far more than the bisections alone need
 _APART = 3e-3
 """Relative distance between points whose chord counts as a slope: nearer ones may lie across a small step."""
 
@@ -30,7 +31,7 @@ def crossing(
         return high, math.nan
     points = [(high, value)]
     at = 0.97 * high + 0.03 * low
-    while True:
+    for step in range(_STEPS):
         value = measure(at)
         points.append((at, value))
         slope = _slope(points)
@@ -43,8 +44,9 @@ def crossing(
         if high - low <= narrow * high:
             return high, slope
         at += (level - value) / slope
-        if not low < at < high:
+        if not low < at < high or step % 8 == 7:
             at = 0.5 * (low + high)
+    return high, slope
 
 
 def _slope(points: list[tuple[float, float]]) -> float:

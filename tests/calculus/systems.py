@@ -87,20 +87,26 @@ def oracle(
         return formulas.ville(tandem, theta, request)
     if form == "block-ville":
         return formulas.block_ville(tandem, theta, int(parameter), request)
-    now = merged(tandem, split) if split else tandem
-    charges = [parameter * theta] * (len(now.rates) - 1)
+    now = tandem if split in (0, -1) else merged(tandem, split)
+    walls = len(now.rates) - 1
+    if split == -1:  # a_1 = −parameter·θ, falling
+        above = [math.sqrt(1.0 - i / (walls + 1)) / (i + 1) for i in range(walls)]
+        charges = [theta * (1.0 - (parameter + 1.0) * each) for each in above]
+    else:
+        charges = [parameter * theta] * walls
     rising = bool(np.all(np.diff(now.rates) >= 0.0))
     return formulas.image(now, theta, charges, request, credited=rising)
 
 
 def parameters(form: str, packed: PackedPath, rng: np.random.Generator) -> tuple[float, int]:
-    """A random parameter of a form, and the image's split."""
+    """A random parameter of a form, and the image's split; −1 with a negative one: tapered charges."""
     hops, window = packed.impair.size, packed.window
     if form in ("block", "block-ville"):
         return float(rng.integers(1, window + 2)), 0
     if form == "image":
-        split = int(rng.integers(0, hops)) if hops > 2 else 0
-        return float(rng.choice([1.0, 1.0 + 1e-9, 1.01, rng.uniform(1.0, 3.0)])), split
+        split = int(rng.integers(-1, hops)) if hops > 2 else 0
+        ratio = float(rng.choice([1.0, 1.0 + 1e-9, 1.01, rng.uniform(1.0, 3.0)]))
+        return (-ratio if split == -1 else ratio), split
     return 1.0, 0
 
 

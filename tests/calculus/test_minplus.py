@@ -150,7 +150,7 @@ def test_sufficient_exponents_are_accepted():
         ("image", {"parameters": {"alpha": -3.0, "split": 0}}, "α"),
         ("image", {"parameters": {"alpha": math.nan, "split": 0}}, "α"),
         ("image", {"parameters": {"alpha": 1.3, "split": 3}}, "split"),
-        ("image", {"parameters": {"alpha": 1.3, "split": -1}}, "split"),
+        ("image", {"parameters": {"alpha": 1.3, "split": -3}}, "split"),
         ("block", {"block": 0}, "block"),
         ("block-ville", {"block": -4}, "block"),
         ("paper", {}, "not in"),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedopt.calculus.forms import bit
-from fedopt.calculus.image import image, plain_charges
+from fedopt.calculus.image import image, plain_charges, set_charges
 from fedopt.calculus.minplus import evaluate
 from fedopt.calculus.overshoot import credited_charges, exponential_rise, lattice_rise, pointwise_rise
 from fedopt.calculus.path import Path
@@ -23,28 +23,29 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(60)
 EXPONENTIAL, LATTICE, OTHER = range(3)
 
 
-def charges(kinds, sizes, theta, a, gamma):
-    """B_0, B_1, … of domains whose jumps are exponential, of one size, or of any law."""
+def charges(kinds, sizes, theta, height, gamma):
+    """B_0, B_1, … of domains whose jumps are exponential, of one size, or of any law; height: a_1, a_2, …"""
     values = np.zeros(len(kinds))
     values[0] = 1.0
     for wall in range(1, len(kinds)):
+        a = height[wall - 1]
         if kinds[wall] == LATTICE:
             rise = lattice_rise(values, gamma, a, sizes[wall], wall)
             values[wall] = rise / math.expm1(gamma[wall] * sizes[wall])
         elif kinds[wall] == EXPONENTIAL:
-            nu = 1 / sizes[wall] - (theta if wall == len(kinds) - 1 else a)
+            nu = 1 / sizes[wall] - (theta if wall == len(kinds) - 1 else height[wall])
             values[wall] = (nu - gamma[wall]) / gamma[wall] * exponential_rise(values, gamma, a, nu, wall)
         else:
             values[wall] = pointwise_rise(values, gamma, a, wall) / gamma[wall]
     return values
 
 
-def total(x, theta, a, gamma, charge):
+def total(x, theta, height, gamma, charge):
     """F(x) = Σ_j E_j."""
     d = x[:, :-1] - x[:, 1:]
-    value = np.exp(theta * x[:, -1] + a * d.sum(axis=1))
+    value = np.exp(theta * x[:, -1] + d @ height)
     for j in range(1, charge.size):
-        value += charge[j] * np.exp(theta * x[:, -1] - gamma[j] * d[:, j - 1] + a * d[:, j:].sum(axis=1))
+        value += charge[j] * np.exp(theta * x[:, -1] - gamma[j] * d[:, j - 1] + d[:, j:] @ height[j:])
     return value
 
 
@@ -59,17 +60,19 @@ def jumps(kind, size, gaps, decay):
     return jump, (WEIGHTS * (high - low) / 2).ravel() * np.exp(-jump / size) / size
 
 
+@pytest.mark.parametrize("tapered", [False, True])
 @pytest.mark.parametrize("laws", ["exponential", "lattice", "mixed"])
-def test_projection_after_a_jump_never_raises_the_expectation(laws):
-    """For every domain that jumps, E F(projected) ≤ E F(unprojected), from any gaps."""
+def test_projection_after_a_jump_never_raises_the_expectation(laws, tapered):
+    """For every domain that jumps, E F(projected) ≤ E F(unprojected), from any gaps, with falling a_i too."""
     rng = np.random.default_rng(7)
     worst = math.inf
     for _ in range(150):
         n = int(rng.integers(2, 6))
         theta = rng.uniform(0.2, 1.2)
-        a = theta * (1 + rng.uniform(0, 1.5))
+        above = np.sort(rng.uniform(0, 1.5, n - 1))[::-1] if tapered else np.full(n - 1, rng.uniform(0, 1.5))
+        a = theta * (1 + above)
         gamma = np.concatenate([[0.0], rng.uniform(0.05, 2.0, n - 1)])
-        fastest = max(a, theta) + gamma.max()
+        fastest = a[0] + gamma.max()
         lattice = laws == "lattice"
         kinds = [LATTICE] * n if lattice else list(rng.integers(0, 2, n) * OTHER * (laws == "mixed"))
         sizes = np.full(n, rng.uniform(0.1, 1.0)) if lattice else 1 / (fastest + rng.uniform(0.3, 6.0, n))
@@ -82,7 +85,7 @@ def test_projection_after_a_jump_never_raises_the_expectation(laws):
         x = np.concatenate([np.cumsum(gaps[::-1])[::-1], [0.0]])
         for i in range(1, n):
             size = rng.exponential(1.0) if kinds[i] == OTHER else sizes[i]
-            jump, weight = jumps(kinds[i], size, gaps[:i], 1 / sizes[i] - max(a, theta) - gamma.max())
+            jump, weight = jumps(kinds[i], size, gaps[:i], 1 / sizes[i] - fastest)
             moved = np.repeat(x[None], jump.size, axis=0)
             moved[:, i] += jump
             projected = np.maximum.accumulate(moved[:, ::-1], axis=1)[:, ::-1]
@@ -124,21 +127,22 @@ LAWS = [
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
-@given(st.integers(0, 2**32), st.booleans())
-def test_charges_against_the_plain_way_and_never_above_the_plain_ones(seed, lattice):
+@given(st.integers(0, 2**32), st.booleans(), st.booleans())
+def test_charges_against_the_plain_way_and_never_above_the_plain_ones(seed, lattice, tapered):
     rng = np.random.default_rng(seed)
     size = int(rng.integers(2, 6))
     laws = [Poisson(r, 0.5) for r in rng.uniform(0.1, 0.3, size)]
     if not lattice:
         laws = [LAWS[i] for i in rng.integers(0, len(LAWS), size)]
     theta = float(rng.uniform(0.1, 1.0))
-    a = theta * float(rng.uniform(1.0, 1.8))
+    a = np.empty(size - 1)
+    set_charges((-1.0 if tapered else 1.0) * rng.uniform(1.0, 1.8), theta, a)
     gamma = rng.uniform(0.05, 1.2, size - 1)
     rate = np.full(size, 1.5) if lattice else 1.5 + np.sort(rng.uniform(0.0, 0.3, size))
     found, plain = np.empty(size - 1), np.empty(size - 1)
     models, rows = pack([Poisson(0.5), *laws]), np.arange(1, size + 1)
-    credited_charges(models, rows, cut_of(size), np.full(size - 1, a), rate, theta, gamma, found)
-    plain_charges(np.full(size - 1, a), gamma, plain)
+    credited_charges(models, rows, cut_of(size), a, rate, theta, gamma, found)
+    plain_charges(a, gamma, plain)
     assert np.all(found <= plain + 1e-8)
     expected = overshoot.weights(laws, rate, theta, a, gamma)
     assert np.exp(found) == pytest.approx(expected, rel=1e-4, abs=1e-290)

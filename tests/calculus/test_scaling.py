@@ -56,7 +56,7 @@ def test_what_a_guarantee_costs(case):
 def stated(found, size: int) -> Evaluation:
     """What a plan would state of a least scale."""
     _, form, theta, parameter, split = found
-    more = {"alpha": parameter, "split": split} if FORMS[form] == "image" and size > 1 else {}
+    more = {"alpha": abs(parameter), "split": split} if FORMS[form] == "image" and size > 1 else {}
     block = int(parameter) if FORMS[form] in ("block", "block-ville") and size > 1 else None
     return Evaluation(math.nan, FORMS[form], theta, block, more)
 

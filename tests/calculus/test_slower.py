@@ -22,9 +22,9 @@ def loaded(seed: int):
 
 
 def test_a_faster_server_hardly_ever_worsens_a_bound():
-    """Of all forms together, whatever the latencies. The image's parameters are searched and the search can
-    miss, so a few of the bounds, valid all the same, are not the least."""
-    kept = []
+    """Of all forms together, whatever the latencies. Parameters are searched and the search can miss, so some
+    of the bounds, valid all the same, are not the least."""
+    lost = []
     for seed in range(60):
         rng, tandem, rates = loaded(seed)
         path = path_of(tandem)
@@ -32,8 +32,9 @@ def test_a_faster_server_hardly_ever_worsens_a_bound():
         faster = rates.copy()
         faster[rng.integers(len(rates))] *= 1.0 + 10.0 ** rng.uniform(-3, 1)
         after = evaluate(path, faster).log_bound
-        kept.append(after <= before + 2e-2 * (1.0 + abs(before)) or before >= 0.0)
-    assert np.mean(kept) >= 0.9
+        lost.append((after - before) / (1.0 + abs(before)) if before < 0.0 else 0.0)
+    assert np.mean(np.array(lost) < 2e-2) >= 0.95
+    assert max(lost) < 0.25
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)

@@ -194,7 +194,7 @@ def image(
     growth of the wall terms over the window: "crude" e^{−Λ_A}; "ordered" the running maximum of ℓ_main, m_1,
     …, m_i; "own" m_i itself, which is not valid in general. `ratios` g_i = γ_i/θ replace the largest roots
     γ_i. Not `refined`: without the factor 1/φ ≤ 1, quicker to search with. `credited`: with overshoot credit
-    for each domain's own law (equal charges, rates that do not fall along the path).
+    for each domain's own law (rates that do not fall along the path).
     """
     size = len(tandem.rates)
     free, _, burst = moments(tandem, theta, request)
@@ -233,7 +233,7 @@ def image(
     for i in range(1, size - 1):
         weights.append((a[i] + gammas[i - 1]) * weights[-1] / gammas[i])
     if credited:
-        weights = overshoot.weights(tandem.impairments, rates, theta, a[0], gammas)
+        weights = overshoot.weights(tandem.impairments, rates, theta, charges, gammas)
     own = [wall(i, gammas[i]) for i in range(size - 1)]
     if growth == "crude":
         speed = [-free] * (size - 1)

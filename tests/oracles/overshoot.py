@@ -36,8 +36,8 @@ def _mean_jump(law) -> float | None:
     return None
 
 
-def weights(impairments, rates, theta, a, gammas) -> list[float]:
-    """B_1, …, B_{L−1} of domains at given γ: exponential jumps, one size for all, any law, none."""
+def weights(impairments, rates, theta, charges, gammas) -> list[float]:
+    """B_1, …, B_{L−1} at given a_1 ≥ … and γ: exponential jumps, one size for all, any law, none."""
     walls = len(gammas)
     charge, gamma = np.zeros(walls + 1), np.array([0.0, *gammas])
     charge[0] = 1.0
@@ -46,7 +46,8 @@ def weights(impairments, rates, theta, a, gammas) -> list[float]:
     sizes = {part.size for part in fixed}
     lattice = len(fixed) == len(every) and len(sizes) == 1 and len(set(rates)) == 1
     for wall in range(1, walls + 1):
-        own = theta if wall == walls else a
+        a = charges[wall - 1]
+        own = theta if wall == walls else charges[wall]
         needs = [1e-300]
         for part in _parts(impairments[wall]):
             mean = _mean_jump(part)

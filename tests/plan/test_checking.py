@@ -202,7 +202,7 @@ def test_a_bound_of_zero_proves_nothing(good, metro, monkeypatch):
     monkeypatch.setattr("fedopt.calculus.minplus.verify", lambda *_: float("-inf"))
     assert {constraint for constraint, _ in found(good, metro)} <= {"bound"}
     nothing = SimpleNamespace(log_bound=float("-inf"))
-    monkeypatch.setattr("fedopt.calculus.minplus.evaluate", lambda *_: nothing)
+    monkeypatch.setattr("fedopt.calculus.minplus.evaluate", lambda *_, **__: nothing)
     assert set(found(good, metro)) == {
         (name, who) for name in ("bound", "guarantee") for who in ("chat", "batch")
     }
