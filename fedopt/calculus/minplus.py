@@ -84,7 +84,7 @@ class PackedPath:
             self.log_epsilon,
         )
 
-    def of_image(self) -> tuple:
+    def of_image(self) -> tuple[Any, Any, Any, Any, Any, Any]:
         """(models, arrival, impair, lag, window, biased): what the image form needs, which knows no
         exponents."""
         return self.models, 0, self.impair, self.lag, self.window, self.biased
