@@ -95,7 +95,7 @@ def quantile_slots(delays: np.ndarray, probability: float) -> int:
     bins).
     """
     pooled = delays.reshape(-1, delays.shape[-1]).sum(axis=0)
-    late = pooled.sum() - np.cumsum(pooled)
+    late = np.append(np.cumsum(pooled[:0:-1])[::-1], 0.0)  # nothing is later than the last, to the last digit
     return int(np.argmax(late <= (1 - probability) * pooled.sum() * (1 + 1e-12)))
 
 

@@ -92,3 +92,13 @@ def test_weights_that_are_no_counts():
     assert scaled.low == pytest.approx(plain.low)
     assert scaled.high == pytest.approx(plain.high)
     assert np.isnan(intervals.tail_share(np.zeros((3, 10)), 2).estimate)
+
+
+def test_the_ends_of_a_quantile_are_in_order_however_weights_round():
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        delays = rng.random((8, 50)) * rng.uniform(1e-3, 1e3)
+        assert intervals.quantile_slots(delays, 1.0) == 49
+        for probability in (0.5, 0.99, 0.9999):
+            estimate, low, high = intervals.quantile_interval(delays, probability, count=20.0)
+            assert low <= estimate <= high
