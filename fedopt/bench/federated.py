@@ -1,9 +1,10 @@
 """Federated methods by instance: rounds to a certified relaxation gap, and whole heads beside central.
 
 One operator for each domain. Rounds count to the first at which the relaxation is certified to the gap.
-Beside the methods as they come, each accelerator is switched off alone, the penalty is wrong by ten, and the
-textbook's method with one fixed penalty runs. The defaults were chosen on generated instances of other seeds
-(`TUNING_SEEDS`) than those that are measured.
+Beside the methods as they come, each accelerator is switched off alone, the penalty is wrong by ten, the
+textbook's method with one fixed penalty runs, progressive hedging by mpi-sppy where that is installed, and
+per-tenant consensus, of which only the cost can be told. The defaults were chosen on generated instances of
+other seeds (`TUNING_SEEDS`) than those that are measured.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedopt.bench.hedging import RHO, available, hedged
 from fedopt.bench.row import Row
 from fedopt.instance import load
 from fedopt.instance.generating import generate
@@ -156,7 +158,32 @@ def measure(case: Case, time_limit: float | None = None, quick: bool = False) ->
         found.append(_row(case, name, instance, central, limit, about, whole=case.offers == 1))
     if case.file is None and case.offers == 1 and heads <= LARGEST_FOR_VARIANTS and not quick:
         found += [_row(case, name, instance, central, limit, about, whole=False) for name in VARIANTS]
+        found += [_hedged(case, name, instance, limit, about) for name in RHO if available()]
+        found.append(_consensus(case, instance, central, limit, about))
     return found
+
+
+def _hedged(case: Case, name: str, instance: Instance, limit: float, about: dict[str, Any]) -> Row:
+    """Progressive hedging on the same relaxation, with the same certificate."""
+    done = hedged(instance, RHO[name], RELAXATION, 300, limit)
+    more = {"method": name, **about, "rounds_to_relaxation": done.rounds, "relaxation_gap": done.gap}
+    return Row(f"{case}: {name}", done.seconds, gap=None, more=more)
+
+
+def _consensus(case: Case, instance: Instance, central: Plan, limit: float, about: dict[str, Any]) -> Row:
+    """Per-tenant consensus: no bound, so no round to count; where it stopped."""
+    started = time.perf_counter()
+    plan = solve(instance, "consensus", time_limit=limit, explain=False)
+    last = plan.history[-1]
+    more = {
+        "method": "consensus",
+        **about,
+        "rounds_to_relaxation": None,
+        "rounds": last.round,
+        "primal_residual": last.primal_residual,
+        "frozen_above_central": _over(plan.cost, central.cost),
+    }
+    return Row(f"{case}: consensus", time.perf_counter() - started, more=more)
 
 
 def _row(
@@ -243,7 +270,7 @@ def summary(found: Iterable[Row]) -> Iterator[Row]:
     rows = [row for row in found if row.more["method"] != "central"]
     plain = {row.case.rpartition(": ")[0]: row for row in rows if row.more["method"] == "admm"}
     for joint in (False, True):
-        for name in (*METHODS, *VARIANTS):
+        for name in (*METHODS, *VARIANTS, *RHO, "consensus"):
             mine = [row for row in rows if row.more["method"] == name and row.more["joint"] == joint]
             if joint:
                 groups = {f"all, {o} offers a domain": f"x{o}, seed" for o in sorted({j[3] for j in JOINT})}
@@ -272,6 +299,11 @@ def _over_cases(case: str, mine: list[Row], plain: dict[str, Row]) -> Row:
     both = [mine - theirs for mine, theirs in others if mine is not None and theirs is not None]
     if both and mine[0].more["method"] != "admm":
         more["rounds_more_than_admm"] = statistics.mean(both)
+    frozen = [row.more["frozen_above_central"] for row in mine if row.more.get("frozen_above_central")]
+    if frozen:
+        more["frozen_above_central_median"] = statistics.median(frozen)
+        more["frozen_above_central_most"] = max(frozen)
+        more["without_plan"] = len(mine) - len(frozen)
     if all("dearer_than_central" in row.more for row in mine):
         for label, part in (
             ("100_heads_on", [row for row in mine if row.more["heads"] >= 100]),

@@ -8,6 +8,7 @@ from fedopt.bench import federated
 from fedopt.bench.federated import cases, certified_round, rows, summary
 from fedopt.bench.row import Row
 from fedopt.plan import InstanceReference, Plan
+from fedopt.solve import solve
 
 
 def test_the_cases_are_those_that_are_promised():
@@ -55,3 +56,16 @@ def test_a_small_case_is_measured_as_it_is_published():
     case, *methods = rows(quick=True)
     assert case.more["rounds_admm"] <= 25
     assert [row.case for row in methods] == ["all: admm", "all: bundle"]
+
+
+@pytest.mark.slow
+def test_hedging_meets_the_same_certificate_in_more_rounds():
+    pytest.importorskip("mpisppy")
+    from fedopt.bench.hedging import hedged
+    from fedopt.instance.generating import generate
+
+    instance = generate(6, 2, 2, seed=0)
+    done = hedged(instance, "price", 1e-3, 100, 60.0)
+    ours = solve(instance, "admm", relaxation=1e-3, alone=True, most_confirmations=0)
+    assert done.gap <= 1e-3
+    assert done.rounds > certified_round(ours, 1e-3)
