@@ -8,6 +8,7 @@ signatures, journals on the disk, masked sums, the reservation in two phases.
 from __future__ import annotations
 
 import contextlib
+import select
 import subprocess
 import sys
 import tempfile
@@ -168,9 +169,10 @@ def _agents(configs: list[Path]) -> Iterator[None]:
     try:
         for process in running:
             assert process.stderr is not None
-            line = process.stderr.readline()
+            heard, _, _ = select.select([process.stderr], [], [], START_SECONDS)
+            line = process.stderr.readline() if heard else "it says nothing"
             if "listening" not in line:
-                raise RuntimeError(f"an agent did not start: {line}{process.stderr.read()}")
+                raise RuntimeError(f"an agent did not start: {line}")
         yield
     finally:
         for process in running:

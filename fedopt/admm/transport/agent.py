@@ -69,6 +69,7 @@ class Agent:
                 "give the agent its own operator's file",
             )
             raise InstanceError([problem], str(config.file(config.private)))
+        self._private_digest = hashlib.sha256(self._private.text().encode()).hexdigest()
         self._key: SigningKey = load_key(config.file(config.key))
         self._peers = {name: read_public_key(config.file(file)) for name, file in config.peers.items()}
         self._brokers = {fingerprint_of(config.file(b.certificate)): b for b in config.brokers}
@@ -172,7 +173,9 @@ class Agent:
             raise Refusal("too-many", f"{self.limits.open_runs} runs are open here already")
         taken = self.book.reserved()
         free = {name: max(0.0, capacity - taken[name]) for name, capacity in self.book.capacity.items()}
-        opened = Run(run, broker, generate_secret(), self._contracts.digests(), free, None)
+        opened = Run(
+            run, broker, generate_secret(), self._contracts.digests(), free, None, self._private_digest
+        )
         self._journal.open_run(opened)
         return opened
 
@@ -200,6 +203,10 @@ class Agent:
         )
         if changed:
             why = f"the contract of {', '.join(changed[:5])} changed"
+            self._close(run.run, why)
+            raise Refusal("contract-changed", f"{why} during the run; begin a new run")
+        if run.private and run.private != self._private_digest:
+            why = f"what {self.operator} keeps in its own file changed"
             self._close(run.run, why)
             raise Refusal("contract-changed", f"{why} during the run; begin a new run")
 

@@ -19,7 +19,7 @@ __all__ = ["AgentJournal", "JournalError", "Run", "Told", "hold"]
 TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
   run TEXT PRIMARY KEY, broker TEXT NOT NULL, opened REAL NOT NULL, closed TEXT, secret BLOB NOT NULL,
-  contracts TEXT NOT NULL, capacity TEXT NOT NULL) STRICT;
+  contracts TEXT NOT NULL, capacity TEXT NOT NULL, private TEXT NOT NULL DEFAULT '') STRICT;
 CREATE TABLE IF NOT EXISTS messages (
   run TEXT NOT NULL, sequence INTEGER NOT NULL, digest TEXT NOT NULL, signature TEXT NOT NULL,
   request BLOB NOT NULL, answer BLOB NOT NULL, answered REAL NOT NULL,
@@ -38,7 +38,8 @@ class Run:
     """A run that a broker opened: whose it is, its masking secret, and what it began with.
 
     `contracts`: SHA-256 of the signed contract by "domain/offer"; `capacity`: what was free of each domain,
-    work per unit of time; `closed`: why it takes no more messages.
+    work per unit of time; `closed`: why it takes no more messages; `private`: SHA-256 of the operator's own
+    file as the run began with it, empty where an earlier version opened the run.
     """
 
     run: str
@@ -47,6 +48,7 @@ class Run:
     contracts: dict[str, str]
     capacity: dict[str, float]
     closed: str | None
+    private: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class AgentJournal:
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.execute("PRAGMA synchronous = FULL")
             self.connection.executescript(TABLES)
+            if "private" not in {row[1] for row in self.connection.execute("PRAGMA table_info(runs)")}:
+                self.connection.execute("ALTER TABLE runs ADD COLUMN private TEXT NOT NULL DEFAULT ''")
         except BlockingIOError as error:
             raise JournalError(f"{self.folder}: another agent is using this state folder") from error
         except (OSError, sqlite3.Error) as error:
@@ -101,7 +105,8 @@ class AgentJournal:
     def open_run(self, run: Run) -> None:
         """Note a new run."""
         self.connection.execute(
-            "INSERT INTO runs VALUES (?, ?, ?, NULL, ?, ?, ?)",
+            "INSERT INTO runs (run, broker, opened, secret, contracts, capacity, private)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 run.run,
                 run.broker,
@@ -109,6 +114,7 @@ class AgentJournal:
                 run.secret,
                 json.dumps(run.contracts),
                 json.dumps(run.capacity),
+                run.private,
             ),
         )
 
@@ -123,12 +129,12 @@ class AgentJournal:
     def run(self, run: str) -> Run | None:
         """A run, or None where no broker ever opened it."""
         row = self.connection.execute(
-            "SELECT run, broker, secret, contracts, capacity, closed FROM runs WHERE run = ?", (run,)
+            "SELECT run, broker, secret, contracts, capacity, closed, private FROM runs WHERE run = ?", (run,)
         ).fetchone()
         if row is None:
             return None
-        name, broker, secret, contracts, capacity, closed = row
-        return Run(name, broker, secret, json.loads(contracts), json.loads(capacity), closed)
+        name, broker, secret, contracts, capacity, closed, private = row
+        return Run(name, broker, secret, json.loads(contracts), json.loads(capacity), closed, private)
 
     def open_runs(self) -> list[tuple[str, float]]:
         """The runs that are not closed, with the time of their last message, oldest first."""

@@ -153,7 +153,7 @@ def test_contracts_that_change_during_a_run_end_it(divided, config, tmp_path):
 
 def test_limits_on_runs_and_messages(divided, config):
     tight = changed(config, limits={"open_runs": 1, "messages_per_run": 2})
-    with served(tight) as url, connections(divided, {"opB": url}, Patience(total=0.1)) as broker:
+    with served(tight) as url, connections(divided, {"opB": url}, Patience(5.0, 3.0)) as broker:
         ask(broker, 0, opening(divided, "opB"))
         assert ask(broker, 0, opening(divided, "opB", run="r2"), "r2").reason == "too-many"
         assert isinstance(ask(broker, 1, proposal(1, 4.0)), Reply)

@@ -223,7 +223,7 @@ def test_one_that_falls_silent_before_the_commit_delays_its_own_share_only(world
     # contracts (1), opening, keys, 6 proposals, 6 reveals, prepare, settle
     breaks = _Breaks("opC", 1 + 2 + 12 + 2, agent.pause)
     try:
-        done = world.broker(tmp_path, wrap=breaks.wrap, patience=Patience(0.5, 0.6, 0.05))
+        done = world.broker(tmp_path, wrap=breaks.wrap, patience=Patience(1.5, 2.0, 0.05))
     finally:
         agent.go_on()
     assert done.settled.decision == "commit"
@@ -395,7 +395,7 @@ def test_a_drop_out_between_masking_and_revealing_costs_that_sum_only(world, tmp
     breaks = _Breaks("opB", 3 + 4 + 1 + 1, agent.pause)
     try:
         done = world.broker(
-            tmp_path, wrap=breaks.wrap, patience=Patience(0.5, 0.6, 0.05), planned_by=counting
+            tmp_path, wrap=breaks.wrap, patience=Patience(1.5, 2.0, 0.05), planned_by=counting
         )
     finally:
         agent.go_on()

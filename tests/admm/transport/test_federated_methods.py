@@ -21,7 +21,7 @@ from fedopt.admm.settings import Settings
 from fedopt.admm.transport.https import Patience
 from tests.admm.transport.disturbed import Disturbance, Listener
 from tests.admm.transport.test_faults import CAPACITY, World, _Breaks, committed_runs
-from tests.admm.transport.world import PRIVATE_NUMBERS, federation, instance, processes, until
+from tests.admm.transport.world import PATIENCE, PRIVATE_NUMBERS, federation, instance, processes, until
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_the_command_killed_in_mid_run_and_given_again_goes_on_with_its_run(worl
 
     until(asked_twice, 60.0)
     first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.wait(PATIENCE)
     disk = sqlite3.connect(f"file:{state}?mode=ro", uri=True)
     ((run, finished),) = disk.execute("SELECT run, finished FROM runs").fetchall()
     disk.close()
@@ -182,6 +182,7 @@ def test_the_command_killed_in_mid_run_and_given_again_goes_on_with_its_run(worl
         env=environment,
         capture_output=True,
         text=True,
+        timeout=PATIENCE,
     )
     assert again.returncode == 0, again.stderr
     plan = json.loads(again.stdout)
@@ -196,6 +197,7 @@ def test_the_command_killed_in_mid_run_and_given_again_goes_on_with_its_run(worl
         env=environment,
         capture_output=True,
         text=True,
+        timeout=PATIENCE,
     )
     assert released.returncode == 0, released.stderr
     assert world.reserved() == dict.fromkeys(CAPACITY, 0.0)
@@ -205,10 +207,10 @@ def test_the_command_names_an_agent_that_is_not_there(world, tmp_path):
     agents = world.divided.broker.read_text().replace("state: state", f"state: {tmp_path / 'state'}")
     port = world.urls["opB"].rpartition(":")[2]
     file = world.divided.broker.with_name("wrong.yaml")
-    file.write_text(agents.replace(port, "9") + "patience: {attempt: 0.3, total: 0.5}\n")
+    file.write_text(agents.replace(port, "9") + "patience: {attempt: 2.0, total: 2.5}\n")
     arguments = command(world)
     arguments[arguments.index("--agents") + 1] = str(file)
-    failed = subprocess.run(arguments, capture_output=True, text=True)
+    failed = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE)
     assert failed.returncode == 5
     assert "opB" in failed.stderr
     assert failed.stdout == ""

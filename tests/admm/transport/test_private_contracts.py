@@ -11,6 +11,7 @@ pytest.importorskip("httpx")
 import fedopt
 from fedopt.admm import negotiate
 from fedopt.admm.settings import Settings
+from fedopt.admm.transport.federation import AgentFailure
 from fedopt.admm.transport.https import Patience
 from tests.admm.split.test_private_contracts import GAP, closest, contract_numbers, particular, told_numbers
 from tests.admm.transport.disturbed import Listener
@@ -71,6 +72,39 @@ def test_promises_are_reserved_and_no_contract_number_is_on_the_wire(world, tmp_
     assert closest(contract_numbers(particular()), told) > 1e-9
 
 
+def test_a_contract_that_changes_in_mid_run_ends_it_by_name(world, tmp_path):
+    """The contract is in the agent's own file here: another one after a restart would make its answers
+    contradict those that it gave."""
+    agent = world.agents["opB"]
+    file = world.divided.agents["opB"].with_name("private.yaml")
+    before = file.read_text()
+    assert "3.1719" in before
+
+    def change():
+        agent.kill()
+        file.write_text(before.replace("3.1719", "3.5719"))
+        agent.start()
+
+    try:
+        with pytest.raises(AgentFailure, match="opB") as raised:
+            world.broker(
+                tmp_path,
+                planned_by=planner,
+                wrap=_Breaks("opB", 12, change).wrap,
+                patience=CALM,
+                published=False,
+            )
+        assert (raised.value.operator, raised.value.reason) == ("opB", "contract-changed")
+        agent.ready()
+        assert sum(world.reserved().values()) == 0.0
+    finally:
+        agent.kill()
+        file.write_text(before)
+        agent.start()
+        agent.ready()
+
+
+@pytest.mark.slow
 def test_an_agent_killed_while_shares_are_agreed_keeps_its_unit_and_its_word(world, tmp_path, central):
     agent = world.agents["opB"]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -31,6 +32,9 @@ from fedopt.instance import Instance
 from fedopt.instance.dumping import yaml_text
 from fedopt.instance.writing import write_atomically
 from fedopt.instance.yaml_text import read_yaml
+
+PATIENCE = 60.0
+"""Seconds that anything of another process is waited for at most."""
 
 QUICK = Patience(attempt=5.0, total=5.0, first_pause=0.01, longest_pause=0.1)
 
@@ -142,13 +146,15 @@ class Process:
 
     def ready(self) -> Process:
         assert self._process.stderr is not None
+        heard, _, _ = select.select([self._process.stderr], [], [], PATIENCE)
+        assert heard, "the agent says nothing"
         line = self._process.stderr.readline()
         assert "listening" in line, line + self._process.stderr.read()
         return self
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        self._process.wait(PATIENCE)
         assert self._process.stderr is not None
         self._process.stderr.close()
 
@@ -162,7 +168,7 @@ class Process:
         if self._process.poll() is None:
             self.go_on()
             self._process.terminate()
-        code = self._process.wait(20)
+        code = self._process.wait(PATIENCE)
         assert self._process.stderr is not None
         self._process.stderr.close()
         return code
