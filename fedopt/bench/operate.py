@@ -42,7 +42,8 @@ def rows(tenants: int, kinds: int, arrivals: int = ARRIVALS, seed: int = 0) -> l
     """One row for the plan of `tenants` tenants of `kinds` kinds, one for `arrivals` that come one by one.
 
     Every other newcomer is of a kind that nobody has asked for before. The seconds of the second row are the
-    median of a period's decision (patched, or planned anew where that is what it takes), its gap the largest.
+    median of a period's decision (patched, or planned anew where that is what it takes), with those of a
+    processor beside them, its gap the largest.
     """
     warm_up(STAGES)
     whole = generate(tenants + arrivals, STAGES, DOMAINS, seed, kinds=kinds + arrivals)
@@ -64,12 +65,13 @@ def rows(tenants: int, kinds: int, arrivals: int = ARRIVALS, seed: int = 0) -> l
     plan = decision.plan
     case = f"{len(present)} tenants of {kinds} kinds, {STAGES} x {DOMAINS}"
     first = Row(case=f"plan of {case}", seconds=time.perf_counter() - started, gap=plan.gap)
-    seconds, gaps, anew = [], [], 0
+    seconds, worked, gaps, anew = [], [], [], 0
     for newcomer in newcomers:
         present = [*present, newcomer]
-        started = time.perf_counter()
+        started, begun = time.perf_counter(), time.process_time()
         decision = decide(pricing, present, decision.standing, planning)
         seconds.append(time.perf_counter() - started)
+        worked.append(time.process_time() - begun)
         anew += decision.mode == "planned"
         if decision.plan.gap is not None:
             gaps.append(decision.plan.gap)
@@ -77,6 +79,7 @@ def rows(tenants: int, kinds: int, arrivals: int = ARRIVALS, seed: int = 0) -> l
         case=f"arrival beside {case}: median of {arrivals}, {anew} planned anew",
         seconds=median(seconds),
         gap=max(gaps, default=None),
+        more={"processor_s": round(median(worked), 4)},
     )
     return [first, then]
 
