@@ -27,15 +27,15 @@ def run(instance):
 
 def test_it_freezes_above_the_optimum_with_a_residual_of_rounding_only():
     """Residuals certify nothing: nothing moves any more, broker and domains agree, and the plan is dear."""
-    instance = generate(20, 3, 4, seed=0)
-    central = fedopt.solve(instance, gap=1e-3, time_limit=60)
+    instance = generate(8, 3, 3, seed=0)
+    central = fedopt.solve(instance, gap=1e-3)
     frozen = fedopt.solve(instance, "consensus", most_rounds=200)
     last = frozen.history[-1]
     assert last.round < 200
     assert last.primal_residual < 1e-12
     assert last.dual_residual < 1e-12
     assert frozen.status == "feasible"
-    assert frozen.cost > 1.05 * central.cost
+    assert frozen.cost > 1.1 * central.cost
     assert frozen.lower_bound is None
     assert check(frozen, instance).ok
 
