@@ -43,7 +43,7 @@ def three_domains() -> Path:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _many(mask, path, rates):
     """The least log-bound at each row of rates, (K, L) work/slot: at the row and at it lowered to its
-    smallest rate, as `minplus.evaluate` does."""
+    smallest rate. `minplus.evaluate`, whose time is beside it, searches further lowered rates."""
     values = np.empty(rates.shape[0])
     for k in range(rates.shape[0]):
         lowered = np.full(rates.shape[1], rates[k].min())

@@ -214,17 +214,20 @@ def best_at_crossing(models, arrival, impair, lag, window, biased, rate, theta, 
 
     Below it, mostly: the terms of e^{θA}F must shrink a little.
     """
-    centre, step = 0.995, 0.005
     path = (models, arrival, impair, lag, window, biased, rate)
-    best = bound_at_crossing(*path, centre * theta, ratio, cut, CELLS)
-    for _ in range(3):
-        middle = centre
-        for side in (-1.0, 1.0):
-            tilt = (middle + side * step) * theta
-            value = bound_at_crossing(*path, tilt, ratio, cut, CELLS)
-            if value < best:
-                best, centre = value, middle + side * step
-        step *= 0.4
-    if best < math.inf:
-        best = bound_at_crossing(*path, centre * theta, ratio, cut, FINE_CELLS)
+    best, centre, middle, step = math.inf, 0.995, 0.995, 0.005
+    # first the middle, then three times both its sides, each time nearer, last the best on the fine grid: one
+    # loop around one call, which is compiled into its caller
+    for k in range(8):
+        at = centre
+        if 0 < k < 7:
+            middle = centre if k % 2 == 1 else middle
+            at = middle - step if k % 2 == 1 else middle + step
+        cells = CELLS if k < 7 else FINE_CELLS
+        value = bound_at_crossing(*path, at * theta, ratio, cut, cells)
+        if k == 7:
+            best = value
+        elif value < best:
+            best, centre = value, at
+        step *= 0.4 if k > 0 and k % 2 == 0 else 1.0
     return best, centre * theta
