@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from fedopt.central.catalogue import Catalogue
 from fedopt.central.exchange import exchange
 from fedopt.central.generation import Relaxation, Run
+from fedopt.central.knapsacks import Cut, Knapsacks
 from fedopt.central.master import Master
 from fedopt.oracle import Column, Oracle
 
@@ -28,6 +30,8 @@ _MOST_COLUMNS = 400_000
 _MOST_HEADS = 200_000  # for the exchange search
 _NEAR = 2.0  # room of the first columns near the relaxation: times the gap, a head
 _WIDER, _MOST_NEAR = 3, 30_000
+_LIKELY, _SOON = 0.4, 4.0  # share of the distance to the cut-off; seconds
+_EFFORT = 0.01  # HiGHS's, for heuristics, where cuts have come close to a good plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,18 +53,22 @@ def choose(
     seconds: float = math.inf,
     start: Choice | None = None,
     outside: float = -math.inf,
+    cuts: Sequence[Cut] = (),
 ) -> Choice | None:
     """The cheapest whole multiplicities of given columns, to a relative gap; None if there are none (or
     none in time).
 
     Curved costs are kept below by tangents and refined until the plan's true cost is met, so the bound is
     valid.  While the search runs it reports through `run` once a second and stops when `run` says so;
-    outside: what plans beyond these columns cost at least, so that the search's bound may count as the run's.
+    outside: what plans beyond these columns cost at least, so that the search's bound may count as the run's;
+    cuts: inequalities that all whole multiplicities obey.
     """
     seconds = min(seconds if run.effort is None else math.inf, run.left())
     program = Master(template.network, template.profit, 0.0)
     program.adopt_tangents(template)
     program.add(columns)
+    for cut in cuts:
+        program.add_cut(cut.of(program.network, program.columns))
     lp = program.highs
     lp.setOptionValue("mip_rel_gap", 0.5 * gap)
     lp.setOptionValue("mip_abs_gap", 1e-9)
@@ -74,6 +82,8 @@ def choose(
         program.suggest(start.columns, start.heads)
     watch(lp, run, len(columns), outside)
     bound, tightened = -math.inf, False
+    if cuts:
+        lp.setOptionValue("mip_heuristic_effort", _EFFORT)
     while True:
         lp.run()
         status = lp.getModelStatus()
@@ -159,22 +169,74 @@ def proven_plan(
             run.cost = min(run.cost, best.cost)
             cutoff = min(cutoff, best.cost - 0.5 * gap * abs(best.cost))
             candidates = _below(master, candidates, relaxation, cutoff - relaxation.bound)
-        outside = math.inf if complete else cutoff
-        found = choose(master, candidates, gap, run, start=best, outside=outside)
+        found = _best_of(master, candidates, cutoff, complete, best, gap, run)
         if found is None:
             return best if best is None else Choice(best.columns, best.heads, best.cost, run.lower_bound)
-        # Plans outside the candidates cost at least the cut-off (nothing is outside where all were listed).
-        run.lower_bound = max(run.lower_bound, min(found.bound, outside))
-        if found.cost < (best.cost if best is not None else math.inf):
-            best = found
-        elif best is None and complete:
-            return found  # every column listed, no plan: infeasible
-        if best is not None:
-            run.cost = min(run.cost, best.cost)
+        run.lower_bound = max(run.lower_bound, found.bound)
+        if found.columns:
+            run.cost = min(run.cost, found.cost)
             run.record(len(candidates))
-            return Choice(best.columns, best.heads, best.cost, min(run.lower_bound, best.cost))
+            return Choice(found.columns, found.heads, found.cost, min(run.lower_bound, found.cost))
+        if complete:
+            return found  # every column listed, no plan: infeasible
         if run.expired():
             return None
+
+
+def _best_of(
+    master: Master,
+    candidates: list[Column],
+    cutoff: float,
+    complete: bool,
+    best: Choice | None,
+    gap: float,
+    run: Run,
+) -> Choice | None:
+    """The best choice of candidates, or the one at hand; its bound holds for every plan there is.
+
+    Plans outside the candidates cost at least the cut-off, unless the candidates are complete. Cuts and
+    mixed-integer searches take turns: a better choice lets the cuts leave out more columns, and a search over
+    fewer columns finds better choices. Without columns: there is no plan below the bound. None: neither is
+    known in time.
+    """
+    knapsacks, seconds, lower = Knapsacks(master, candidates), _SOON, -math.inf
+    while True:
+        outside = math.inf if complete else cutoff
+        cut = knapsacks.strengthen(cutoff, run)
+        lower = max(lower, min(cut.bound, outside))
+        if lower >= outside:
+            break
+        found, ended = None, False
+        if best is not None:  # among those of small reduced cost alone: a better choice, but no bound
+            likely = np.flatnonzero(cut.reduced <= _LIKELY * (cutoff - cut.bound))
+            columns = [cut.columns[j] for j in likely]
+            found = choose(master, columns, gap, run, seconds=_SOON, start=best, cuts=cut.cuts)
+        improved = _clearly_better(found, best, gap)
+        if not improved:
+            begun = time.perf_counter()
+            found = choose(
+                master, cut.columns, gap, run, seconds=seconds, start=best, outside=outside, cuts=cut.cuts
+            )
+            ended = run.effort is not None or time.perf_counter() - begun < 0.9 * seconds
+            lower = max(lower, min(found.bound, outside)) if found is not None else lower
+            improved = _clearly_better(found, best, gap)
+            seconds *= 3.0
+        if found is not None and found.columns and (best is None or found.cost < best.cost):
+            best = found
+            run.cost = min(run.cost, best.cost)
+            cutoff, complete = min(cutoff, best.cost - 0.5 * gap * abs(best.cost)), False
+        proven = best is not None and best.cost - max(lower, run.lower_bound) <= gap * abs(best.cost)
+        if proven or run.expired() or (ended and not improved):
+            break
+    if best is not None:
+        return Choice(best.columns, best.heads, best.cost, lower)
+    return Choice([], np.zeros(0), math.inf, lower) if lower >= outside else None
+
+
+def _clearly_better(found: Choice | None, best: Choice | None, gap: float) -> bool:
+    if found is None or not found.columns:
+        return False
+    return best is None or found.cost < best.cost - 0.1 * gap * abs(best.cost)
 
 
 def _nearby(master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, gap: float) -> Choice | None:

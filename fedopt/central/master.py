@@ -264,10 +264,21 @@ class Master:
             for z in points:
                 self._add_tangent(o, z)
 
-    def make_integer(self) -> None:
-        """Ask for whole heads and forbid overflow: the program becomes mixed-integer."""
+    def forbid_overflow(self) -> None:
+        """Let no domain carry more than its capacity."""
         for d in range(len(self.network.capacity)):
             self.highs.changeColBounds(d, 0.0, 0.0)
+
+    def add_cut(self, coefficients: np.ndarray) -> None:
+        """Demand Σ coefficient·x ≤ 1 of the present columns, shape (columns,)."""
+        own = np.flatnonzero(coefficients)
+        self.highs.addRow(
+            -self._inf, 1.0, len(own), (self.first_column + own).astype(np.int32), coefficients[own]
+        )
+
+    def make_integer(self) -> None:
+        """Ask for whole heads and forbid overflow: the program becomes mixed-integer."""
+        self.forbid_overflow()
         count = len(self.columns)
         indices = np.arange(self.first_column, self.first_column + count, dtype=np.int32)
         kinds = np.full(count, highspy.HighsVarType.kInteger)
