@@ -218,6 +218,10 @@ class _Entries:
         if broken:
             return
         yield from policy_violations(self.tenants[entry.id], stations)
+        if not entry.reservations and "agreement" in entry.parameters:
+            why = "its operators keep the rates under private contracts; nobody else can check them"
+            yield "rates", None, why
+            return
         if set(entry.reservations) != {domain for domain, _ in hops}:
             yield (
                 "rates",

@@ -280,3 +280,10 @@ def test_what_base_bursts_reveal_is_said_in_the_documentation(recorded):
         errors.append(np.abs(found.x / (offer.latency, offer.impairment.mean) - 1.0))
     assert np.max(errors) < 0.02
     assert {burst for (operator, _, _), burst in bursts.items() if operator == "opC"} == {0.0}
+
+
+def test_a_check_from_outside_says_that_the_rates_are_the_operators(recorded):
+    _, outcome = recorded
+    report = check(outcome.plan, public_view(particular(), contracts=False))
+    assert not report.ok
+    assert "operators keep the rates" in report.text()
