@@ -11,7 +11,7 @@ import yaml
 
 import fedopt
 from fedopt.plan import Plan
-from tests.serve.world import CITY, HELLO, IMPOSSIBLE, JSON, LONG, YAML, Caller, until
+from tests.serve.world import CITY, CROWD, HELLO, IMPOSSIBLE, JSON, LONG, YAML, Caller, until
 
 INSTANCE = json.dumps(yaml.safe_load(HELLO))
 
@@ -186,7 +186,7 @@ def test_the_end_of_a_job_is_always_told(portal):
 
 
 def test_a_running_job_can_be_stopped_at_its_best_plan(portal):
-    job = portal.solve(CITY, **LONG)["jobId"]
+    job = portal.solve(CROWD, **LONG)["jobId"]
     portal.events(job, most=4)
     assert portal.post(f"/jobs/{job}/stop").status_code == 202
     ended = portal.ended(job)
@@ -196,7 +196,7 @@ def test_a_running_job_can_be_stopped_at_its_best_plan(portal):
 
 
 def test_cancelling_ends_a_job_whether_it_runs_or_waits(portal):
-    runs = portal.solve(CITY, **LONG)["jobId"]
+    runs = portal.solve(CROWD, **LONG)["jobId"]
     waits = portal.solve(HELLO)["jobId"]
     portal.events(runs, most=3)
     assert portal.job(waits)["state"] == "QUEUED"

@@ -18,6 +18,8 @@ from typing import Any
 
 import httpx
 
+from fedopt.instance.generating import generate
+
 ROOT = Path(__file__).resolve().parents[2]
 
 HELLO = """\
@@ -35,7 +37,9 @@ tenants:
 
 CITY = (ROOT / "instances" / "city.yaml").read_text(encoding="utf-8")
 LONG = {"method": "admm", "gap": "0"}
-"""With the city these options take a few seconds, in some 200 rounds that are told."""
+"""With the city these options take a second or two, in some 20 rounds that are told; with CROWD a minute."""
+
+CROWD = generate(30, 3, 6, 0, binding=0.7).to_json()
 
 IMPOSSIBLE = HELLO.replace("deadline: 15", "deadline: 1")
 
