@@ -28,8 +28,9 @@ __all__ = ["Choice", "choose", "proven_plan", "watch"]
 
 _MOST_COLUMNS = 400_000
 _MOST_HEADS = 200_000  # for the exchange search
-_NEAR = 2.0  # room of the first columns near the relaxation: times the gap, a head
-_WIDER, _MOST_NEAR = 3, 30_000
+_NEAR = 3.0  # room of the first columns near the relaxation: times the gap, a head
+_FINE = 1e-3  # a larger gap is not taken as room: columns would be many
+_WIDER, _MOST_NEAR = 4, 30_000
 _LIKELY, _SOON = 0.4, 4.0  # share of the distance to the cut-off; seconds
 _EFFORT = 0.01  # HiGHS's, for heuristics, where cuts have come close to a good plan
 
@@ -246,14 +247,15 @@ def _nearby(master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, ga
     if not oracle.large:  # paths are few: the relaxation's columns may do
         best = _exchanged(master, master.columns, relaxation, run, gap, 1.0, _rounded(master, relaxation))
     heads = sum(kind.count for kind in master.network.kinds)
-    room = _NEAR * gap * abs(relaxation.bound) / heads
+    room = _NEAR * min(gap, _FINE) * abs(relaxation.bound) / heads
     for _ in range(_WIDER):
         if run.expired() or (best is not None and best.cost - run.lower_bound <= gap * abs(best.cost)):
             break
         near = _candidates(master, oracle, relaxation, room)
         if near is None:
             break
-        start = best if best is not None else _rounded(master, relaxation)
+        # from the relaxation again, not from the best one: that is where fewer columns got stuck
+        start = _rounded(master, relaxation)
         found = _exchanged(master, [*master.columns, *near], relaxation, run, gap, 2.0, start)
         if found is not None and (best is None or found.cost < best.cost):
             best = found
@@ -261,7 +263,7 @@ def _nearby(master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, ga
             run.record(len(near))
         if len(near) > _MOST_NEAR:
             break
-        room *= 3.0
+        room *= 1.7
     return best
 
 
