@@ -11,7 +11,7 @@ import yaml
 
 import fedopt
 from fedopt.plan import Plan
-from tests.serve.world import CITY, CROWD, HELLO, IMPOSSIBLE, JSON, LONG, YAML, Caller, until
+from tests.serve.world import CITY, CROWD, HELLO, IMPOSSIBLE, JSON, LONG, STREET, YAML, Caller, until
 
 INSTANCE = json.dumps(yaml.safe_load(HELLO))
 
@@ -162,7 +162,7 @@ def test_an_intent_that_is_wrong_is_refused_at_its_place(portal, document, words
 
 
 def test_events_tell_the_whole_story_and_resume_where_they_were_left(portal):
-    job = portal.solve(CITY, **LONG)["jobId"]
+    job = portal.solve(STREET, **LONG)["jobId"]
     first = portal.events(job, most=4)
     assert [number for number, _, _ in first] == [1, 2, 3, 4]
     assert [kind for _, kind, _ in first] == ["state", "state", "progress", "progress"]

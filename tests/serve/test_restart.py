@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.serve.test_http import refused
-from tests.serve.world import CITY, HELLO, LONG, YAML, Caller, Server, running, until
+from tests.serve.world import HELLO, LONG, STREET, YAML, Caller, Server, running, until
 
 psutil = pytest.importorskip("psutil")
 
@@ -26,7 +26,7 @@ def test_a_killed_server_loses_nothing_and_doubles_nothing(tmp_path):
         caller = Caller(server)
         done = caller.ended(caller.solve(headers={"Idempotency-Key": "once"})["jobId"])
         plan = caller.get(f"/jobs/{done['jobId']}/plan").text
-        runs = caller.solve(CITY, **LONG)["jobId"]
+        runs = caller.solve(STREET, **LONG)["jobId"]
         waits = caller.solve(HELLO)["jobId"]
         before = caller.events(runs, most=5)
         assert before[-1][1] == "progress"
@@ -54,7 +54,7 @@ def test_a_killed_server_loses_nothing_and_doubles_nothing(tmp_path):
 def test_a_server_that_is_told_to_end_puts_back_what_it_cannot_finish(tmp_path):
     with running(tmp_path, *OPEN, "--grace", "0") as server:
         caller = Caller(server)
-        job = caller.solve(CITY, **LONG)["jobId"]
+        job = caller.solve(STREET, **LONG)["jobId"]
         seen = caller.events(job, most=3)
         server.process.send_signal(signal.SIGTERM)
         seen += caller.events(job, after=seen[-1][0])
@@ -74,7 +74,7 @@ def test_a_server_that_is_told_to_end_puts_back_what_it_cannot_finish(tmp_path):
 def test_a_running_job_is_given_its_time_while_requests_are_answered(tmp_path):
     with running(tmp_path, *OPEN, "--grace", "60") as server:
         caller = Caller(server)
-        runs = caller.solve(CITY, **LONG)["jobId"]
+        runs = caller.solve(STREET, **LONG)["jobId"]
         waits = caller.solve(HELLO)["jobId"]
         caller.events(runs, most=3)
         server.process.send_signal(signal.SIGTERM)
@@ -111,8 +111,8 @@ def test_another_server_in_the_same_place_is_refused(tmp_path):
 def test_a_worker_that_dies_or_hears_nothing_is_replaced(tmp_path):
     with running(tmp_path, *OPEN) as server:
         caller = Caller(server)
-        runs = caller.solve(CITY, **LONG)["jobId"]
-        deaf = caller.solve(CITY, **LONG)["jobId"]
+        runs = caller.solve(STREET, **LONG)["jobId"]
+        deaf = caller.solve(STREET, **LONG)["jobId"]
         waits = caller.solve(HELLO)["jobId"]
         caller.events(runs, most=3)
         for one in workers(server):

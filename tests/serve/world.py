@@ -37,8 +37,10 @@ tenants:
 
 CITY = (ROOT / "instances" / "city.yaml").read_text(encoding="utf-8")
 LONG = {"method": "admm", "gap": "0"}
-"""With the city these options take a second or two, in some 20 rounds that are told; with CROWD a minute."""
+"""With the city these options take a second, with STREET several, in many rounds that are told; with CROWD
+a minute. A test that acts in the middle of a job takes one that is long enough on a fast machine too."""
 
+STREET = generate(8, 3, 4, 0, binding=0.7).to_json()
 CROWD = generate(30, 3, 6, 0, binding=0.7).to_json()
 
 IMPOSSIBLE = HELLO.replace("deadline: 15", "deadline: 1")
