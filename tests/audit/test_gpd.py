@@ -1,4 +1,6 @@
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,16 +90,15 @@ def test_transformed_excess_is_continuous_and_its_slope_right(excess, ratio):
 
 
 def test_published_fit_of_daily_rainfall(tmp_path):
-    """Coles (2001), section 4.4.1; the data are not part of fedopt: FEDOPT_DATA/rain.csv, one value a
-    line.
+    """Coles (2001), section 4.4.1. The data are not part of fedopt: `pip install openturns` brings them
+    (as the R package ismev does), or put them into FEDOPT_DATA/rain.csv, one value a line.
     """
-    import os
-    from pathlib import Path
-
     file = Path(os.environ.get("FEDOPT_DATA", "../shared/data")) / "rain.csv"
-    if not file.exists():
-        pytest.skip("the daily rainfall data of Coles (2001) are not here")
-    rain = np.loadtxt(file)
+    if file.exists():
+        rain = np.loadtxt(file)
+    else:
+        coles = pytest.importorskip("openturns.usecases.coles", reason="rain.csv and openturns are not here")
+        rain = np.array(coles.Coles().rain).ravel()
     result = fit(exact(np.sort(rain[rain > 30] - 30)))
     scale_error, shape_error = result.standard_errors()
     assert (result.scale, result.shape) == (pytest.approx(7.44, abs=0.01), pytest.approx(0.184, abs=0.001))
