@@ -417,7 +417,8 @@ def _size_terms(
     if np.any(
         paid != price
     ):  # a price of zero without a largest rate: only the isolation condition is certain
-        bounds = np.where(np.isfinite(bounds), fixed - isolation @ (paid - price), np.inf)
+        with np.errstate(invalid="ignore"):  # ∞ − ∞ where a θ is impossible, and its bound is infinite
+            bounds = np.where(np.isfinite(bounds), fixed - isolation @ (paid - price), np.inf)
     lowest = float(bounds.min(initial=math.inf))
     index = int(np.argmin(values)) if values.size else -1
     if index < 0 or not math.isfinite(values[index]):

@@ -22,9 +22,9 @@ from fedopt.central.exchange import exchange
 from fedopt.central.generation import Relaxation, Run
 from fedopt.central.knapsacks import Cut, Knapsacks
 from fedopt.central.master import Master
-from fedopt.oracle import Column, Oracle
+from fedopt.oracle import Abandoned, Column, Oracle
 
-__all__ = ["Choice", "choose", "proven_plan", "watch"]
+__all__ = ["Choice", "choose", "exchanged", "proven_plan", "rounded", "watch"]
 
 _MOST_COLUMNS = 400_000
 _MOST_HEADS = 200_000  # for the exchange search
@@ -161,12 +161,12 @@ def proven_plan(
             cutoff = run.lower_bound + reach if slack < 100.0 else math.inf  # in the end, everything
             slack *= 8.0
         complete = math.isinf(cutoff)
-        candidates = _candidates(master, oracle, relaxation, cutoff - relaxation.bound)
+        candidates = _candidates(master, oracle, relaxation, cutoff - relaxation.bound, run)
         if candidates is None:
             return best if best is None else Choice(best.columns, best.heads, best.cost, run.lower_bound)
-        exchanged = _exchanged(master, candidates, relaxation, run, gap, 5.0, best)
-        if exchanged is not None and (best is None or exchanged.cost < best.cost):
-            best, complete = exchanged, False
+        swapped = exchanged(master, candidates, relaxation, run, gap, 5.0, best)
+        if swapped is not None and (best is None or swapped.cost < best.cost):
+            best, complete = swapped, False
             run.cost = min(run.cost, best.cost)
             cutoff = min(cutoff, best.cost - 0.5 * gap * abs(best.cost))
             candidates = _below(master, candidates, relaxation, cutoff - relaxation.bound)
@@ -245,18 +245,18 @@ def _nearby(master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, ga
     small, ever more of them until the gap is met; None where none is found."""
     best = None
     if not oracle.large:  # paths are few: the relaxation's columns may do
-        best = _exchanged(master, master.columns, relaxation, run, gap, 1.0, _rounded(master, relaxation))
+        best = exchanged(master, master.columns, relaxation, run, gap, 1.0, rounded(master, relaxation))
     heads = sum(kind.count for kind in master.network.kinds)
     room = _NEAR * min(gap, _FINE) * abs(relaxation.bound) / heads
     for _ in range(_WIDER):
         if run.expired() or (best is not None and best.cost - run.lower_bound <= gap * abs(best.cost)):
             break
-        near = _candidates(master, oracle, relaxation, room)
+        near = _candidates(master, oracle, relaxation, room, run)
         if near is None:
             break
         # from the relaxation again, not from the best one: that is where fewer columns got stuck
-        start = _rounded(master, relaxation)
-        found = _exchanged(master, [*master.columns, *near], relaxation, run, gap, 2.0, start)
+        start = rounded(master, relaxation)
+        found = exchanged(master, [*master.columns, *near], relaxation, run, gap, 2.0, start)
         if found is not None and (best is None or found.cost < best.cost):
             best = found
             run.cost = min(run.cost, best.cost)
@@ -267,7 +267,7 @@ def _nearby(master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, ga
     return best
 
 
-def _rounded(master: Master, relaxation: Relaxation) -> Choice:
+def rounded(master: Master, relaxation: Relaxation) -> Choice:
     """Whole heads near the relaxation's: largest remainders go up; capacities may be exceeded."""
     x = relaxation.solution.x
     whole = np.floor(x + 1e-9)
@@ -283,7 +283,7 @@ def _rounded(master: Master, relaxation: Relaxation) -> Choice:
     return Choice([columns[j] for j in used], whole[used], math.inf, -math.inf)
 
 
-def _exchanged(
+def exchanged(
     master: Master,
     columns: list[Column],
     relaxation: Relaxation,
@@ -325,10 +325,16 @@ def _below(master: Master, columns: list[Column], relaxation: Relaxation, room: 
     return [column for column in columns if column.cost(prices) < least[column.kind] + room]
 
 
-def _candidates(master: Master, oracle: Oracle, relaxation: Relaxation, room: float) -> list[Column] | None:
-    """All columns whose reduced cost at the relaxation's duals is below `room`; None if too many."""
+def _candidates(
+    master: Master, oracle: Oracle, relaxation: Relaxation, room: float, run: Run
+) -> list[Column] | None:
+    """All columns whose reduced cost at the relaxation's duals is below `room`; None if too many to list, or
+    not listed in time."""
     base = relaxation.least
     if master.profit:  # not serving costs nothing: the reduced cost of a head is against that
         base = np.minimum(base, [kind.payment for kind in oracle.network.kinds])
-    columns = oracle.within_all(relaxation.duals.prices(oracle.network), base + room)
-    return None if len(columns) > _MOST_COLUMNS else columns
+    prices = relaxation.duals.prices(oracle.network)
+    try:
+        return oracle.within_all(prices, base + room, _MOST_COLUMNS, run.expired)
+    except Abandoned:
+        return None

@@ -1,22 +1,26 @@
 """Whole heads where each path offers a convex region of reservations instead of points (the split guarantee).
 
-Two mixed-integer programs meet.  From below: every path of a kind with its number of heads n and their
-total rates Z, held only by supporting cuts Σ p_i Z_i ≥ h(p)·n, where h(p) is the least priced cost of the
-path at prices p. From above: the paths chosen there, priced by column generation over them alone, one
-region a head.  New prices give new cuts.
+Two programs meet. From below: a mixed-integer one with every path of a kind that can matter, its number of
+heads n and their total rates Z, held only by supporting cuts Σ p_i Z_i ≥ h(p)·n, where h(p) is the least
+priced cost of the path at prices p. From above: the paths chosen there, priced by column generation over them
+alone, one region a head. New prices give new cuts, of all paths that are worth anything at them.
+
+The points at which cuts touch the regions are a catalogue of their own: an exchange search over them gives
+plans long before the lower program does.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import highspy
 import numpy as np
 
 from fedopt.calculus import split
 from fedopt.central.generation import Relaxation, Run
-from fedopt.central.integer import Choice, watch
+from fedopt.central.integer import Choice, exchanged, rounded, watch
 from fedopt.central.master import Master
 from fedopt.oracle import Column, Oracle
 from fedopt.oracle.regions import SplitSizing
@@ -24,6 +28,8 @@ from fedopt.oracle.regions import SplitSizing
 __all__ = ["proven_region_plan"]
 
 _MOST_ROUNDS = 60
+_TURNED = (0.25, 4.0)  # one price at a time, for the first cuts
+_SAFE = 1.0 - 1e-9  # of a cut's value
 
 
 @dataclass(eq=False)
@@ -34,7 +40,115 @@ class _Path:
     path: int
     offers: np.ndarray
     charge: float
-    cuts: list[tuple[np.ndarray, float]]
+    cuts: list[tuple[np.ndarray, float]] = field(default_factory=list)
+    least: float = math.inf  # cost at the relaxation's prices
+
+
+class _Search:
+    """The best plan so far, the candidate paths with their cuts, and the points these touch."""
+
+    def __init__(self, master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, gap: float) -> None:
+        if not isinstance(oracle.sizing, SplitSizing):
+            raise TypeError("regions need a sizing that has regions")
+        self.master, self.oracle, self.relaxation, self.run, self.gap = master, oracle, relaxation, run, gap
+        self.sizing = oracle.sizing
+        self.prices = relaxation.duals.prices(oracle.network)
+        self.best: Choice | None = None
+        self.paths: dict[tuple[int, int], _Path] = {}
+        self.points: list[Column] = list(master.columns)
+
+    def proven(self) -> bool:
+        """Whether the best plan meets the gap."""
+        best = self.best
+        return best is not None and best.cost - self.run.lower_bound <= self.gap * abs(best.cost)
+
+    def over(self) -> bool:
+        """Whether there is nothing left to do, or no time."""
+        return self.proven() or self.run.expired()
+
+    def take(self, choice: Choice | None) -> bool:
+        """Keep a plan if it is the best one; whether it is."""
+        better = choice is not None and (self.best is None or choice.cost < self.best.cost)
+        if better and choice is not None:
+            self.best = choice
+            self.run.cost = min(self.run.cost, choice.cost)
+        self.run.record(len(self.points))
+        return better
+
+    def cutoff(self) -> float:
+        """A cost below which there need be no plan for the gap to be met."""
+        return math.inf if self.best is None else self.best.cost - 0.5 * self.gap * abs(self.best.cost)
+
+    def exchange(self, columns: list[Column], seconds: float) -> None:
+        """Look for a plan among points, and let its heads' rates adapt."""
+        start = rounded(self.master, self.relaxation)
+        found = exchanged(self.master, columns, self.relaxation, self.run, self.gap, seconds, start)
+        if found is None:
+            return
+        self.take(found)
+        chosen: dict[tuple[int, int], int] = {}
+        for column, heads in zip(found.columns, found.heads, strict=True):
+            key = column.kind, column.path
+            chosen[key] = chosen.get(key, 0) + round(float(heads))
+        self.adapt(chosen)
+
+    def adapt(self, chosen: dict[tuple[int, int], int]) -> None:
+        """The best reservations on chosen paths; every price met on the way becomes a cut."""
+        if not chosen:
+            return
+        found, prices = _inner(self, chosen)
+        self.take(found)
+        for price in prices:
+            self.touch(price, [self.paths[key] for key in chosen if key in self.paths])
+
+    def widen(self, cutoff: float) -> None:
+        """Have all paths as candidates that may be part of a plan below the cut-off, each with first cuts."""
+        network = self.oracle.network
+        room, fresh = cutoff - self.relaxation.bound, []
+        for kind in network.kinds:
+            base = self._base(kind.index)
+            for column in self.oracle.within(kind, self.prices, base + room):
+                key = kind.index, column.path
+                if key not in self.paths:
+                    path = _Path(kind.index, column.path, column.offers, column.charge)
+                    path.least = column.cost(self.prices) - base
+                    own = self.prices[column.offers]
+                    path.cuts.append((own, float(own @ column.rates) * _SAFE))
+                    self.paths[key] = path
+                    self.points.append(column)
+                    fresh.append(path)
+        for position in range(network.stages):
+            for factor in _TURNED:
+                turned = np.maximum(self.prices, 1e-6 * self.prices.max(initial=0.0))
+                if fresh:
+                    turned[np.unique([path.offers[position] for path in fresh])] *= factor
+                self.touch(turned, fresh)
+
+    def _base(self, kind: int) -> float:
+        base = float(self.relaxation.least[kind])
+        return min(base, self.oracle.network.kinds[kind].payment) if self.master.profit else base
+
+    def near(self, cutoff: float) -> list[_Path]:
+        """The candidates that may still be part of a plan below the cut-off."""
+        room = cutoff - self.relaxation.bound
+        return [path for path in self.paths.values() if path.least < room]
+
+    def touch(self, prices: np.ndarray, paths: Iterable[_Path]) -> None:
+        """A cut at the prices for each of these paths; the points of touch join the points."""
+        own: dict[int, list[_Path]] = {}
+        for path in paths:
+            own.setdefault(path.kind, []).append(path)
+        for kind, members in own.items():
+            if self.run.expired():
+                return
+            which = np.array([path.path for path in members])
+            nothing = np.full(len(members), math.inf)
+            sized = self.sizing.size(self.oracle.network.kinds[kind], which, prices, nothing)
+            for path, columns in zip(members, sized, strict=True):
+                for column in columns:
+                    here = prices[path.offers]
+                    path.cuts.append((here.copy(), float(here @ column.rates) * _SAFE))
+                    self.points.append(column)
 
 
 def proven_region_plan(
@@ -42,76 +156,51 @@ def proven_region_plan(
 ) -> Choice | None:
     """A plan with a bound over all paths and regions; None if none was found in time, infinite cost if
     there is none."""
-    sizing = oracle.sizing
-    if not isinstance(sizing, SplitSizing):
-        raise TypeError("regions need a sizing that has regions")
-    best = _whole(master, master.columns, sizing, gap, run)
+    search = _Search(master, oracle, relaxation, run, gap)
+    search.exchange(master.columns, 2.0)
     slack = 0.05
-    while True:
-        if best is not None:
-            run.cost = min(run.cost, best.cost)
-            run.record(len(master.columns))
-            if best.cost - run.lower_bound <= gap * abs(best.cost) or run.expired():
-                return Choice(best.columns, best.heads, best.cost, run.lower_bound)
-            cutoff, complete = best.cost - 0.5 * gap * abs(best.cost), False
-        else:
-            cutoff = run.lower_bound + slack * max(abs(run.lower_bound), 1.0)
-            complete = slack > 1e6
-            slack *= 20.0
-        paths = _candidates(master, oracle, relaxation, math.inf if complete else cutoff - relaxation.bound)
+    while not search.over():
+        best = search.best
+        cutoff = (
+            search.cutoff() if best is not None else run.lower_bound + slack * max(abs(run.lower_bound), 1.0)
+        )
+        if best is None and slack > 1e6:
+            cutoff = math.inf  # in the end, everything
+        slack *= 20.0
+        search.widen(cutoff)
+        search.exchange(search.points, 4.0)
         for _ in range(_MOST_ROUNDS):
-            outer = _outer(master, paths, gap, run)
+            if search.over():
+                break
+            cutoff = min(cutoff, search.cutoff())
+            outer = _outer(master, search.near(cutoff), gap, run)
             if outer is None:
                 break
             chosen, bound = outer
-            run.lower_bound = max(run.lower_bound, min(bound, math.inf if complete else cutoff))
+            if not chosen and search.best is None and math.isinf(cutoff):
+                return Choice([], np.zeros(0), math.inf, math.inf)
+            run.lower_bound = max(run.lower_bound, min(bound, cutoff))
             if not chosen:
                 break
-            found = _inner(master, oracle, sizing, paths, chosen, gap, run)
-            if found is not None and (best is None or found.cost < best.cost):
-                best = found
-                run.cost = min(run.cost, best.cost)
-            run.record(len(master.columns))
-            done = best is not None and best.cost - run.lower_bound <= gap * abs(best.cost)
-            if done or run.expired():
-                break
-        if best is not None:
-            return Choice(best.columns, best.heads, best.cost, min(run.lower_bound, best.cost))
-        if run.expired():
-            return None
-        if complete:
-            return Choice([], np.zeros(0), math.inf, math.inf)
-
-
-def _candidates(master: Master, oracle: Oracle, relaxation: Relaxation, room: float) -> list[_Path]:
-    """Paths whose least reduced cost at the relaxation's duals is below `room`, each with its cut at those
-    prices."""
-    prices = relaxation.duals.prices(oracle.network)
-    found = []
-    for kind in oracle.network.kinds:
-        base = relaxation.least[kind.index]
-        if master.profit:
-            base = min(base, kind.payment)
-        for column in oracle.within(kind, prices, base + room):
-            own = prices[column.offers]
-            value = float(own @ column.rates) * (1.0 - 1e-9)
-            found.append(_Path(kind.index, column.path, column.offers, column.charge, [(own, value)]))
-    return found
+            search.adapt(chosen)
+        if search.best is not None or math.isinf(cutoff):
+            break
+    best = search.best
+    return (
+        None if best is None else Choice(best.columns, best.heads, best.cost, min(run.lower_bound, best.cost))
+    )
 
 
 def _outer(
     master: Master, paths: list[_Path], gap: float, run: Run
-) -> tuple[list[tuple[int, int]], float] | None:
-    """[(position among the paths, heads)] and the bound of the outer program; None without an answer in
-    time."""
+) -> tuple[dict[tuple[int, int], int], float] | None:
+    """({(kind, path): heads}, bound) of the program from below; None without an answer in time."""
     network = master.network
     program = Master(network, master.profit, 0.0)
     program.adopt_tangents(master)
     lp = program.highs
     lp.setOptionValue("mip_rel_gap", 0.25 * gap)
     lp.setOptionValue("mip_feasibility_tolerance", 1e-9)
-    lp.setOptionValue("time_limit", run.left())
-    watch(lp, run, len(paths))
     for d in range(len(network.capacity)):
         lp.changeColBounds(d, 0.0, 0.0)
     heads = []
@@ -122,7 +211,8 @@ def _outer(
         empty = Column(path.kind, path.path, 0, path.offers, np.zeros(len(path.offers)), path.charge)
         rows, values, cost = program.entries(empty)
         lp.addCol(cost, 0.0, float(kind.count), 1, rows[:1], values[:1])
-        lp.changeColIntegrality(first, highspy.HighsVarType.kInteger)
+        if kind.count > 1:
+            lp.changeColIntegrality(first, highspy.HighsVarType.kInteger)
         for position, o in enumerate(path.offers):
             unit = np.zeros(len(path.offers))
             unit[position] = 1.0
@@ -143,67 +233,74 @@ def _outer(
                 [*(int(first + 1 + i) for i in used), first],
                 [*(float(own[i]) for i in used), -value],
             )
+    _count_by_offer(lp, paths, heads, [kind.count for kind in network.kinds])
+    lp.setOptionValue("time_limit", run.left())
+    watch(lp, run, len(paths))
     lp.run()
     status = lp.getModelStatus()
     if status == highspy.HighsModelStatus.kInfeasible:
-        return [], math.inf
+        return {}, math.inf
     info = lp.getInfo()
     if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
         return None
     solved = np.array(lp.getSolution().col_value)
-    chosen = [(k, round(solved[first])) for k, first in enumerate(heads) if solved[first] > 0.5]
+    chosen = {
+        (path.kind, path.path): round(solved[first])
+        for path, first in zip(paths, heads, strict=True)
+        if solved[first] > 0.5
+    }
     return chosen, float(info.mip_dual_bound)
 
 
-def _inner(
-    master: Master,
-    oracle: Oracle,
-    sizing: SplitSizing,
-    paths: list[_Path],
-    chosen: list[tuple[int, int]],
-    gap: float,
-    run: Run,
-) -> Choice | None:
-    """The best reservations on chosen paths, by column generation over them; their prices become cuts of
-    all paths."""
-    network = oracle.network
+def _count_by_offer(lp: highspy.Highs, paths: list[_Path], heads: list[int], counts: list[int]) -> None:
+    """Whole numbers of heads of a kind by offer: what a search branches on. They are far fewer than paths,
+    and a single head that is whole on every offer is whole on its path."""
+    users: dict[tuple[int, int], list[int]] = {}
+    for path, head in zip(paths, heads, strict=True):
+        for o in path.offers:
+            users.setdefault((path.kind, int(o)), []).append(head)
+    for (kind, _), own in users.items():
+        lp.addCol(0.0, 0.0, float(counts[kind]), 0, [], [])
+        total = lp.getNumCol() - 1
+        lp.changeColIntegrality(total, highspy.HighsVarType.kInteger)
+        lp.addRow(0.0, 0.0, len(own) + 1, [*own, total], [*([1.0] * len(own)), -1.0])
+
+
+def _inner(search: _Search, chosen: dict[tuple[int, int], int]) -> tuple[Choice | None, list[np.ndarray]]:
+    """(the best reservations for so many heads on chosen paths, the prices met), by column generation over
+    these paths."""
+    master, network, run = search.master, search.oracle.network, search.run
     program = Master(network, master.profit, _overflow_price(master))
     program.adopt_tangents(master)
-    wanted = {(paths[k].kind, paths[k].path) for k, _ in chosen}
-    program.limit_paths({(paths[k].kind, paths[k].path): heads for k, heads in chosen})
-    program.add([column for column in master.columns if (column.kind, column.path) in wanted])
+    program.limit_paths(chosen)
+    program.add([column for column in search.points if (column.kind, column.path) in chosen])
+    met: list[np.ndarray] = []
     for _ in range(200):
-        missing = {key for key in wanted if not program.has_path(key)}
-        prices = None
+        missing = {key for key in chosen if not program.has_path(key)}
+        prices = np.maximum(master.list_prices(), 1e-12)
         if not missing:
             solution, duals = program.solve()
             prices = duals.prices(network)
-        else:
-            prices = np.maximum(master.list_prices(), 1e-12)
-        fresh = []
-        for k, _ in chosen:
-            path = paths[k]
-            kind = network.kinds[path.kind]
-            (columns,) = sizing.size(kind, np.array([path.path]), prices, np.array([math.inf]))
+        met.append(prices)
+        fresh: list[Column] = []
+        for kind, path in chosen:
+            (columns,) = search.sizing.size(
+                network.kinds[kind], np.array([path]), prices, np.array([math.inf])
+            )
             fresh.extend(columns)
-            if columns:
-                path.cuts.append(
-                    (prices[path.offers], float(prices[path.offers] @ columns[0].rates) * (1.0 - 1e-9))
-                )
         added = program.add(fresh)
-        master.add(fresh)
-        if missing and not added:
-            return None
-        if not missing and not added:
+        search.points.extend(fresh)
+        if not added or run.expired():
+            if missing:
+                return None, met
             break
         if not missing:
             worst = min(column.cost(prices) - program.worth(column, duals) for column in fresh)
-            if worst > -0.02 * gap * max(abs(solution.value), 1e-9) / max(len(fresh), 1) or run.expired():
+            if worst > -0.02 * search.gap * max(abs(solution.value), 1e-9) / len(fresh):
                 break
     if (solution.overflow > 1e-9 * network.capacity).any():
-        return None
-    used = list(program.columns)
-    return _whole(master, used, sizing, gap, run)
+        return None, met
+    return _whole(master, list(program.columns), search.sizing, search.gap, run), met
 
 
 def _overflow_price(master: Master) -> float:

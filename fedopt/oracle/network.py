@@ -25,7 +25,7 @@ from fedopt.instance.policy import admissible
 if TYPE_CHECKING:
     from fedopt.instance import Instance, Tenant
 
-__all__ = ["Kind", "Network", "PathSet", "TooManyPaths"]
+__all__ = ["Abandoned", "Kind", "Network", "PathSet", "TooManyPaths"]
 
 MOST_PATHS = 4_000_000
 
@@ -34,6 +34,10 @@ class TooManyPaths(ValueError):
     """A tenant has more admissible paths than can be enumerated."""
 
     exit_code = 2
+
+
+class Abandoned(Exception):
+    """A listing was given up: it was to stop, or grew beyond what was asked for."""
 
 
 @dataclass(frozen=True, eq=False)

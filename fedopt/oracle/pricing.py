@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedopt.oracle.network import Kind, Network
+from fedopt.oracle.network import Abandoned, Kind, Network
 from fedopt.oracle.profiles import MinplusSizing
 from fedopt.oracle.services import Service
 from fedopt.oracle.sizing import Column, Sizing
@@ -18,7 +18,7 @@ from fedopt.oracle.sizing import Column, Sizing
 __all__ = ["Oracle", "Priced"]
 
 _BATCH = 48
-_ALL_NODES = 2**62
+ALL = 2**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Oracle:
         found: list[Column] = []
         service = self._service(kind)
         if service is not None:
-            nodes = _ALL_NODES if effort is None else 100 * effort
+            nodes = ALL if effort is None else 100 * effort
             bound, found = service.price(kind, prices, known, tolerance, keep, nodes)
         if self._listed(kind):
             least = min([known, *(column.cost(prices) for column in found)])
@@ -213,12 +213,25 @@ class Oracle:
             columns += [column for own in sized for column in own]
         return columns
 
-    def within_all(self, prices: np.ndarray, limits: np.ndarray) -> list[Column]:
-        """`within` for every kind, limits: shape (kinds,); each family once, services side by side."""
+    def within_all(
+        self,
+        prices: np.ndarray,
+        limits: np.ndarray,
+        most: int = ALL,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> list[Column]:
+        """`within` for every kind, limits: shape (kinds,); each family once, services side by side.
+
+        Raises Abandoned where columns are more than `most` in all, or where `stop` says so.
+        """
         answers: dict[int, list[Column]] = {}
 
         def work(members: list[Kind]) -> None:
-            found = self.within(members[0], prices, max(float(limits[kind.index]) for kind in members))
+            left = most - sum(len(own) for own in tuple(answers.values()))
+            if left < 0 or stop():
+                raise Abandoned("told to stop" if left >= 0 else f"more than {most} columns")
+            limit = max(float(limits[kind.index]) for kind in members)
+            found = self.within(members[0], prices, limit, left, stop)
             for kind in members:
                 answers[kind.index] = [
                     column if column.kind == kind.index else replace(column, kind=kind.index)
@@ -227,17 +240,32 @@ class Oracle:
                 ]
 
         self._each_family(work)
-        return [column for kind in self.network.kinds for column in answers[kind.index]]
+        columns = [column for kind in self.network.kinds for column in answers[kind.index]]
+        if len(columns) > most:
+            raise Abandoned(f"more than {most} columns")
+        return columns
 
-    def within(self, kind: Kind, prices: np.ndarray, limit: float) -> list[Column]:
-        """All points of a catalogue whose cost at the prices is below the limit (for `points` sizings)."""
+    def within(
+        self,
+        kind: Kind,
+        prices: np.ndarray,
+        limit: float,
+        most: int = ALL,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> list[Column]:
+        """All points of a catalogue whose cost at the prices is below the limit (for `points` sizings).
+
+        Raises Abandoned where the paths to be sized are more than `most`, or where `stop` says so.
+        """
         service = self._service(kind)
-        columns = service.within(kind, prices, limit) if service is not None else []
+        columns = service.within(kind, prices, limit, most, stop) if service is not None else []
         if not self._listed(kind):
             return columns
         paths = self.network.paths(kind)
         lower = paths.charge + self.sizing.least(kind, prices)
         candidates = np.flatnonzero(lower < limit)
+        if len(candidates) > most:
+            raise Abandoned(f"more than {most} paths")
         if len(candidates):
             answers = self.sizing.size(kind, candidates, prices, limit - paths.charge[candidates])
             columns += [column for own in answers for column in own]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
@@ -17,7 +18,7 @@ from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FORMS, IMAGE
 from fedopt.calculus.margin import least_margin
 from fedopt.oracle.image_margin import ACCURACY, image_margin, margin_workspace, neighbour
 from fedopt.oracle.mildest import mildest
-from fedopt.oracle.network import Kind, Network, TooManyPaths
+from fedopt.oracle.network import Abandoned, Kind, Network, TooManyPaths
 from fedopt.oracle.remembered import give, take
 from fedopt.oracle.sizing import Column
 from fedopt.oracle.tree import (
@@ -38,6 +39,8 @@ _LEAVES = 64
 _SEARCH = {"xatol": 1e-4, "fatol": 1e-7, "maxiter": 200}
 _TYPICAL = 0.05  # margin over floor, before anything is known
 _EXACT = 1e-9  # of a rate, at which (θ, α) of what is sized is found
+_ALL = 2**62
+_AT_ONCE = 1_000  # paths sized between two looks whether to stop
 _OWN = -1.0  # every path has its own margin
 
 
@@ -201,11 +204,12 @@ class Service:
         *,
         wanted: int = 1,
         rough: float = _OWN,
-        nodes: int = 2**62,
+        nodes: int = _ALL,
+        most: int = _ALL,
     ) -> tuple[Leaves, float]:
         """(paths that may be among so many cheapest, or all cheaper than `known` where 0 are wanted; what all
-        others cost at least)."""
-        size = _LEAVES
+        others cost at least); Abandoned where these paths are more than `most`."""
+        size = min(_LEAVES, most)
         while True:
             leaves = Leaves(
                 np.empty((size, self.network.stages), dtype=np.int64),
@@ -229,7 +233,9 @@ class Service:
             if status == MEMORY_FULL:
                 self._enlarge()
             elif status == OUTPUT_FULL:
-                size *= 4
+                if size >= most:
+                    raise Abandoned(f"more than {most} paths")
+                size = min(4 * size, most)
             else:
                 return Leaves(*(part[:found] for part in leaves)), bound
 
@@ -370,11 +376,24 @@ class Service:
         offers = self.order[hops]
         return [Column(kind.index, 0, 0, offers, rates, self.network.charge(offers))]
 
-    def within(self, kind: Kind, prices: np.ndarray, limit: float) -> list[Column]:
-        """All points below a limit."""
-        leaves, _ = self.leaves(self.graph_of(kind), prices, limit, 0.0, wanted=0)
-        columns = self.columns(kind, leaves.hops, leaves.window)
-        return [column for column in columns if column is not None and column.cost(prices) < limit]
+    def within(
+        self,
+        kind: Kind,
+        prices: np.ndarray,
+        limit: float,
+        most: int = _ALL,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> list[Column]:
+        """All points below a limit; Abandoned where their paths are more than `most` or `stop` says so."""
+        leaves, _ = self.leaves(self.graph_of(kind), prices, limit, 0.0, wanted=0, most=most)
+        columns: list[Column] = []
+        for begin in range(0, len(leaves.cost), _AT_ONCE):
+            if stop():
+                raise Abandoned("told to stop")
+            part = slice(begin, begin + _AT_ONCE)
+            sized = self.columns(kind, leaves.hops[part], leaves.window[part])
+            columns += [column for column in sized if column is not None and column.cost(prices) < limit]
+        return columns
 
     def along(self, kind: Kind, paths: np.ndarray) -> list[Column]:
         """The points of given paths, offer indices (N, S) in stage order; paths that leave no window are left

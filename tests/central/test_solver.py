@@ -75,6 +75,24 @@ def test_split_equals_the_joint_model(seed):
     assert check(central, instance).ok
 
 
+def test_split_with_few_whole_heads_is_proven():
+    """The relaxation lies 5 % below; what is proven is not far above the joint model's."""
+    instance = generate(5, 3, 8, 0).with_(theta=[0.05, 0.1, 0.2, 0.4, 0.8])
+    plan = solve(instance, guarantee="split", gap=1e-2, time_limit=120.0)
+    assert plan.status == "optimal"
+    assert check(plan, instance).ok
+    assert plan.lower_bound <= 28.8972186 <= plan.cost * (1 + 1e-6)  # SCIP on the joint model, a minute
+    assert plan.cost <= 28.8972186 * (1 + 1e-2)
+
+
+def test_split_gives_a_plan_of_twenty_heads_in_time_and_stops_when_told():
+    instance = generate(20, 3, 8, 0).with_(theta=[0.05, 0.1, 0.2, 0.4, 0.8])
+    plan = solve(instance, guarantee="split", gap=1e-3, progress=lambda row: row.cost is not None)
+    assert plan.status == "feasible"
+    assert plan.gap < 0.06
+    assert check(plan, instance).ok
+
+
 def test_profit_admits_what_pays():
     instance = random_instance(3, tenants=3)
     rich = solve(instance.with_({"tenants.*.payment": 50.0}), objective="profit", gap=1e-6)

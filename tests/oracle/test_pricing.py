@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from fedopt.oracle import Network, Oracle, sizing_for
+from fedopt.instance.generating import generate
+from fedopt.oracle import Abandoned, Network, Oracle, sizing_for
 from tests.central.conftest import random_instance
 
 GUARANTEES = ["minplus", "minplus:fine", "minplus:ville", "paper-path", "paper-local", "split"]
@@ -69,3 +70,18 @@ def test_within_lists_every_point_below_the_limit():
     limit = float(np.median([column.cost(prices) for column in everything]))
     found = Oracle(network, sizing).within(kind, prices, limit)
     assert len(found) == sum(column.cost(prices) < limit for column in everything)
+
+
+def test_within_all_gives_up_where_columns_are_too_many_or_it_is_told_to_stop():
+    network = Network(generate(8, 3, 4, 7))  # priced by the tree
+    oracle = Oracle(network, sizing_for("minplus", network))
+    prices = network.prices_of_rates()
+    limits = np.full(len(network.kinds), 1e300)
+    everything = oracle.within_all(prices, limits)
+    assert len(oracle.within_all(prices, limits, most=len(everything))) == len(everything)
+    for most in (0, 1, 70, len(everything) - 1):
+        with pytest.raises(Abandoned, match="more than"):
+            oracle.within_all(prices, limits, most=most)
+    with pytest.raises(Abandoned, match="stop"):
+        oracle.within_all(prices, limits, stop=lambda: True)
+    assert oracle.within_all(prices, np.zeros(len(network.kinds)), most=0) == []
