@@ -126,7 +126,7 @@ def _size(
             cost = 0.0
             for i in range(length):
                 cost += costs[i] * best[i]
-            return cost, best, 0.0
+            return cost, best, _tangent_bound(best, costs, highs, load, strict, constants, room)
         return math.inf, best, math.inf
     scale = 0.0
     for i in range(length):

@@ -242,11 +242,13 @@ def _clearly_better(found: Choice | None, best: Choice | None, gap: float) -> bo
 
 def _nearby(master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, gap: float) -> Choice | None:
     """A first plan by exchange: from the relaxation's own columns, then also from those whose reduced cost is
-    small, ever more of them until the gap is met; None where none is found."""
+    small, ever more of them until the gap is met; None where none is found, or heads are too many for it."""
     best = None
+    heads = sum(kind.count for kind in master.network.kinds)
+    if heads > _MOST_HEADS:
+        return None
     if not oracle.large:  # paths are few: the relaxation's columns may do
         best = exchanged(master, master.columns, relaxation, run, gap, 1.0, rounded(master, relaxation))
-    heads = sum(kind.count for kind in master.network.kinds)
     room = _NEAR * min(gap, _FINE) * abs(relaxation.bound) / heads
     for _ in range(_WIDER):
         if run.expired() or (best is not None and best.cost - run.lower_bound <= gap * abs(best.cost)):

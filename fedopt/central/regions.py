@@ -1,9 +1,9 @@
 """Whole heads where each path offers a convex region of reservations instead of points (the split guarantee).
 
-Two programs meet. From below: a mixed-integer one with every path of a kind that can matter, its number of
-heads n and their total rates Z, held only by supporting cuts Σ p_i Z_i ≥ h(p)·n, where h(p) is the least
-priced cost of the path at prices p. From above: the paths chosen there, priced by column generation over them
-alone, one region a head. New prices give new cuts, of all paths that are worth anything at them.
+Two programs meet. From below: a mixed-integer one with every path of a kind that can matter, its heads n_p,
+and the kind's rate Z_o on every offer, held only by supporting cuts Σ_o q_o Z_o ≥ Σ_p h_p(q)·n_p, where
+h_p(q) is the least priced cost of a path at prices q: one row bounds all paths of a kind. From above: the
+paths chosen there, priced by column generation over them alone, one region a head. New prices give new cuts.
 
 The points at which cuts touch the regions are a catalogue of their own: an exchange search over them gives
 plans long before the lower program does.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import highspy
 import numpy as np
@@ -29,19 +29,30 @@ __all__ = ["proven_region_plan"]
 
 _MOST_ROUNDS = 60
 _TURNED = (0.25, 4.0)  # one price at a time, for the first cuts
+_LAST = 3  # prices of an adaptation that become cuts
 _SAFE = 1.0 - 1e-9  # of a cut's value
 
 
 @dataclass(eq=False)
 class _Path:
-    """A candidate path of a kind and the supporting cuts known of its region: Σ prices·rates ≥ value."""
+    """A candidate path of a kind, with its least cost at the relaxation's prices and how far that lies above
+    its kind's least."""
 
     kind: int
     path: int
     offers: np.ndarray
     charge: float
-    cuts: list[tuple[np.ndarray, float]] = field(default_factory=list)
-    least: float = math.inf  # cost at the relaxation's prices
+    value: float
+    least: float
+
+
+@dataclass(eq=False)
+class _Cut:
+    """Σ_o prices_o Z_o ≥ Σ_p value_p n_p for a kind; prices per work/slot, (offers,); value by path index."""
+
+    kind: int
+    prices: np.ndarray
+    values: dict[int, float]
 
 
 class _Search:
@@ -55,6 +66,7 @@ class _Search:
         self.prices = relaxation.duals.prices(oracle.network)
         self.best: Choice | None = None
         self.paths: dict[tuple[int, int], _Path] = {}
+        self.cuts: list[_Cut] = []
         self.points: list[Column] = list(master.columns)
 
     def proven(self) -> bool:
@@ -98,31 +110,56 @@ class _Search:
             return
         found, prices = _inner(self, chosen)
         self.take(found)
-        for price in prices:
-            self.touch(price, [self.paths[key] for key in chosen if key in self.paths])
+        few = [self.paths[key] for key in chosen if key in self.paths]
+        for price in prices[-_LAST:-1]:
+            self._add_cuts(price, self.touch(price, few))
+        if prices and not self.over():
+            self._add_cuts(prices[-1], self.touch(prices[-1], self.near(self.cutoff())))
+
+    def _add_cuts(self, prices: np.ndarray, values: dict[int, dict[int, float]]) -> None:
+        self.cuts += [_Cut(kind, prices, own) for kind, own in values.items()]
 
     def widen(self, cutoff: float) -> None:
-        """Have all paths as candidates that may be part of a plan below the cut-off, each with first cuts."""
-        network = self.oracle.network
-        room, fresh = cutoff - self.relaxation.bound, []
-        for kind in network.kinds:
-            base = self._base(kind.index)
-            for column in self.oracle.within(kind, self.prices, base + room):
-                key = kind.index, column.path
-                if key not in self.paths:
-                    path = _Path(kind.index, column.path, column.offers, column.charge)
-                    path.least = column.cost(self.prices) - base
-                    own = self.prices[column.offers]
-                    path.cuts.append((own, float(own @ column.rates) * _SAFE))
-                    self.paths[key] = path
-                    self.points.append(column)
-                    fresh.append(path)
-        for position in range(network.stages):
+        """Have all paths as candidates that may be part of a plan below the cut-off, with first cuts."""
+        room = cutoff - self.relaxation.bound
+        self.cuts = []
+        base: dict[int, dict[int, float]] = {}
+        for kind in self.oracle.network.kinds:
+            k, least = kind.index, self._base(kind.index)
+            for column in self.oracle.within(kind, self.prices, least + room):
+                value = float(self.prices[column.offers] @ column.rates) * _SAFE
+                above = column.cost(self.prices) - least
+                path = _Path(k, column.path, column.offers, column.charge, value, above)
+                self.paths[k, column.path] = path
+                self.points.append(column)
+                base.setdefault(k, {})[column.path] = value
+        self._add_cuts(self.prices, base)
+        # a stage's prices are turned together, for a path has one of them: the cuts turn one offer's alone
+        for position in range(self.oracle.network.stages):
             for factor in _TURNED:
-                turned = np.maximum(self.prices, 1e-6 * self.prices.max(initial=0.0))
-                if fresh:
-                    turned[np.unique([path.offers[position] for path in fresh])] *= factor
-                self.touch(turned, fresh)
+                self._turn(position, factor)
+
+    def _turn(self, position: int, factor: float) -> None:
+        prices = np.maximum(self.prices, 1e-6 * self.prices.max(initial=0.0))
+        turned = prices.copy()
+        at = np.unique([path.offers[position] for path in self.paths.values()])
+        turned[at] *= factor
+        values = self.touch(turned, self.paths.values())
+        own: dict[int, list[_Path]] = {}
+        for path in self.paths.values():
+            own.setdefault(path.kind, []).append(path)
+        for kind, members in own.items():
+            found = values.get(kind, {})
+            for o in np.unique([path.offers[position] for path in members]):
+                one = prices.copy()
+                one[o] *= factor
+                this = {}
+                for path in members:
+                    if path.offers[position] == o and np.isin(path.offers, at).sum() == 1:
+                        this[path.path] = found.get(path.path, 0.0)
+                    else:  # at prices of which none is below that share of the relaxation's
+                        this[path.path] = path.value * (min(factor, 1.0) if o in path.offers else 1.0)
+                self.cuts.append(_Cut(kind, one, this))
 
     def _base(self, kind: int) -> float:
         base = float(self.relaxation.least[kind])
@@ -133,22 +170,24 @@ class _Search:
         room = cutoff - self.relaxation.bound
         return [path for path in self.paths.values() if path.least < room]
 
-    def touch(self, prices: np.ndarray, paths: Iterable[_Path]) -> None:
-        """A cut at the prices for each of these paths; the points of touch join the points."""
+    def touch(self, prices: np.ndarray, paths: Iterable[_Path]) -> dict[int, dict[int, float]]:
+        """By kind and path the least priced cost at prices, from below; its points join the others."""
         own: dict[int, list[_Path]] = {}
         for path in paths:
             own.setdefault(path.kind, []).append(path)
+        values: dict[int, dict[int, float]] = {}
         for kind, members in own.items():
             if self.run.expired():
-                return
+                break
             which = np.array([path.path for path in members])
             nothing = np.full(len(members), math.inf)
             sized = self.sizing.size(self.oracle.network.kinds[kind], which, prices, nothing)
             for path, columns in zip(members, sized, strict=True):
                 for column in columns:
-                    here = prices[path.offers]
-                    path.cuts.append((here.copy(), float(here @ column.rates) * _SAFE))
+                    value = float(prices[path.offers] @ column.rates) * _SAFE
+                    values.setdefault(kind, {})[path.path] = value
                     self.points.append(column)
+        return values
 
 
 def proven_region_plan(
@@ -173,7 +212,7 @@ def proven_region_plan(
             if search.over():
                 break
             cutoff = min(cutoff, search.cutoff())
-            outer = _outer(master, search.near(cutoff), gap, run)
+            outer = _outer(search, search.near(cutoff))
             if outer is None:
                 break
             chosen, bound = outer
@@ -191,79 +230,86 @@ def proven_region_plan(
     )
 
 
-def _outer(
-    master: Master, paths: list[_Path], gap: float, run: Run
-) -> tuple[dict[tuple[int, int], int], float] | None:
+def _outer(search: _Search, paths: list[_Path]) -> tuple[dict[tuple[int, int], int], float] | None:
     """({(kind, path): heads}, bound) of the program from below; None without an answer in time."""
-    network = master.network
-    program = Master(network, master.profit, 0.0)
+    master, gap, run = search.master, search.gap, search.run
+    network, profit = master.network, master.profit
+    program = Master(network, profit, 0.0)
     program.adopt_tangents(master)
+    program.forbid_overflow()
     lp = program.highs
-    lp.setOptionValue("mip_rel_gap", 0.25 * gap)
-    lp.setOptionValue("mip_feasibility_tolerance", 1e-9)
-    for d in range(len(network.capacity)):
-        lp.changeColBounds(d, 0.0, 0.0)
-    heads = []
+    heads: dict[tuple[int, int], int] = {}
+    users: dict[tuple[int, int], list[int]] = {}
     for path in paths:
         kind = network.kinds[path.kind]
-        first = lp.getNumCol()
-        heads.append(first)
         empty = Column(path.kind, path.path, 0, path.offers, np.zeros(len(path.offers)), path.charge)
         rows, values, cost = program.entries(empty)
+        n = heads[path.kind, path.path] = lp.getNumCol()
         lp.addCol(cost, 0.0, float(kind.count), 1, rows[:1], values[:1])
         if kind.count > 1:
-            lp.changeColIntegrality(first, highspy.HighsVarType.kInteger)
-        for position, o in enumerate(path.offers):
-            unit = np.zeros(len(path.offers))
-            unit[position] = 1.0
-            rows, values, cost = program.entries(
-                Column(path.kind, path.path, 0, path.offers, unit, kind.payment if master.profit else 0.0)
-            )
-            keep = [(row, value) for row, value in zip(rows[1:], values[1:], strict=True) if value != 0.0]
-            lp.addCol(cost, 0.0, highspy.kHighsInf, len(keep), [row for row, _ in keep], [v for _, v in keep])
-            most = float(network.most[o])
-            if math.isfinite(most):
-                lp.addRow(-highspy.kHighsInf, 0.0, 2, [first + 1 + position, first], [1.0, -most])
-        for own, value in path.cuts:
-            used = np.flatnonzero(own > 0.0)
-            lp.addRow(
-                0.0,
-                highspy.kHighsInf,
-                len(used) + 1,
-                [*(int(first + 1 + i) for i in used), first],
-                [*(float(own[i]) for i in used), -value],
-            )
-    _count_by_offer(lp, paths, heads, [kind.count for kind in network.kinds])
+            lp.changeColIntegrality(n, highspy.HighsVarType.kInteger)
+        for o in path.offers:
+            users.setdefault((path.kind, int(o)), []).append(n)
+    rate = {key: _offer(search, program, *key, users[key]) for key in users}
+    offers: dict[int, list[int]] = {}
+    for k, o in rate:
+        offers.setdefault(k, []).append(o)
+    listed = {k: [path.path for path in paths if path.kind == k] for k in offers}
+    for cut in search.cuts:
+        if cut.kind not in offers:
+            continue
+        at = [rate[cut.kind, o] for o in offers[cut.kind] if cut.prices[o] > 0.0]
+        paid = [float(cut.prices[o]) for o in offers[cut.kind] if cut.prices[o] > 0.0]
+        for path_index in listed[cut.kind]:
+            if cut.values.get(path_index, 0.0) > 0.0:
+                at.append(heads[cut.kind, path_index])
+                paid.append(-cut.values[path_index])
+        lp.addRow(0.0, highspy.kHighsInf, len(at), at, paid)
+    if search.best is not None:
+        start = dict.fromkeys([*heads.values(), *(z + 1 for z in rate.values())], 0.0)
+        for column, count in zip(search.best.columns, search.best.heads, strict=True):
+            if (column.kind, column.path) in heads:
+                start[heads[column.kind, column.path]] += float(count)
+                for o in column.offers:
+                    start[rate[column.kind, int(o)] + 1] += float(count)
+        lp.setSolution(len(start), np.array(list(start), dtype=np.int32), np.array(list(start.values())))
+    lp.setOptionValue("mip_rel_gap", 0.25 * gap)
+    lp.setOptionValue("mip_feasibility_tolerance", 1e-9)
     lp.setOptionValue("time_limit", run.left())
     watch(lp, run, len(paths))
     lp.run()
-    status = lp.getModelStatus()
-    if status == highspy.HighsModelStatus.kInfeasible:
+    if lp.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
         return {}, math.inf
     info = lp.getInfo()
     if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
         return None
     solved = np.array(lp.getSolution().col_value)
-    chosen = {
-        (path.kind, path.path): round(solved[first])
-        for path, first in zip(paths, heads, strict=True)
-        if solved[first] > 0.5
-    }
+    chosen = {key: round(solved[n]) for key, n in heads.items() if solved[n] > 0.5}
     return chosen, float(info.mip_dual_bound)
 
 
-def _count_by_offer(lp: highspy.Highs, paths: list[_Path], heads: list[int], counts: list[int]) -> None:
-    """Whole numbers of heads of a kind by offer: what a search branches on. They are far fewer than paths,
-    and a single head that is whole on every offer is whole on its path."""
-    users: dict[tuple[int, int], list[int]] = {}
-    for path, head in zip(paths, heads, strict=True):
-        for o in path.offers:
-            users.setdefault((path.kind, int(o)), []).append(head)
-    for (kind, _), own in users.items():
-        lp.addCol(0.0, 0.0, float(counts[kind]), 0, [], [])
-        total = lp.getNumCol() - 1
-        lp.changeColIntegrality(total, highspy.HighsVarType.kInteger)
-        lp.addRow(0.0, 0.0, len(own) + 1, [*own, total], [*([1.0] * len(own)), -1.0])
+def _offer(search: _Search, program: Master, kind: int, o: int, users: list[int]) -> int:
+    """A kind's rate on an offer, as a variable of the program, held between what its heads there need to be
+    stable and what they may have at most.
+
+    The heads are a whole number, and what a search branches on: offers are far fewer than paths, and a single
+    head that is whole on every offer is whole on its path.
+    """
+    network, lp = program.network, program.highs
+    payment = network.kinds[kind].payment if program.profit else 0.0  # not for this column: heads bring it
+    unit = Column(kind, 0, 0, np.array([o]), np.ones(1), payment)
+    rows, values, cost = program.entries(unit)
+    rate = lp.getNumCol()
+    lp.addCol(cost, 0.0, highspy.kHighsInf, len(rows) - 1, rows[1:], values[1:])
+    lp.addCol(0.0, 0.0, float(network.kinds[kind].count), 0, [], [])
+    total = rate + 1
+    lp.changeColIntegrality(total, highspy.HighsVarType.kInteger)
+    lp.addRow(0.0, 0.0, len(users) + 1, [*users, total], [*([1.0] * len(users)), -1.0])
+    mean = search.sizing.mean(network.kinds[kind], o) * _SAFE
+    lp.addRow(0.0, highspy.kHighsInf, 2, [rate, total], [1.0, -mean])
+    if math.isfinite(network.most[o]):
+        lp.addRow(-highspy.kHighsInf, 0.0, 2, [rate, total], [1.0, -float(network.most[o])])
+    return rate
 
 
 def _inner(search: _Search, chosen: dict[tuple[int, int], int]) -> tuple[Choice | None, list[np.ndarray]]:

@@ -55,8 +55,7 @@ class SplitSizing:
         """Lower bounds from the mean rates and from what was solved before, shape (P,)."""
         paths = self.network.paths(kind)
         if kind.index not in self._isolation:
-            net = self.network
-            mean = net.objects[kind.arrival].mean + np.array([net.objects[row].mean for row in net.row])
+            mean = np.array([self.mean(kind, o) for o in range(len(self.network.names))])
             self._isolation[kind.index] = mean[paths.offers]
             self._past[kind.index] = []
         own = prices[paths.offers]
@@ -67,6 +66,12 @@ class SplitSizing:
                 known = np.where(np.isfinite(values) & np.isfinite(ratio), ratio * values, 0.0)
             least = np.maximum(least, np.where(values == math.inf, math.inf, known))
         return least
+
+    def mean(self, kind: Kind, offer: int) -> float:
+        """The mean work that a head of a kind and the impairment bring to an offer, work/slot: at no lower
+        rate is any guarantee finite."""
+        net = self.network
+        return float(net.objects[kind.arrival].mean + net.objects[net.row[offer]].mean)
 
     def size(
         self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
