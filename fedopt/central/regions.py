@@ -344,6 +344,7 @@ def _inner(search: _Search, chosen: dict[tuple[int, int], int]) -> tuple[Choice 
             worst = min(column.cost(prices) - program.worth(column, duals) for column in fresh)
             if worst > -0.02 * search.gap * max(abs(solution.value), 1e-9) / len(fresh):
                 break
+    master.adopt_tangents(program)  # where the loads are: the program from below must know the costs there
     if (solution.overflow > 1e-9 * network.capacity).any():
         return None, met
     return _whole(master, list(program.columns), search.sizing, search.gap, run), met

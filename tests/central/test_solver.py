@@ -85,6 +85,24 @@ def test_split_with_few_whole_heads_is_proven():
     assert plan.cost <= 28.8972186 * (1 + 1e-2)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_split_is_proven_where_costs_bend_and_not_all_are_served(count):
+    """The program from below needs the curves' tangents at the loads of the plans that it is shown."""
+    drawn = generate(2, 2, 4, 3, binding=0.3).with_(theta=[0.05, 0.1, 0.2, 0.4, 0.8])
+    room = 1.6 / 2.2 * max(domain.capacity for domain in drawn.domains)
+    tenants = [
+        tenant.model_copy(update={"id": f"{tenant.id}-{i}", "count": count})
+        for tenant in drawn.tenants
+        for i in range(2 // count)
+    ]
+    instance = drawn.with_(tenants=tenants).with_({"tenants.*.payment": 4.0, "domains.*.capacity": room})
+    plan = solve(instance, guarantee="split", objective="profit", gap=1e-3, time_limit=60.0)
+    assert plan.status == "optimal"
+    assert plan.admitted == 2
+    assert plan.cost == pytest.approx(-1.6506917, rel=1e-3)
+    assert check(plan, instance).ok
+
+
 def test_split_gives_a_plan_of_twenty_heads_in_time_and_stops_when_told():
     instance = generate(20, 3, 8, 0).with_(theta=[0.05, 0.1, 0.2, 0.4, 0.8])
     plan = solve(instance, guarantee="split", gap=1e-3, progress=lambda row: row.cost is not None)
