@@ -196,6 +196,8 @@ def proven_region_plan(
     """A plan with a bound over all paths and regions; None if none was found in time, infinite cost if
     there is none."""
     search = _Search(master, oracle, relaxation, run, gap)
+    if master.profit:
+        search.take(Choice([], np.zeros(0), 0.0, -math.inf))  # nobody has to be served
     search.exchange(master.columns, 2.0)
     slack = 0.05
     while not search.over():
