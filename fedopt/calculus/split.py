@@ -51,6 +51,7 @@ __all__ = [
     "SplitExcess",
     "SplitSizing",
     "SplitTerms",
+    "best_shares",
     "excess",
     "least_log_bound",
     "log_bound",
@@ -328,13 +329,42 @@ def shares(of: SplitTerms, rates: npt.ArrayLike) -> tuple[Floats, Floats]:
     """
     if of.theta.size != 1:
         raise ValueError("shares are for one θ at a time; use terms.at(index)")
-    theta = of.theta[0]
-    s = np.asarray(rates, dtype=float) - of.kappa[0]
+    deadlines, budgets = best_shares(
+        of.theta,
+        of.rho,
+        of.kappa,
+        of.constants,
+        np.array([of.room]),
+        np.array([of.stretch]),
+        of.latencies[None],
+        of.delays[None],
+        np.array([of.log_epsilon]),
+        np.asarray(rates, dtype=float)[None],
+    )
+    return deadlines[0], budgets[0]
+
+
+def best_shares(
+    theta: Floats,
+    rho: Floats,
+    kappa: Floats,
+    constants: Floats,
+    room: Floats,
+    stretch: Floats,
+    latencies: Floats,
+    delays: Floats,
+    log_epsilon: Floats,
+    rates: Floats,
+) -> tuple[Floats, Floats]:
+    """`shares` of N paths at a θ each: (deadlines, budgets), ``(N, L)``; scalars of a path are ``(N,)``."""
+    theta, rho = theta[:, None], rho[:, None]
+    s = rates - kappa
     w = 1.0 / (theta * s)
-    part = w / w.sum()
-    need = w * (-of.log_epsilon - np.log(part) + of.constants[0] + np.cumsum(_phi(theta * (s - of.rho[0]))))
-    need *= of.room / need.sum()
-    return of.delays + (of.latencies + need) / of.stretch, np.exp(of.log_epsilon) * part
+    part = w / w.sum(axis=1, keepdims=True)
+    spent = -log_epsilon[:, None] - np.log(part) + constants + np.cumsum(_phi(theta * (s - rho)), axis=1)
+    need = w * spent
+    need *= (room / need.sum(axis=1))[:, None]
+    return delays + (latencies + need) / stretch[:, None], np.exp(log_epsilon)[:, None] * part
 
 
 def size(

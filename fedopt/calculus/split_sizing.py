@@ -18,7 +18,7 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["reduced", "size_thetas"]
+__all__ = ["reduced", "size_paths", "size_thetas"]
 
 
 @njit(cache=True)
@@ -303,4 +303,26 @@ def size_thetas(
         bounds[m] = fixed[m] + bound
         points[m] = point
         least = min(least, values[m])
+    return values, points, bounds
+
+
+@njit(cache=True, nogil=True)
+def size_paths(
+    costs: np.ndarray,
+    highs: np.ndarray,
+    loads: np.ndarray,
+    strict: np.ndarray,
+    constants: np.ndarray,
+    room: np.ndarray,
+    fixed: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`size_thetas` for P paths: one more axis in front of every argument and result."""
+    paths, count, length = costs.shape
+    values = np.empty((paths, count))
+    bounds = np.empty((paths, count))
+    points = np.empty((paths, count, length))
+    for p in range(paths):
+        values[p], points[p], bounds[p] = size_thetas(
+            costs[p], highs[p], loads[p], strict[p], constants[p], room[p], fixed[p], math.inf
+        )
     return values, points, bounds

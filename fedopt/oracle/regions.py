@@ -12,6 +12,7 @@ import numpy as np
 
 from fedopt.calculus import split
 from fedopt.calculus.path import Path
+from fedopt.calculus.split_batch import SplitBatch, SplitSizings
 from fedopt.calculus.theta_search import theta_grid
 from fedopt.oracle.network import Kind, Network
 from fedopt.oracle.sizing import Column
@@ -19,6 +20,7 @@ from fedopt.oracle.sizing import Column
 __all__ = ["SplitSizing"]
 
 _REMEMBERED = 6
+_THETAS = 40  # of a path's own grid
 
 
 class SplitSizing:
@@ -29,7 +31,7 @@ class SplitSizing:
     def __init__(self, network: Network) -> None:
         self.network = network
         self._paths: dict[tuple[int, int], Path] = {}
-        self._terms: dict[tuple[int, int], split.SplitTerms] = {}
+        self._batches: dict[int, SplitBatch] = {}
         self._isolation: dict[int, np.ndarray] = {}
         self._past: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
 
@@ -41,15 +43,20 @@ class SplitSizing:
             self._paths[key] = self.network.path(kind, paths.offers[path], float(paths.links[path]))
         return self._paths[key]
 
-    def terms(self, kind: Kind, path: int) -> split.SplitTerms:
-        """The constraint's terms over the θ grid: the instance's own, or one that covers the path."""
-        key = (kind.index, path)
-        if key not in self._terms:
-            whole = self.path(kind, path)
-            own = self.network.instance.theta
-            grid = np.array(own, float) if own is not None else theta_grid(whole)
-            self._terms[key] = split.terms(whole, grid)
-        return self._terms[key]
+    def _batch(self, kind: Kind, which: np.ndarray) -> SplitBatch:
+        """The constraints of a kind's paths over the θ grid (the instance's own, or one that covers each
+        path), those of some at least filled in."""
+        own = self.network.instance.theta
+        if kind.index not in self._batches:
+            paths = len(self.network.paths(kind))
+            count = _THETAS if own is None else len(own)
+            self._batches[kind.index] = SplitBatch(paths, count, self.network.stages)
+        batch = self._batches[kind.index]
+        for path in which[~batch.filled[which]]:
+            whole = self.path(kind, int(path))
+            grid = np.array(own, float) if own is not None else theta_grid(whole, _THETAS)
+            batch.fill(int(path), split.terms(whole, grid))
+        return batch
 
     def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
         """Lower bounds from the mean rates and from what was solved before, shape (P,)."""
@@ -84,32 +91,24 @@ class SplitSizing:
             past.append((prices.copy(), np.full(len(every), -math.inf)))
             del past[:-_REMEMBERED]
         memory = past[-1][1]
-        answer: list[list[Column]] = []
-        for path, ceiling in zip(paths, ceilings, strict=True):
-            offers = every.offers[path]
-            found = split.size(
-                self.path(kind, int(path)),
-                prices[offers],
-                self.terms(kind, int(path)),
-                highs=self.network.most[offers],
-            )
-            memory[path] = found.lower_bound if math.isfinite(found.cost) else math.inf
-            if not found.cost < ceiling:
-                answer.append([])
-                continue
-            answer.append([self._column(kind, int(path), found)])
-        return answer
+        which = np.asarray(paths, dtype=np.int64)
+        offers = every.offers[which]
+        found = self._batch(kind, which).size(which, prices[offers], self.network.most[offers])
+        memory[which] = np.where(np.isfinite(found.cost), found.lower_bound, math.inf)
+        return [
+            [self._column(kind, int(path), found, n)] if found.cost[n] < ceilings[n] else []
+            for n, path in enumerate(which)
+        ]
 
-    def _column(self, kind: Kind, path: int, found: split.SplitSizing) -> Column:
+    def _column(self, kind: Kind, path: int, found: SplitSizings, n: int) -> Column:
         every = self.network.paths(kind)
-        thetas = self.terms(kind, path).theta
-        piece = path * len(thetas) + int(np.argmin(np.abs(thetas - found.theta)))
+        piece = path * self._batches[kind.index].theta.shape[1] + int(found.index[n])
         proof = {
             "form": "split",
-            "theta": found.theta,
-            "deadlines": found.deadlines,
-            "budgets": found.budgets,
+            "theta": float(found.theta[n]),
+            "deadlines": found.deadlines[n],
+            "budgets": found.budgets[n],
         }
         return Column(
-            kind.index, path, piece, every.offers[path], found.rates, float(every.charge[path]), proof
+            kind.index, path, piece, every.offers[path], found.rates[n], float(every.charge[path]), proof
         )
