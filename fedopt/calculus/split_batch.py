@@ -21,7 +21,7 @@ __all__ = ["SplitBatch", "SplitSizings"]
 
 Floats = npt.NDArray[np.float64]
 
-_WORTH_A_THREAD = 64  # paths
+_WORTH_A_THREAD = 24  # paths
 
 
 @dataclass(frozen=True, eq=False)
