@@ -45,36 +45,47 @@ class SplitSizings:
 
 
 class SplitBatch:
-    """The numbers of the split constraint for P paths of L domains at M values of θ, filled path by path."""
+    """The numbers of the split constraint for paths of L domains at up to M values of θ; it grows path by
+    path."""
 
-    def __init__(self, paths: int, thetas: int, domains: int) -> None:
-        self.theta = np.ones((paths, thetas))
-        self._rho = np.zeros((paths, thetas))
-        self._isolation = np.zeros((paths, thetas, domains))
-        self._constants = np.full((paths, thetas, domains), np.inf)  # +inf: there is no such θ
-        self._latencies = np.zeros((paths, domains))
-        self._delays = np.zeros((paths, domains))
-        self._stretch = np.ones(paths)
-        self._room = np.zeros(paths)
-        self._log_epsilon = np.zeros(paths)
-        self.filled = np.zeros(paths, dtype=bool)
+    def __init__(self, thetas: int, domains: int) -> None:
+        self._count = 0
+        self._theta = np.empty((0, thetas))
+        self._rho = np.empty((0, thetas))
+        self._isolation = np.empty((0, thetas, domains))
+        self._constants = np.empty((0, thetas, domains))
+        self._latencies = np.empty((0, domains))
+        self._delays = np.empty((0, domains))
+        self._scalars = np.empty((0, 3))  # stretch, room, log ε
 
-    def fill(self, path: int, terms: SplitTerms) -> None:
-        """Set a path's numbers; it may have fewer θ than there is room for."""
+    @property
+    def thetas(self) -> int:
+        """M."""
+        return self._theta.shape[1]
+
+    def add(self, terms: SplitTerms) -> int:
+        """Take in a path, which may have fewer θ than there is room for; its place."""
+        place = self._count
+        if place == len(self._theta):
+            for name in ("_theta", "_rho", "_isolation", "_constants", "_latencies", "_delays", "_scalars"):
+                old = getattr(self, name)
+                new = np.zeros((max(2 * place, 8), *old.shape[1:]))
+                new[:place] = old
+                setattr(self, name, new)
         count = len(terms.theta)
-        self.theta[path, :count] = terms.theta
-        self._rho[path, :count] = terms.rho
-        self._isolation[path, :count] = terms.isolation
-        self._constants[path, :count] = terms.constants
-        self._latencies[path], self._delays[path] = terms.latencies, terms.delays
-        self._stretch[path], self._room[path] = terms.stretch, terms.room
-        self._log_epsilon[path] = terms.log_epsilon
-        self.filled[path] = True
+        self._theta[place, :count], self._theta[place, count:] = terms.theta, 1.0
+        self._rho[place, :count] = terms.rho
+        self._isolation[place, :count] = terms.isolation
+        self._constants[place, :count], self._constants[place, count:] = terms.constants, np.inf  # no such θ
+        self._latencies[place], self._delays[place] = terms.latencies, terms.delays
+        self._scalars[place] = terms.stretch, terms.room, terms.log_epsilon
+        self._count += 1
+        return place
 
     def size(self, paths: npt.ArrayLike, prices: Floats, highs: Floats) -> SplitSizings:
-        """Size paths (indices, (N,)) at prices and under largest rates of their own, (N, L), work/slot."""
+        """Size paths (places, (N,)) at prices and under largest rates of their own, (N, L), work/slot."""
         which = np.asarray(paths, dtype=np.int64)
-        theta, isolation = self.theta[which], self._isolation[which]
+        theta, isolation = self._theta[which], self._isolation[which]
         finite = np.isfinite(isolation)
         with np.errstate(invalid="ignore"):
             tops = np.where(finite, theta[:, :, None] * (highs[:, None, :] - isolation), -1.0)
@@ -99,9 +110,9 @@ class SplitBatch:
             paid[:, None, :] / theta[:, :, None],
             tops,
             theta * self._rho[which],
-            -self._log_epsilon[which],
+            -self._scalars[which, 2],
             self._constants[which],
-            self._room[which],
+            self._scalars[which, 1],
             fixed,
         )
         parts = min(os.cpu_count() or 1, 1 + len(which) // _WORTH_A_THREAD)
@@ -127,7 +138,7 @@ class SplitBatch:
         row = np.arange(len(which))
         index = np.argmin(values, axis=1)
         good = np.isfinite(values[row, index])
-        theta, rho = self.theta[which, index], self._rho[which, index]
+        theta, rho = self._theta[which, index], self._rho[which, index]
         isolation = self._isolation[which, index]
         isolation[~good] = np.nan
         rates = isolation + points[row, index] / theta[:, None] * (1 + 1e-12)
@@ -137,11 +148,11 @@ class SplitBatch:
             rho,
             isolation - rho[:, None],
             self._constants[which, index],
-            self._room[which],
-            self._stretch[which],
+            self._scalars[which, 1],
+            self._scalars[which, 0],
             self._latencies[which],
             self._delays[which],
-            self._log_epsilon[which],
+            self._scalars[which, 2],
             rates,
         )
         cost = np.where(good, (prices * rates).sum(axis=1), math.inf)

@@ -31,7 +31,9 @@ class SplitSizing:
     def __init__(self, network: Network) -> None:
         self.network = network
         self._paths: dict[tuple[int, int], Path] = {}
-        self._batches: dict[int, SplitBatch] = {}
+        own = network.instance.theta
+        self._batch = SplitBatch(_THETAS if own is None else len(own), network.stages)
+        self._places: dict[int, np.ndarray] = {}  # of a kind's paths in the batch, −1 where not met yet
         self._isolation: dict[int, np.ndarray] = {}
         self._past: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
 
@@ -43,20 +45,16 @@ class SplitSizing:
             self._paths[key] = self.network.path(kind, paths.offers[path], float(paths.links[path]))
         return self._paths[key]
 
-    def _batch(self, kind: Kind, which: np.ndarray) -> SplitBatch:
-        """The constraints of a kind's paths over the θ grid (the instance's own, or one that covers each
-        path), those of some at least filled in."""
+    def _placed(self, kind: Kind, which: np.ndarray) -> np.ndarray:
+        """Places in the batch of a kind's paths, over the θ grid: the instance's own, or one that covers
+        each path."""
         own = self.network.instance.theta
-        if kind.index not in self._batches:
-            paths = len(self.network.paths(kind))
-            count = _THETAS if own is None else len(own)
-            self._batches[kind.index] = SplitBatch(paths, count, self.network.stages)
-        batch = self._batches[kind.index]
-        for path in which[~batch.filled[which]]:
+        places = self._places.setdefault(kind.index, np.full(len(self.network.paths(kind)), -1))
+        for path in which[places[which] < 0]:
             whole = self.path(kind, int(path))
             grid = np.array(own, float) if own is not None else theta_grid(whole, _THETAS)
-            batch.fill(int(path), split.terms(whole, grid))
-        return batch
+            places[path] = self._batch.add(split.terms(whole, grid))
+        return places[which]
 
     def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
         """Lower bounds from the mean rates and from what was solved before, shape (P,)."""
@@ -93,7 +91,7 @@ class SplitSizing:
         memory = past[-1][1]
         which = np.asarray(paths, dtype=np.int64)
         offers = every.offers[which]
-        found = self._batch(kind, which).size(which, prices[offers], self.network.most[offers])
+        found = self._batch.size(self._placed(kind, which), prices[offers], self.network.most[offers])
         memory[which] = np.where(np.isfinite(found.cost), found.lower_bound, math.inf)
         return [
             [self._column(kind, int(path), found, n)] if found.cost[n] < ceilings[n] else []
@@ -102,7 +100,7 @@ class SplitSizing:
 
     def _column(self, kind: Kind, path: int, found: SplitSizings, n: int) -> Column:
         every = self.network.paths(kind)
-        piece = path * self._batches[kind.index].theta.shape[1] + int(found.index[n])
+        piece = path * self._batch.thetas + int(found.index[n])
         proof = {
             "form": "split",
             "theta": float(found.theta[n]),

@@ -18,9 +18,9 @@ def test_a_batch_is_its_paths(count):
     prices[rng.random((count, 3)) < 0.1] = 0.0
     prices[rng.random(count) < 0.05] = 0.0
     highs = np.where(rng.random((count, 3)) < 0.3, rng.uniform(0.5, 6.0, (count, 3)), np.inf)
-    batch = SplitBatch(count, len(GRID) + 2, 3)
+    batch = SplitBatch(len(GRID) + 2, 3)
     for p, path in enumerate(paths):
-        batch.fill(p, split.terms(path, GRID[: len(GRID) - p % 3]))  # of different grids
+        assert batch.add(split.terms(path, GRID[: len(GRID) - p % 3])) == p  # of different grids
     which = rng.permutation(count)
     found = batch.size(which, prices[which], highs[which])
     infeasible = 0
@@ -31,7 +31,7 @@ def test_a_batch_is_its_paths(count):
         if not np.isfinite(alone.cost):
             infeasible += 1
             continue
-        assert found.theta[n] == alone.theta == batch.theta[p, found.index[n]]
+        assert found.theta[n] == alone.theta == GRID[found.index[n]]
         for name in ("rates", "deadlines", "budgets"):
             np.testing.assert_allclose(getattr(found, name)[n], getattr(alone, name), rtol=1e-12)
     assert count < 100 or 0 < infeasible < count / 2
@@ -41,9 +41,9 @@ def test_a_path_without_room_costs_infinitely_much_in_a_batch_too():
     rng = np.random.default_rng(0)
     path = random_path(rng, length=2)
     late = split.SplitTerms(**{**split.terms(path, GRID).__dict__, "deadline": 0.0})
-    batch = SplitBatch(2, len(GRID), 2)
-    batch.fill(0, split.terms(path, GRID))
-    batch.fill(1, late)
+    batch = SplitBatch(len(GRID), 2)
+    batch.add(split.terms(path, GRID))
+    batch.add(late)
     found = batch.size([0, 1], np.ones((2, 2)), np.full((2, 2), np.inf))
     assert np.isfinite(found.cost[0])
     assert np.isinf(found.cost[1])
