@@ -30,7 +30,7 @@ __all__ = ["proven_region_plan"]
 _MOST_ROUNDS = 60
 _TURNED = (0.25, 4.0)  # one price at a time, for the first cuts
 _LAST = 3  # prices of an adaptation that become cuts
-_SAFE = 1.0 - 1e-9  # of a cut's value
+_SAFE = 1.0 - 1e-9  # of a cut's value: what it gives away to rounding
 
 
 @dataclass(eq=False)
@@ -78,14 +78,12 @@ class _Search:
         """Whether there is nothing left to do, or no time."""
         return self.proven() or self.run.expired()
 
-    def take(self, choice: Choice | None) -> bool:
-        """Keep a plan if it is the best one; whether it is."""
-        better = choice is not None and (self.best is None or choice.cost < self.best.cost)
-        if better and choice is not None:
+    def take(self, choice: Choice | None) -> None:
+        """Keep a plan if it is the best one."""
+        if choice is not None and (self.best is None or choice.cost < self.best.cost):
             self.best = choice
             self.run.cost = min(self.run.cost, choice.cost)
         self.run.record(len(self.points))
-        return better
 
     def cutoff(self) -> float:
         """A cost below which there need be no plan for the gap to be met."""
@@ -105,7 +103,7 @@ class _Search:
         self.adapt(chosen)
 
     def adapt(self, chosen: dict[tuple[int, int], int]) -> None:
-        """The best reservations on chosen paths; every price met on the way becomes a cut."""
+        """The best reservations on chosen paths; the last prices met on the way become cuts."""
         if not chosen:
             return
         found, prices = _inner(self, chosen)
@@ -126,8 +124,10 @@ class _Search:
         base: dict[int, dict[int, float]] = {}
         for kind in self.oracle.network.kinds:
             k, least = kind.index, self._base(kind.index)
-            for column in self.oracle.within(kind, self.prices, least + room):
-                value = float(self.prices[column.offers] @ column.rates) * _SAFE
+            within = self.oracle.within(kind, self.prices, least + room)
+            proven = self.sizing.least(kind, self.prices)  # not the answer itself, which lies above it
+            for column in within:
+                value = float(proven[column.path]) * _SAFE
                 above = column.cost(self.prices) - least
                 path = _Path(k, column.path, column.offers, column.charge, value, above)
                 self.paths[k, column.path] = path
@@ -182,11 +182,13 @@ class _Search:
             which = np.array([path.path for path in members])
             nothing = np.full(len(members), math.inf)
             sized = self.sizing.size(self.oracle.network.kinds[kind], which, prices, nothing)
-            for path, columns in zip(members, sized, strict=True):
-                for column in columns:
-                    value = float(prices[path.offers] @ column.rates) * _SAFE
-                    values.setdefault(kind, {})[path.path] = value
-                    self.points.append(column)
+            self.points += [column for columns in sized for column in columns]
+            proven = self.sizing.least(self.oracle.network.kinds[kind], prices)[which]
+            values[kind] = {
+                path.path: float(least) * _SAFE
+                for path, least in zip(members, proven, strict=True)
+                if math.isfinite(least)
+            }
         return values
 
 

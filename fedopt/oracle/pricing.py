@@ -12,13 +12,12 @@ import numpy as np
 
 from fedopt.oracle.network import Abandoned, Kind, Network
 from fedopt.oracle.profiles import MinplusSizing
-from fedopt.oracle.services import Service
+from fedopt.oracle.services import ALL, Service
 from fedopt.oracle.sizing import Column, Sizing
 
 __all__ = ["Oracle", "Priced"]
 
 _BATCH = 48
-ALL = 2**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +221,8 @@ class Oracle:
     ) -> list[Column]:
         """`within` for every kind, limits: shape (kinds,); each family once, services side by side.
 
-        Raises Abandoned where columns are more than `most` in all, or where `stop` says so.
+        Raises Abandoned where columns, or paths to be sized for them, are more than `most` in all, or where
+        `stop` says so.
         """
         answers: dict[int, list[Column]] = {}
 

@@ -31,7 +31,7 @@ from fedopt.oracle.tree import (
     search,
 )
 
-__all__ = ["FLOOR_SAFETY", "Service", "floors", "proof_of"]
+__all__ = ["ALL", "FLOOR_SAFETY", "Service", "floors", "proof_of"]
 
 FLOOR_SAFETY = 1.0 - 1e-9  # the floor's search ends a relative 1e-11 above its minimum
 _MOST_WINDOWS = 64
@@ -39,7 +39,7 @@ _LEAVES = 64
 _SEARCH = {"xatol": 1e-4, "fatol": 1e-7, "maxiter": 200}
 _TYPICAL = 0.05  # margin over floor, before anything is known
 _EXACT = 1e-9  # of a rate, at which (θ, α) of what is sized is found
-_ALL = 2**62
+ALL = 2**62  # paths, nodes: more than there can be
 _AT_ONCE = 1_000  # paths sized between two looks whether to stop
 _OWN = -1.0  # every path has its own margin
 
@@ -204,8 +204,8 @@ class Service:
         *,
         wanted: int = 1,
         rough: float = _OWN,
-        nodes: int = _ALL,
-        most: int = _ALL,
+        nodes: int = ALL,
+        most: int = ALL,
     ) -> tuple[Leaves, float]:
         """(paths that may be among so many cheapest, or all cheaper than `known` where 0 are wanted; what all
         others cost at least); Abandoned where these paths are more than `most`."""
@@ -381,7 +381,7 @@ class Service:
         kind: Kind,
         prices: np.ndarray,
         limit: float,
-        most: int = _ALL,
+        most: int = ALL,
         stop: Callable[[], bool] = lambda: False,
     ) -> list[Column]:
         """All points below a limit; Abandoned where their paths are more than `most` or `stop` says so."""

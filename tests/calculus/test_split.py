@@ -222,6 +222,17 @@ def test_largest_rates_bind_and_make_paths_infeasible():
     assert math.isinf(none.lower_bound)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_where_the_largest_rates_alone_suffice_the_bound_is_near_the_cost(seed):
+    path = random_path(np.random.default_rng(70 + seed), length=3)
+    prices = np.array([1.0, 2.0, 0.5])
+    free = split.size(path, prices, [0.4])
+    corner = split.size(path, prices, [0.4], highs=free.rates * (1 + 1e-11))
+    assert corner.cost == pytest.approx(free.cost, rel=1e-9)
+    assert corner.lower_bound <= corner.cost
+    assert corner.lower_bound == pytest.approx(free.cost, rel=1e-6)
+
+
 def test_a_free_domain_takes_its_largest_rate():
     path = random_path(np.random.default_rng(8), length=3)
     found = split.size(path, [1.0, 0.0, 1.0], GRID, highs=[50.0, 50.0, 50.0])
