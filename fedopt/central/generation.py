@@ -19,6 +19,7 @@ __all__ = ["Relaxation", "Run", "generate"]
 _SMOOTHING = 0.5  # weight of the best duals so far
 _ABOVE = 0.02
 _SHARE_OF_GAP, _ROUGHEST = 0.1, 3e-3  # what an answer may miss while bound and master are far apart
+_RELAXING = 0.8  # of the time: what is left belongs to a plan
 _QUICK = 16  # paths sized for a kind in a round, as long as that finds cheaper columns
 
 
@@ -41,6 +42,15 @@ class Run:
     def expired(self) -> bool:
         """Whether the time limit is over or the caller asked to stop."""
         return self.stopped or time.perf_counter() > self.deadline
+
+    def closing(self) -> bool:
+        """Whether what time is left should go to a plan: a relaxation alone is of no use to anybody."""
+        now = time.perf_counter()
+        return self.stopped or now - self.started > _RELAXING * (self.deadline - self.started)
+
+    def extended(self, seconds: float) -> Run:
+        """The run going on for some seconds whatever its limit; nobody is told and nobody can stop it."""
+        return replace(self, deadline=time.perf_counter() + seconds, progress=None, stopped=False)
 
     def left(self) -> float:
         """Seconds left, at least a little."""
@@ -72,7 +82,7 @@ class Relaxation:
 
 def generate(master: Master, oracle: Oracle, run: Run, gap: float, start: Duals | None = None) -> Relaxation:
     """Add columns until the Lagrangian bound is within a relative gap of the master's value, or nothing is
-    cheaper.
+    cheaper, or the run is closing.
 
     start: duals to price at first.  Prices are smoothed: the oracle is asked between the duals with the best
     bound so far and the master's, and at the master's own where that finds nothing.  Kinds whose oracle finds
@@ -96,7 +106,9 @@ def generate(master: Master, oracle: Oracle, run: Run, gap: float, start: Duals 
         worth = asked.head + payments
         # Away from the master's duals a kind's own may be too low: then nothing would be found below it.
         known = worth if own else worth + _ABOVE * np.abs(worth)
-        answers = oracle.price_all(asked.prices(network), known, tolerance=tolerance, effort=effort)
+        answers = oracle.price_all(
+            asked.prices(network), known, tolerance=tolerance, effort=effort, stop=run.closing
+        )
         least = np.array([answer.bound for answer in answers])
         if not np.isfinite(asked.head).all():  # an earlier plan's prices say nothing of heads
             asked = replace(asked, head=least - payments)
@@ -118,7 +130,7 @@ def generate(master: Master, oracle: Oracle, run: Run, gap: float, start: Duals 
             solution, duals = master.solve()
             best = Relaxation(solution, best.duals, best.bound, best.least)
         close = solution.value - best.bound <= gap * max(abs(solution.value), 1e-12)
-        if close or run.expired() or (not added and effort is None and own and tolerance == fine):
+        if close or run.closing() or (not added and effort is None and own and tolerance == fine):
             return best
         stuck = not added
         if not oracle.large:

@@ -24,7 +24,7 @@ from fedopt.central.knapsacks import Cut, Knapsacks
 from fedopt.central.master import Master
 from fedopt.oracle import Abandoned, Column, Oracle
 
-__all__ = ["Choice", "choose", "exchanged", "proven_plan", "rounded", "watch"]
+__all__ = ["Choice", "choose", "exchanged", "last_resort", "proven_plan", "rounded", "watch"]
 
 _MOST_COLUMNS = 400_000
 _MOST_HEADS = 200_000  # for the exchange search
@@ -32,6 +32,7 @@ _NEAR = 3.0  # room of the first columns near the relaxation: times the gap, a h
 _FINE = 1e-3  # a larger gap is not taken as room: columns would be many
 _WIDER, _MOST_NEAR = 4, 30_000
 _LIKELY, _SOON = 0.4, 4.0  # share of the distance to the cut-off; seconds
+_GRACE = 3.0  # seconds beyond the end of a run, for a first plan of the columns at hand
 _EFFORT = 0.01  # HiGHS's, for heuristics, where cuts have come close to a good plan
 
 
@@ -267,6 +268,18 @@ def _nearby(master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, ga
             break
         room *= 1.7
     return best
+
+
+def last_resort(master: Master, relaxation: Relaxation, run: Run, gap: float) -> Choice | None:
+    """A plan of the columns at hand, for a run that is over and has none; None if they allow none."""
+    more = run.extended(_GRACE)
+    found = exchanged(master, master.columns, relaxation, more, gap, _GRACE, rounded(master, relaxation))
+    if found is None:
+        found = choose(master, master.columns, gap, more, seconds=_GRACE)
+    if found is None or not math.isfinite(found.cost):
+        return None
+    run.cost = found.cost
+    return Choice(found.columns, found.heads, found.cost, min(run.lower_bound, found.cost))
 
 
 def rounded(master: Master, relaxation: Relaxation) -> Choice:

@@ -22,12 +22,13 @@ from fedopt.calculus import split
 from fedopt.central.generation import Relaxation, Run
 from fedopt.central.integer import Choice, exchanged, rounded, watch
 from fedopt.central.master import Master
-from fedopt.oracle import Column, Oracle
+from fedopt.oracle import Abandoned, Column, Oracle
 from fedopt.oracle.regions import SplitSizing
 
 __all__ = ["proven_region_plan"]
 
 _MOST_ROUNDS = 60
+_MOST_PATHS = 30_000  # candidates; beyond, the program from below is out of reach
 _TURNED = (0.25, 4.0)  # one price at a time, for the first cuts
 _LAST = 3  # prices of an adaptation that become cuts
 _SAFE = 1.0 - 1e-9  # of a cut's value: what it gives away to rounding
@@ -117,14 +118,19 @@ class _Search:
     def _add_cuts(self, prices: np.ndarray, values: dict[int, dict[int, float]]) -> None:
         self.cuts += [_Cut(kind, prices, own) for kind, own in values.items()]
 
-    def widen(self, cutoff: float) -> None:
-        """Have all paths as candidates that may be part of a plan below the cut-off, with first cuts."""
+    def widen(self, cutoff: float) -> bool:
+        """Have all paths as candidates that may be part of a plan below the cut-off, with first cuts; False
+        if they are too many, or there was no time."""
         room = cutoff - self.relaxation.bound
-        self.cuts = []
+        self.cuts, self.paths = [], {}
         base: dict[int, dict[int, float]] = {}
         for kind in self.oracle.network.kinds:
             k, least = kind.index, self._base(kind.index)
-            within = self.oracle.within(kind, self.prices, least + room)
+            most = _MOST_PATHS - len(self.paths)
+            try:
+                within = self.oracle.within(kind, self.prices, least + room, most, self.run.expired)
+            except Abandoned:
+                return False
             proven = self.sizing.least(kind, self.prices)  # not the answer itself, which lies above it
             for column in within:
                 value = float(proven[column.path]) * _SAFE
@@ -138,28 +144,27 @@ class _Search:
         for position in range(self.oracle.network.stages):
             for factor in _TURNED:
                 self._turn(position, factor)
+        return not self.run.expired()
 
     def _turn(self, position: int, factor: float) -> None:
         prices = np.maximum(self.prices, 1e-6 * self.prices.max(initial=0.0))
         turned = prices.copy()
-        at = np.unique([path.offers[position] for path in self.paths.values()])
+        at = np.unique([path.offers[position] for path in self.paths.values()]).astype(np.int64)
         turned[at] *= factor
         values = self.touch(turned, self.paths.values())
-        own: dict[int, list[_Path]] = {}
-        for path in self.paths.values():
-            own.setdefault(path.kind, []).append(path)
-        for kind, members in own.items():
-            found = values.get(kind, {})
-            for o in np.unique([path.offers[position] for path in members]):
+        for kind, members in _by_kind(self.paths.values()).items():
+            names = [path.path for path in members]
+            offers = np.array([path.offers for path in members])
+            base = np.array([path.value for path in members])
+            found = np.array([values.get(kind, {}).get(name, 0.0) for name in names])
+            once = np.isin(offers, at).sum(axis=1) == 1
+            for o in np.unique(offers[:, position]):
                 one = prices.copy()
                 one[o] *= factor
-                this = {}
-                for path in members:
-                    if path.offers[position] == o and np.isin(path.offers, at).sum() == 1:
-                        this[path.path] = found.get(path.path, 0.0)
-                    else:  # at prices of which none is below that share of the relaxation's
-                        this[path.path] = path.value * (min(factor, 1.0) if o in path.offers else 1.0)
-                self.cuts.append(_Cut(kind, one, this))
+                # the others are at prices of which none is below that share of the relaxation's
+                own = np.where((offers == o).any(axis=1), min(factor, 1.0) * base, base)
+                own = np.where(once & (offers[:, position] == o), found, own)
+                self.cuts.append(_Cut(kind, one, dict(zip(names, own.tolist(), strict=True))))
 
     def _base(self, kind: int) -> float:
         base = float(self.relaxation.least[kind])
@@ -172,11 +177,8 @@ class _Search:
 
     def touch(self, prices: np.ndarray, paths: Iterable[_Path]) -> dict[int, dict[int, float]]:
         """By kind and path the least priced cost at prices, from below; its points join the others."""
-        own: dict[int, list[_Path]] = {}
-        for path in paths:
-            own.setdefault(path.kind, []).append(path)
         values: dict[int, dict[int, float]] = {}
-        for kind, members in own.items():
+        for kind, members in _by_kind(paths).items():
             if self.run.expired():
                 break
             which = np.array([path.path for path in members])
@@ -190,6 +192,13 @@ class _Search:
                 if math.isfinite(least)
             }
         return values
+
+
+def _by_kind(paths: Iterable[_Path]) -> dict[int, list[_Path]]:
+    found: dict[int, list[_Path]] = {}
+    for path in paths:
+        found.setdefault(path.kind, []).append(path)
+    return found
 
 
 def proven_region_plan(
@@ -210,8 +219,10 @@ def proven_region_plan(
         if best is None and slack > 1e6:
             cutoff = math.inf  # in the end, everything
         slack *= 20.0
-        search.widen(cutoff)
+        complete = search.widen(cutoff)
         search.exchange(search.points, 4.0)
+        if not complete:
+            break
         for _ in range(_MOST_ROUNDS):
             if search.over():
                 break

@@ -31,7 +31,7 @@ def rough_start(
         solution, duals = master.solve()
         prices = duals.prices(network)
         answers = oracle.price_all(prices, duals.head + payments, tolerance=1e-4, effort=4, rough=True)
-        if not sum(master.add(answer.columns) for answer in answers) or run.expired():
+        if not sum(master.add(answer.columns) for answer in answers) or run.closing():
             break
     columns: list[Column] = []
     chosen: dict[int, list[np.ndarray]] = {}

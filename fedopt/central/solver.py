@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fedopt.central.generation import Relaxation, Run, generate
-from fedopt.central.integer import Choice, proven_plan
+from fedopt.central.integer import Choice, last_resort, proven_plan
 from fedopt.central.master import Duals, Master
 from fedopt.central.report import domain_plans, instance_reference, tenant_plans
 from fedopt.central.rough import rough_start
@@ -82,19 +82,23 @@ def _solve(
     share = _LARGE_SHARE if oracle.large else _SHARE
     relaxation = generate(master, oracle, run, share * gap, start)
     for _ in range(_OVERFLOW_RAISES):
-        if not _overflows(relaxation, network) or run.expired():
+        if not _overflows(relaxation, network) or run.closing():
             break
         price *= 30.0
         master.set_overflow_price(price)
         relaxation = generate(master, oracle, run, share * gap)
-    if _overflows(relaxation, network) and not run.expired():
+    if _overflows(relaxation, network) and not run.closing():
         return about.infeasible(_short(network, relaxation))
-    if oracle.sizing.points:
-        choice = proven_plan(master, oracle, relaxation, run, gap)
-    else:
-        from fedopt.central.regions import proven_region_plan
+    choice = None
+    if math.isfinite(relaxation.bound):  # else there was no time for a single bound
+        if oracle.sizing.points:
+            choice = proven_plan(master, oracle, relaxation, run, gap)
+        else:
+            from fedopt.central.regions import proven_region_plan
 
-        choice = proven_region_plan(master, oracle, relaxation, run, gap)
+            choice = proven_region_plan(master, oracle, relaxation, run, gap)
+    if choice is None:
+        choice = last_resort(master, relaxation, run, gap)
     if choice is None:
         return about.limit(run)
     if not math.isfinite(choice.cost):

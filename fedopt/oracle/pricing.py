@@ -134,16 +134,20 @@ class Oracle:
         tolerance: float = 1e-9,
         effort: int | None = None,
         rough: bool = False,
+        stop: Callable[[], bool] = lambda: False,
     ) -> list[Priced]:
         """`price` for every kind, known: shape (kinds,); each family once, services side by side.
 
+        stop: once it says so the families left over go without columns and with no bound (−inf).
         rough: columns as if all paths of a service needed the same scale, and no bounds.
         """
         answers: dict[int, Priced] = {}
 
         def work(members: list[Kind]) -> None:
             limit = max(float(known[kind.index]) for kind in members)
-            if rough and isinstance(self.sizing, MinplusSizing):
+            if stop():
+                found = Priced(-math.inf, [])
+            elif rough and isinstance(self.sizing, MinplusSizing):
                 found = Priced(-math.inf, self.sizing.rough(members[0], prices, limit))
             else:
                 found = self.price(members[0], prices, limit, tolerance=tolerance, effort=effort)
@@ -264,8 +268,8 @@ class Oracle:
         paths = self.network.paths(kind)
         lower = paths.charge + self.sizing.least(kind, prices)
         candidates = np.flatnonzero(lower < limit)
-        if len(candidates) > most:
-            raise Abandoned(f"more than {most} paths")
+        if len(candidates) > most or stop():
+            raise Abandoned(f"more than {most} paths" if len(candidates) > most else "told to stop")
         if len(candidates):
             answers = self.sizing.size(kind, candidates, prices, limit - paths.charge[candidates])
             columns += [column for own in answers for column in own]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fedopt import formulations
-from fedopt.central import shortfall, solve
+from fedopt.central import regions, shortfall, solve
+from fedopt.central.generation import Run
 from fedopt.instance.generating import generate
 from fedopt.oracle import Network, Oracle, sizing_for
 from fedopt.plan import check
@@ -83,6 +84,35 @@ def test_split_with_few_whole_heads_is_proven():
     assert check(plan, instance).ok
     assert plan.lower_bound <= 28.8972186 <= plan.cost * (1 + 1e-6)  # SCIP on the joint model, a minute
     assert plan.cost <= 28.8972186 * (1 + 1e-2)
+
+
+def test_a_run_that_is_stopped_before_it_has_a_plan_makes_one_of_what_it_has():
+    instance = generate(300, 4, 12, 0)
+    plan = solve(instance, gap=1e-6, progress=lambda row: row.round >= 3)
+    assert plan.status == "feasible"
+    assert 0 < plan.lower_bound < plan.cost
+    assert plan.gap < 0.2
+    assert check(plan, instance).ok
+
+
+def test_a_limit_that_leaves_no_time_for_a_bound_still_gives_a_plan(monkeypatch):
+    instance = generate(40, 3, 4, 0, binding=0.0)
+    best = solve(instance, gap=1e-3)
+    monkeypatch.setattr(Run, "closing", lambda run: True)
+    plan = solve(instance, gap=1e-6)
+    assert plan.status == "feasible"
+    assert plan.lower_bound <= best.cost
+    assert plan.cost >= best.lower_bound
+    assert check(plan, instance).ok
+
+
+def test_split_with_more_paths_than_can_be_held_gives_its_plan_with_the_gap_it_has(monkeypatch):
+    instance = generate(5, 3, 8, 0).with_(theta=[0.05, 0.1, 0.2, 0.4, 0.8])
+    monkeypatch.setattr(regions, "_MOST_PATHS", 10)
+    plan = solve(instance, guarantee="split", gap=1e-2)
+    assert plan.status == "feasible"
+    assert plan.lower_bound <= 28.8972186 <= plan.cost * (1 + 1e-6)
+    assert check(plan, instance).ok
 
 
 @pytest.mark.parametrize("count", [1, 2])
