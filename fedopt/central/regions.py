@@ -1,9 +1,8 @@
 """Whole heads where each path offers a convex region of reservations instead of points (the split guarantee).
 
-Two programs meet. From below: a mixed-integer one with every path of a kind that can matter, its heads n_p,
-and the kind's rate Z_o on every offer, held only by supporting cuts Σ_o q_o Z_o ≥ Σ_p h_p(q)·n_p, where
-h_p(q) is the least priced cost of a path at prices q: one row bounds all paths of a kind. From above: the
-paths chosen there, priced by column generation over them alone, one region a head. New prices give new cuts.
+Two programs meet. From below (`region_bound`): every path of a kind that can matter, held only by supporting
+cuts at prices. From above: the paths chosen there, priced by column generation over them alone, one region a
+head. New prices give new cuts.
 
 The points at which cuts touch the regions are a catalogue of their own: an exchange search over them gives
 plans long before the lower program does.
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import highspy
 import numpy as np
@@ -22,6 +20,7 @@ from fedopt.calculus import split
 from fedopt.central.generation import Relaxation, Run
 from fedopt.central.integer import Choice, exchanged, rounded, watch
 from fedopt.central.master import Master
+from fedopt.central.region_bound import SAFE, Candidate, SupportCut, from_below
 from fedopt.oracle import Abandoned, Column, Oracle
 from fedopt.oracle.regions import SplitSizing
 
@@ -31,29 +30,6 @@ _MOST_ROUNDS = 60
 _MOST_PATHS = 30_000  # candidates; beyond, the program from below is out of reach
 _TURNED = (0.25, 4.0)  # one price at a time, for the first cuts
 _LAST = 3  # prices of an adaptation that become cuts
-_SAFE = 1.0 - 1e-9  # of a cut's value: what it gives away to rounding
-
-
-@dataclass(eq=False)
-class _Path:
-    """A candidate path of a kind, with its least cost at the relaxation's prices and how far that lies above
-    its kind's least."""
-
-    kind: int
-    path: int
-    offers: np.ndarray
-    charge: float
-    value: float
-    least: float
-
-
-@dataclass(eq=False)
-class _Cut:
-    """Σ_o prices_o Z_o ≥ Σ_p value_p n_p for a kind; prices per work/slot, (offers,); value by path index."""
-
-    kind: int
-    prices: np.ndarray
-    values: dict[int, float]
 
 
 class _Search:
@@ -66,8 +42,8 @@ class _Search:
         self.sizing = oracle.sizing
         self.prices = relaxation.duals.prices(oracle.network)
         self.best: Choice | None = None
-        self.paths: dict[tuple[int, int], _Path] = {}
-        self.cuts: list[_Cut] = []
+        self.paths: dict[tuple[int, int], Candidate] = {}
+        self.cuts: list[SupportCut] = []
         self.points: list[Column] = list(master.columns)
 
     def proven(self) -> bool:
@@ -116,7 +92,7 @@ class _Search:
             self._add_cuts(prices[-1], self.touch(prices[-1], self.near(self.cutoff())))
 
     def _add_cuts(self, prices: np.ndarray, values: dict[int, dict[int, float]]) -> None:
-        self.cuts += [_Cut(kind, prices, own) for kind, own in values.items()]
+        self.cuts += [SupportCut(kind, prices, own) for kind, own in values.items()]
 
     def widen(self, cutoff: float) -> bool:
         """Have all paths as candidates that may be part of a plan below the cut-off, with first cuts; False
@@ -133,9 +109,9 @@ class _Search:
                 return False
             proven = self.sizing.least(kind, self.prices)  # not the answer itself, which lies above it
             for column in within:
-                value = float(proven[column.path]) * _SAFE
+                value = float(proven[column.path]) * SAFE
                 above = column.cost(self.prices) - least
-                path = _Path(k, column.path, column.offers, column.charge, value, above)
+                path = Candidate(k, column.path, column.offers, column.charge, value, above)
                 self.paths[k, column.path] = path
                 self.points.append(column)
                 base.setdefault(k, {})[column.path] = value
@@ -164,18 +140,18 @@ class _Search:
                 # the others are at prices of which none is below that share of the relaxation's
                 own = np.where((offers == o).any(axis=1), min(factor, 1.0) * base, base)
                 own = np.where(once & (offers[:, position] == o), found, own)
-                self.cuts.append(_Cut(kind, one, dict(zip(names, own.tolist(), strict=True))))
+                self.cuts.append(SupportCut(kind, one, dict(zip(names, own.tolist(), strict=True))))
 
     def _base(self, kind: int) -> float:
         base = float(self.relaxation.least[kind])
         return min(base, self.oracle.network.kinds[kind].payment) if self.master.profit else base
 
-    def near(self, cutoff: float) -> list[_Path]:
+    def near(self, cutoff: float) -> list[Candidate]:
         """The candidates that may still be part of a plan below the cut-off."""
         room = cutoff - self.relaxation.bound
         return [path for path in self.paths.values() if path.least < room]
 
-    def touch(self, prices: np.ndarray, paths: Iterable[_Path]) -> dict[int, dict[int, float]]:
+    def touch(self, prices: np.ndarray, paths: Iterable[Candidate]) -> dict[int, dict[int, float]]:
         """By kind and path the least priced cost at prices, from below; its points join the others."""
         values: dict[int, dict[int, float]] = {}
         for kind, members in _by_kind(paths).items():
@@ -187,15 +163,15 @@ class _Search:
             self.points += [column for columns in sized for column in columns]
             proven = self.sizing.least(self.oracle.network.kinds[kind], prices)[which]
             values[kind] = {
-                path.path: float(least) * _SAFE
+                path.path: float(least) * SAFE
                 for path, least in zip(members, proven, strict=True)
                 if math.isfinite(least)
             }
         return values
 
 
-def _by_kind(paths: Iterable[_Path]) -> dict[int, list[_Path]]:
-    found: dict[int, list[_Path]] = {}
+def _by_kind(paths: Iterable[Candidate]) -> dict[int, list[Candidate]]:
+    found: dict[int, list[Candidate]] = {}
     for path in paths:
         found.setdefault(path.kind, []).append(path)
     return found
@@ -227,7 +203,7 @@ def proven_region_plan(
             if search.over():
                 break
             cutoff = min(cutoff, search.cutoff())
-            outer = _outer(search, search.near(cutoff))
+            outer = from_below(master, search.near(cutoff), search.cuts, search.sizing, search.best, gap, run)
             if outer is None:
                 break
             chosen, bound = outer
@@ -243,88 +219,6 @@ def proven_region_plan(
     return (
         None if best is None else Choice(best.columns, best.heads, best.cost, min(run.lower_bound, best.cost))
     )
-
-
-def _outer(search: _Search, paths: list[_Path]) -> tuple[dict[tuple[int, int], int], float] | None:
-    """({(kind, path): heads}, bound) of the program from below; None without an answer in time."""
-    master, gap, run = search.master, search.gap, search.run
-    network, profit = master.network, master.profit
-    program = Master(network, profit, 0.0)
-    program.adopt_tangents(master)
-    program.forbid_overflow()
-    lp = program.highs
-    heads: dict[tuple[int, int], int] = {}
-    users: dict[tuple[int, int], list[int]] = {}
-    for path in paths:
-        kind = network.kinds[path.kind]
-        empty = Column(path.kind, path.path, 0, path.offers, np.zeros(len(path.offers)), path.charge)
-        rows, values, cost = program.entries(empty)
-        n = heads[path.kind, path.path] = lp.getNumCol()
-        lp.addCol(cost, 0.0, float(kind.count), 1, rows[:1], values[:1])
-        if kind.count > 1:
-            lp.changeColIntegrality(n, highspy.HighsVarType.kInteger)
-        for o in path.offers:
-            users.setdefault((path.kind, int(o)), []).append(n)
-    rate = {key: _offer(search, program, *key, users[key]) for key in users}
-    offers: dict[int, list[int]] = {}
-    for k, o in rate:
-        offers.setdefault(k, []).append(o)
-    listed = {k: [path.path for path in paths if path.kind == k] for k in offers}
-    for cut in search.cuts:
-        if cut.kind not in offers:
-            continue
-        at = [rate[cut.kind, o] for o in offers[cut.kind] if cut.prices[o] > 0.0]
-        paid = [float(cut.prices[o]) for o in offers[cut.kind] if cut.prices[o] > 0.0]
-        for path_index in listed[cut.kind]:
-            if cut.values.get(path_index, 0.0) > 0.0:
-                at.append(heads[cut.kind, path_index])
-                paid.append(-cut.values[path_index])
-        lp.addRow(0.0, highspy.kHighsInf, len(at), at, paid)
-    if search.best is not None:
-        start = dict.fromkeys([*heads.values(), *(z + 1 for z in rate.values())], 0.0)
-        for column, count in zip(search.best.columns, search.best.heads, strict=True):
-            if (column.kind, column.path) in heads:
-                start[heads[column.kind, column.path]] += float(count)
-                for o in column.offers:
-                    start[rate[column.kind, int(o)] + 1] += float(count)
-        lp.setSolution(len(start), np.array(list(start), dtype=np.int32), np.array(list(start.values())))
-    lp.setOptionValue("mip_rel_gap", 0.25 * gap)
-    lp.setOptionValue("mip_feasibility_tolerance", 1e-9)
-    lp.setOptionValue("time_limit", run.left())
-    watch(lp, run, len(paths))
-    lp.run()
-    if lp.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
-        return {}, math.inf
-    info = lp.getInfo()
-    if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
-        return None
-    solved = np.array(lp.getSolution().col_value)
-    chosen = {key: round(solved[n]) for key, n in heads.items() if solved[n] > 0.5}
-    return chosen, float(info.mip_dual_bound)
-
-
-def _offer(search: _Search, program: Master, kind: int, o: int, users: list[int]) -> int:
-    """A kind's rate on an offer, as a variable of the program, held between what its heads there need to be
-    stable and what they may have at most.
-
-    The heads are a whole number, and what a search branches on: offers are far fewer than paths, and a single
-    head that is whole on every offer is whole on its path.
-    """
-    network, lp = program.network, program.highs
-    payment = network.kinds[kind].payment if program.profit else 0.0  # not for this column: heads bring it
-    unit = Column(kind, 0, 0, np.array([o]), np.ones(1), payment)
-    rows, values, cost = program.entries(unit)
-    rate = lp.getNumCol()
-    lp.addCol(cost, 0.0, highspy.kHighsInf, len(rows) - 1, rows[1:], values[1:])
-    lp.addCol(0.0, 0.0, float(network.kinds[kind].count), 0, [], [])
-    total = rate + 1
-    lp.changeColIntegrality(total, highspy.HighsVarType.kInteger)
-    lp.addRow(0.0, 0.0, len(users) + 1, [*users, total], [*([1.0] * len(users)), -1.0])
-    mean = search.sizing.mean(network.kinds[kind], o) * _SAFE
-    lp.addRow(0.0, highspy.kHighsInf, 2, [rate, total], [1.0, -mean])
-    if math.isfinite(network.most[o]):
-        lp.addRow(-highspy.kHighsInf, 0.0, 2, [rate, total], [1.0, -float(network.most[o])])
-    return rate
 
 
 def _inner(search: _Search, chosen: dict[tuple[int, int], int]) -> tuple[Choice | None, list[np.ndarray]]:
