@@ -21,9 +21,9 @@ OBJECTIVES = ("cost", "profit")
 
 METHODS: dict[str, str] = {
     "central": "fedopt.central",
-    "admm": "fedopt.admm",
-    "bundle": "fedopt.admm.bundle",
-    "consensus": "fedopt.admm.consensus",
+    "admm": "fedopt.federated",
+    "bundle": "fedopt.federated.bundle",
+    "consensus": "fedopt.federated.consensus",
 }
 """Methods by name and the package whose `solve` they are; those that are installed count."""
 

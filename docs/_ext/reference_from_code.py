@@ -211,7 +211,7 @@ def _cell(text: str) -> str:
 
 
 def _agent(_: str) -> str:
-    from fedopt.admm.transport.agent_server import openapi_document
+    from fedopt.federated.transport.agent_server import openapi_document
 
     document = openapi_document()
     lines = ["## Routes", "", "| | | |", "|---|---|---|"]
@@ -236,8 +236,8 @@ OWN_PAGES = {
 
 def _service(_: str) -> str:
     from fedopt.instance.schema import schema
-    from fedopt.serve.application import openapi_document
-    from fedopt.serve.errors import CODES
+    from fedopt.service.application import openapi_document
+    from fedopt.service.errors import CODES
 
     document = openapi_document()
     schemas = document["components"]["schemas"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fedopt.envelopes import Impairment, build
-from fedopt.envelopes.protocol import Law
 from fedopt.instance.impairments import TableImpairment
+from fedopt.laws import Impairment, build
+from fedopt.laws.protocol import Law
 
 __all__ = ["Raised", "raised_table"]
 

@@ -21,7 +21,7 @@ from fedopt.calculus import forms, minplus
 from fedopt.calculus.forms import EVERY_RATE
 from fedopt.calculus.path import Path
 from fedopt.calculus.search import best_bound
-from fedopt.envelopes import ExponentialWork, Poisson
+from fedopt.laws import ExponentialWork, Poisson
 from fedopt.simulate.trials import thread_count
 
 BOUNDS = 2_000

@@ -24,8 +24,8 @@ from fedopt.instance.generating import generate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fedopt.admm.operator import Transport
-    from fedopt.admm.transport.brokering import Planner
+    from fedopt.federated.operator import Transport
+    from fedopt.federated.transport.brokering import Planner
     from fedopt.plan import Plan
 
 __all__ = ["CASE", "QUICK", "each_its_own", "rows"]
@@ -81,12 +81,12 @@ def each_its_own(instance: Instance) -> Instance:
 
 
 def _over_https(instance: Instance, case: str, folder: Path, central: Plan) -> list[Row]:
-    from fedopt.admm.transport.broker_config import BrokerConfig
-    from fedopt.admm.transport.broker_journal import BrokerJournal
-    from fedopt.admm.transport.brokering import broker
-    from fedopt.admm.transport.dividing import divide
-    from fedopt.admm.transport.https import Connections
     from fedopt.contracts.keys import load_key
+    from fedopt.federated.transport.broker_config import BrokerConfig
+    from fedopt.federated.transport.broker_journal import BrokerJournal
+    from fedopt.federated.transport.brokering import broker
+    from fedopt.federated.transport.dividing import divide
+    from fedopt.federated.transport.https import Connections
     from fedopt.instance import load
 
     operators = len({domain.operator for domain in instance.domains})
@@ -124,8 +124,8 @@ def _over_https(instance: Instance, case: str, folder: Path, central: Plan) -> l
 
 
 def _planner(method: Any) -> Planner:
-    from fedopt.admm import negotiate
-    from fedopt.admm.settings import Settings
+    from fedopt.federated import negotiate
+    from fedopt.federated.settings import Settings
 
     settings = Settings(masked=method == "admm")
 
@@ -139,7 +139,7 @@ def _planner(method: Any) -> Planner:
 
 def _release(run: str, journal: Any, connections: Any) -> None:
     """Give the capacity back for the next method."""
-    from fedopt.admm.transport.reserving import release
+    from fedopt.federated.transport.reserving import release
 
     failed = release(run, journal, connections.exchange, list(connections.links))
     if failed:

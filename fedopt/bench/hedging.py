@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fedopt.admm.domain import PrivateDomain
-from fedopt.admm.evidence import Evidence
-from fedopt.admm.flows import Flows
-from fedopt.admm.negotiation import Negotiation, Round, Totals
-from fedopt.admm.public import by_operator, public_view
-from fedopt.admm.rounds import Run, Sharing, relax
-from fedopt.admm.settings import Settings
-from fedopt.admm.solver import operators_of
-from fedopt.admm.start import Start, start_from
-from fedopt.admm.transport.in_process import InProcess
+from fedopt.federated.domain import PrivateDomain
+from fedopt.federated.evidence import Evidence
+from fedopt.federated.flows import Flows
+from fedopt.federated.negotiation import Negotiation, Round, Totals
+from fedopt.federated.public import by_operator, public_view
+from fedopt.federated.rounds import Run, Sharing, relax
+from fedopt.federated.settings import Settings
+from fedopt.federated.solver import operators_of
+from fedopt.federated.start import Start, start_from
+from fedopt.federated.transport.in_process import InProcess
 from fedopt.instance import Linear, Piecewise, Quadratic
-from fedopt.oracle import Network, Oracle, sizing_for
+from fedopt.pricing import Network, Oracle, sizing_for
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance

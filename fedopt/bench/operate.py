@@ -9,13 +9,13 @@ from statistics import median
 
 from fedopt.bench.central import warm_up
 from fedopt.bench.row import Row
+from fedopt.control import Store, identity_of, load_scenario, operate
+from fedopt.control.planning import decide
+from fedopt.control.pricing import Pricing
+from fedopt.control.scenario import Planning
+from fedopt.control.summary import summarize
 from fedopt.instance import Tenant
 from fedopt.instance.generating import generate
-from fedopt.operate import Store, identity_of, load_scenario, operate
-from fedopt.operate.planning import decide
-from fedopt.operate.pricing import Pricing
-from fedopt.operate.scenario import Planning
-from fedopt.operate.summary import summarize
 
 __all__ = ["day", "rows"]
 
@@ -88,7 +88,7 @@ def day(policy: str, scenario: str, seed: int) -> list[Row]:
     """The row of a scenario of the distribution, such as "city-day", run whole under one policy.
 
     Its seconds are those of the run, its gap the largest certified one of a period; `more` holds what the
-    policies are compared by (`fedopt.operate.summary.Row` says what each number is) and the seconds of a
+    policies are compared by (`fedopt.control.summary.Row` says what each number is) and the seconds of a
     processor, which other work on the machine does not add to.
     """
     import fedopt

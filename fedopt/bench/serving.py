@@ -23,8 +23,8 @@ from pathlib import Path
 from statistics import median
 
 from fedopt.bench.row import Row
-from fedopt.serve import examples
-from fedopt.serve.settings import BASE
+from fedopt.service import examples
+from fedopt.service.settings import BASE
 
 __all__ = ["rows"]
 
@@ -88,7 +88,7 @@ class _Caller:
 @contextmanager
 def _served(folder: Path) -> Iterator[_Caller]:
     """A server whose workers are warm."""
-    from fedopt.serve.tokens import make_token
+    from fedopt.service.tokens import make_token
 
     token = make_token("bench", folder / "tokens")
     command = [sys.executable, "-c", "from fedopt.cli import main; main()", "serve", "run", "--port", "0"]

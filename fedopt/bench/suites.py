@@ -110,7 +110,7 @@ def _serve(settings: Settings) -> Iterator[Row]:
 
 def _day(settings: Settings) -> Iterator[Row]:
     from fedopt.bench import operate
-    from fedopt.operate.policies import POLICIES
+    from fedopt.control.policies import POLICIES
 
     for policy in POLICIES:
         scenario = "quick-day" if settings.quick else "city-day"

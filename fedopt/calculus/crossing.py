@@ -22,7 +22,7 @@ from fedopt.calculus.arrivals import (
 from fedopt.calculus.image import image_prefactor, main_growth, plain_charges, set_charges, wall_root
 from fedopt.calculus.overshoot import credited_charges
 from fedopt.calculus.series import log_sum
-from fedopt.envelopes.compiled import (
+from fedopt.laws.compiled import (
     GAMMA,
     NONE,
     POISSON,

@@ -12,7 +12,7 @@ import math
 
 from numba import njit
 
-from fedopt.envelopes.compiled import log_burst, log_rate, request_log_bias
+from fedopt.laws.compiled import log_burst, log_rate, request_log_bias
 
 __all__ = ["ville_floor"]
 

@@ -13,7 +13,7 @@ from fedopt.calculus.fine import fine
 from fedopt.calculus.image import image, main_growth, set_charges
 from fedopt.calculus.monotone import monotone
 from fedopt.calculus.ville import ville
-from fedopt.envelopes.compiled import log_burst, log_rate, request_log_bias
+from fedopt.laws.compiled import log_burst, log_rate, request_log_bias
 
 __all__ = [
     "ALL",

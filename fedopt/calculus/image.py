@@ -23,7 +23,7 @@ from numba import njit
 from fedopt.calculus.moments import moment_and_slope
 from fedopt.calculus.overshoot import credited_charges
 from fedopt.calculus.series import log_sum
-from fedopt.envelopes.compiled import log_rate
+from fedopt.laws.compiled import log_rate
 
 __all__ = ["image", "image_prefactor", "main_growth", "plain_charges", "set_charges", "wall_root"]
 

@@ -17,7 +17,7 @@ from numba import njit
 from fedopt.calculus.image import image_prefactor, plain_charges
 from fedopt.calculus.moments import moment_and_slope
 from fedopt.calculus.series import log_sum
-from fedopt.envelopes.compiled import log_burst, request_log_bias
+from fedopt.laws.compiled import log_burst, request_log_bias
 
 __all__ = ["image_slopes", "slopes_workspace"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from fedopt.calculus.image import image
-from fedopt.envelopes.compiled import log_burst, request_log_bias
+from fedopt.laws.compiled import log_burst, request_log_bias
 
 __all__ = ["least_margin"]
 

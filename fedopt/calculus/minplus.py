@@ -24,7 +24,7 @@ from fedopt.calculus.forms import (
 from fedopt.calculus.path import Path
 from fedopt.calculus.search import best_bound, cut_at
 from fedopt.calculus.slower import STARTS, least_at_slower, starting_point
-from fedopt.envelopes import ModelTable, pack
+from fedopt.laws import ModelTable, pack
 
 __all__ = ["Evaluation", "PackedPath", "evaluate", "verify"]
 

@@ -6,7 +6,7 @@ import math
 
 from numba import njit
 
-from fedopt.envelopes.compiled import GAMMA, NONE, POISSON, POISSON_EXPONENTIAL, log_rate
+from fedopt.laws.compiled import GAMMA, NONE, POISSON, POISSON_EXPONENTIAL, log_rate
 
 __all__ = ["moment_and_slope"]
 

@@ -25,7 +25,7 @@ import math
 import numpy as np
 from numba import njit
 
-from fedopt.envelopes.compiled import GAMMA, NONE, POISSON, POISSON_EXPONENTIAL
+from fedopt.laws.compiled import GAMMA, NONE, POISSON, POISSON_EXPONENTIAL
 
 __all__ = ["credited_charges", "exponential_rise", "lattice_rise", "lattice_size", "pointwise_rise"]
 

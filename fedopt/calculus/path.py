@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from fedopt.envelopes import Arrival, Impairment
+    from fedopt.laws import Arrival, Impairment
 
 
 @dataclass(frozen=True, eq=False)

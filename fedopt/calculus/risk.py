@@ -16,7 +16,7 @@ from fedopt.calculus.forms import bit
 from fedopt.calculus.minplus import PackedPath
 from fedopt.calculus.path import Path
 from fedopt.calculus.search import best_bound
-from fedopt.envelopes import log_rate
+from fedopt.laws import log_rate
 
 __all__ = ["mean_times", "risk_shares"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedopt.oracle import Column, Network
+from fedopt.pricing import Column, Network
 
 __all__ = ["Catalogue"]
 

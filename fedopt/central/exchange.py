@@ -17,7 +17,7 @@ from numba import njit
 
 from fedopt.central.catalogue import Catalogue
 from fedopt.central.generation import Run
-from fedopt.oracle import Column
+from fedopt.pricing import Column
 
 __all__ = ["exchange"]
 

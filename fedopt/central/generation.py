@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fedopt.central.master import Duals, Master, Solution
-from fedopt.oracle import Oracle
 from fedopt.plan import HistoryRow
+from fedopt.pricing import Oracle
 
 __all__ = ["Relaxation", "Run", "generate"]
 

@@ -22,7 +22,7 @@ from fedopt.central.exchange import exchange
 from fedopt.central.generation import Relaxation, Run
 from fedopt.central.knapsacks import Cut, Knapsacks
 from fedopt.central.master import Master
-from fedopt.oracle import Abandoned, Column, Oracle
+from fedopt.pricing import Abandoned, Column, Oracle
 
 __all__ = ["Choice", "choose", "exchanged", "last_resort", "proven_plan", "rounded", "watch"]
 

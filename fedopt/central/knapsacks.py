@@ -19,7 +19,7 @@ from numba import njit
 
 from fedopt.central.generation import Run
 from fedopt.central.master import Master
-from fedopt.oracle import Column, Network
+from fedopt.pricing import Column, Network
 
 __all__ = ["Cut", "Knapsacks", "Strengthened"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from fedopt.oracle import Column, Kind, Network
+from fedopt.pricing import Column, Kind, Network
 
 __all__ = ["Duals", "Master", "Solution"]
 

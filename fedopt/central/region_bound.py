@@ -16,8 +16,8 @@ import numpy as np
 from fedopt.central.generation import Run
 from fedopt.central.integer import Choice, watch
 from fedopt.central.master import Master
-from fedopt.oracle import Column
-from fedopt.oracle.regions import SplitSizing
+from fedopt.pricing import Column
+from fedopt.pricing.regions import SplitSizing
 
 __all__ = ["SAFE", "Candidate", "SupportCut", "from_below"]
 

@@ -21,8 +21,8 @@ from fedopt.central.generation import Relaxation, Run
 from fedopt.central.integer import Choice, exchanged, rounded, watch
 from fedopt.central.master import Master
 from fedopt.central.region_bound import SAFE, Candidate, SupportCut, from_below
-from fedopt.oracle import Abandoned, Column, Oracle
-from fedopt.oracle.regions import SplitSizing
+from fedopt.pricing import Abandoned, Column, Oracle
+from fedopt.pricing.regions import SplitSizing
 
 __all__ = ["proven_region_plan"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from fedopt.calculus import minplus, split
 from fedopt.calculus.risk import risk_shares
 from fedopt.central.master import Duals
-from fedopt.oracle import Column, Kind, Network
 from fedopt.plan import DomainPlan, InstanceReference, TenantPlan
 from fedopt.plan.charges import domain_loads, entry_costs
+from fedopt.pricing import Column, Kind, Network
 
 __all__ = ["dealt", "domain_plans", "instance_reference", "tenant_plans"]
 

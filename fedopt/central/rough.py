@@ -11,7 +11,7 @@ import numpy as np
 
 from fedopt.central.generation import Run
 from fedopt.central.master import Duals, Master
-from fedopt.oracle import Column, Network, Oracle
+from fedopt.pricing import Column, Network, Oracle
 
 __all__ = ["rough_start"]
 

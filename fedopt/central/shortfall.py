@@ -11,7 +11,7 @@ import numpy as np
 
 from fedopt.central.generation import Run, generate
 from fedopt.central.master import Master
-from fedopt.oracle import Network, Oracle, sizing_for
+from fedopt.pricing import Network, Oracle, sizing_for
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance

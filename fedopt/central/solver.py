@@ -12,9 +12,9 @@ from fedopt.central.master import Duals, Master
 from fedopt.central.report import domain_plans, instance_reference, tenant_plans
 from fedopt.central.rough import rough_start
 from fedopt.central.warm import columns_of, duals_of
-from fedopt.oracle import Column, Network, Oracle, sizing_for
 from fedopt.plan import Explanation, Plan, TenantPlans
 from fedopt.plan.progress import Progress
+from fedopt.pricing import Column, Network, Oracle, sizing_for
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance
@@ -43,7 +43,7 @@ def solve(
 
     Status "optimal" where the gap is met, "feasible" where a limit came first, "limit" where it came before
     any plan, "infeasible" where the relaxation or the enumerated program proves that there is none.  The
-    lower bound holds for every plan of the guarantee's catalogue (see `fedopt.oracle.sizing`).
+    lower bound holds for every plan of the guarantee's catalogue (see `fedopt.pricing.sizing`).
     """
     started = time.perf_counter()
     profit = objective == "profit"

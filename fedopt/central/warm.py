@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from fedopt.central.master import Duals
-from fedopt.oracle import Column, Network, Oracle
 from fedopt.plan import Plan
+from fedopt.pricing import Column, Network, Oracle
 
 __all__ = ["columns_of", "duals_of"]
 

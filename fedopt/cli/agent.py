@@ -32,9 +32,9 @@ def run(config: Config, quiet: Quiet = False) -> None:
 
     Example: fedopt agent run opA/agent.yaml
     """
-    from fedopt.admm.transport.agent import Agent
-    from fedopt.admm.transport.agent_config import AgentConfig
-    from fedopt.admm.transport.agent_server import serve
+    from fedopt.federated.transport.agent import Agent
+    from fedopt.federated.transport.agent_config import AgentConfig
+    from fedopt.federated.transport.agent_server import serve
 
     settings = AgentConfig.load(config)
     if not settings.local and not quiet:
@@ -57,8 +57,8 @@ def status(config: Config, json: Json = False, quiet: Quiet = False) -> None:
 
     Example: fedopt agent status opA/agent.yaml
     """
-    from fedopt.admm.transport.agent import Agent
-    from fedopt.admm.transport.agent_config import AgentConfig
+    from fedopt.federated.transport.agent import Agent
+    from fedopt.federated.transport.agent_config import AgentConfig
 
     agent = Agent(AgentConfig.load(config))
     try:
@@ -93,8 +93,8 @@ def release(
 
     Example: fedopt agent release opA/agent.yaml run-20260101-1f2e3d4c
     """
-    from fedopt.admm.transport.agent import Agent
-    from fedopt.admm.transport.agent_config import AgentConfig
+    from fedopt.federated.transport.agent import Agent
+    from fedopt.federated.transport.agent_config import AgentConfig
 
     agent = Agent(AgentConfig.load(config))
     try:
@@ -123,7 +123,7 @@ def certificate(
 
     Example: fedopt agent certificate opA --host agent.opa.example --out opA
     """
-    from fedopt.admm.transport.certificates import fingerprint_of, make_certificate
+    from fedopt.federated.transport.certificates import fingerprint_of, make_certificate
 
     try:
         made = make_certificate(name, folder, host or ["127.0.0.1", "localhost"])
@@ -143,6 +143,6 @@ def openapi(
 
     Example: fedopt agent openapi --out agent-api.json
     """
-    from fedopt.admm.transport.agent_server import openapi_document
+    from fedopt.federated.transport.agent_server import openapi_document
 
     emit(openapi_document(), "", json=json or out is None, out=out, quiet=quiet)

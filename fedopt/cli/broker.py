@@ -16,8 +16,8 @@ from fedopt.cli._progress import RoundProgress
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fedopt.admm.operator import Transport
-    from fedopt.admm.transport.brokering import Brokered, Planner
+    from fedopt.federated.operator import Transport
+    from fedopt.federated.transport.brokering import Brokered, Planner
     from fedopt.instance import Instance
     from fedopt.plan import Plan
 
@@ -74,11 +74,11 @@ def run(
 
     Example: fedopt broker public.yaml --agents agents.yaml --out plan.json
     """
-    from fedopt.admm.transport.broker_config import BrokerConfig
-    from fedopt.admm.transport.broker_journal import BrokerJournal
-    from fedopt.admm.transport.brokering import broker
-    from fedopt.admm.transport.https import Connections
     from fedopt.contracts.keys import load_key
+    from fedopt.federated.transport.broker_config import BrokerConfig
+    from fedopt.federated.transport.broker_journal import BrokerJournal
+    from fedopt.federated.transport.brokering import broker
+    from fedopt.federated.transport.https import Connections
     from fedopt.instance import load
 
     check_out(out, [instance, agents])
@@ -133,8 +133,8 @@ def run(
 
 
 def _planner(masked: bool, staleness: int, **options: Any) -> Planner:
-    from fedopt.admm import negotiate
-    from fedopt.admm.settings import Settings
+    from fedopt.federated import negotiate
+    from fedopt.federated.settings import Settings
 
     settings = Settings(masked=masked, staleness=staleness)
 
@@ -193,7 +193,7 @@ def divide(
 
     Example: fedopt broker divide instances/metro-llm.yaml --out federation
     """
-    from fedopt.admm.transport.dividing import divide as divided
+    from fedopt.federated.transport.dividing import divide as divided
     from fedopt.instance import load
 
     whole = load(instance)
@@ -225,11 +225,11 @@ def release(
 
     Example: fedopt broker release run-1f2e3d4c5b6a7988 --agents agents.yaml
     """
-    from fedopt.admm.transport.broker_config import BrokerConfig
-    from fedopt.admm.transport.broker_journal import BrokerJournal
-    from fedopt.admm.transport.https import Connections
-    from fedopt.admm.transport.reserving import release as released
     from fedopt.contracts.keys import load_key
+    from fedopt.federated.transport.broker_config import BrokerConfig
+    from fedopt.federated.transport.broker_journal import BrokerJournal
+    from fedopt.federated.transport.https import Connections
+    from fedopt.federated.transport.reserving import release as released
 
     config = BrokerConfig.load(agents)
     journal = BrokerJournal(config.file(config.state))

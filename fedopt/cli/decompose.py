@@ -56,7 +56,7 @@ def command(
 
     Example: fedopt decompose history.csv --sla delay=100,throughput=0.5
     """
-    from fedopt.rade.decide import Question, decide
+    from fedopt.learn.decide import Question, decide
 
     check_out(out, [] if history is None else [history])
     question = Question(sla, model, method, least, most, flip, thin, seed)

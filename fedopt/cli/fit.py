@@ -16,8 +16,8 @@ from fedopt.cli._output import check_out, emit, fail, say
 from fedopt.cli._records import Time, Work, work_weights
 
 if TYPE_CHECKING:
-    from fedopt.envelopes.fitting import Fit
-    from fedopt.envelopes.fitting_record import Record
+    from fedopt.laws.fitting import Fit
+    from fedopt.laws.fitting_record import Record
 
 app = typer.Typer(
     help=(__doc__ or "").partition("\n")[0] + "\n\nExample: fedopt fit arrivals trace.csv --slot 1"
@@ -112,7 +112,7 @@ def impairment(
 
     Example: fedopt fit impairment service.csv --slot 1 --work available=1 --rate 5
     """
-    from fedopt.envelopes.fitting_record import of_rates
+    from fedopt.laws.fitting_record import of_rates
 
     check_out(out, [file])
     record = _record(file, slot, unit, time, work, of_day)
@@ -125,7 +125,7 @@ def impairment(
 def _record(
     file: Path, slot: float, unit: str, time: str | None, work: list[str] | None, of_day: str | None
 ) -> Record:
-    from fedopt.envelopes.fitting_record import parse_hour, read_record
+    from fedopt.laws.fitting_record import parse_hour, read_record
 
     window = None
     if of_day is not None:
@@ -148,7 +148,7 @@ def _fitted(
     hold_out: float,
     seed: int,
 ) -> Fit:
-    from fedopt.envelopes.fitting import fit
+    from fedopt.laws.fitting import fit
 
     try:
         tilts = None if theta is None else [float(value) for value in theta.split(",")]

@@ -17,7 +17,7 @@ from fedopt.cli._output import check_out, fail, say
 from fedopt.cli._records import Time, Work, work_weights
 
 if TYPE_CHECKING:
-    from fedopt.envelopes.fitting import Fit
+    from fedopt.laws.fitting import Fit
 
 SLOT_MS = 1.0
 """Length of a slot of imported instances, in ms."""
@@ -119,8 +119,8 @@ def _fitted(
     quiet: bool,
 ) -> Fit:
     """The envelope of a trace in slots of 1 ms, which is what imported instances have."""
-    from fedopt.envelopes.fitting import fit
-    from fedopt.envelopes.fitting_record import UNITS, read_record
+    from fedopt.laws.fitting import fit
+    from fedopt.laws.fitting_record import UNITS, read_record
 
     if unit not in UNITS:
         fail(BAD_INPUT, f"--unit {unit}: there are {', '.join(UNITS)}")

@@ -25,7 +25,7 @@ def command(
 
     Example: fedopt inspect instances/quickstart.yaml
     """
-    from fedopt.inspecting import inspect
+    from fedopt.inspection import inspect
 
     check_out(out, [file])
     inspection = inspect(file, rows)

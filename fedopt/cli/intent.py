@@ -29,8 +29,8 @@ def command(
 
     Example: fedopt intent instances/scenarios/chat-intent.yaml instances/city.yaml
     """
+    from fedopt.control.intents import load_intent, resolve
     from fedopt.instance import load
-    from fedopt.operate.intents import load_intent, resolve
     from fedopt.plan import Plan
 
     check_out(out, [file for file in (intent, instance, plan) if file is not None])

@@ -70,11 +70,11 @@ def command(
 
     Example: fedopt operate instances/scenarios/quick-day.yaml --policies fedopt,mean-rate
     """
-    from fedopt.operate.policies import POLICIES, check_policy
-    from fedopt.operate.runs import identity_of, operate
-    from fedopt.operate.scenario import load_scenario
-    from fedopt.operate.store import Store
-    from fedopt.operate.summary import summarize, table, trade_off
+    from fedopt.control.policies import POLICIES, check_policy
+    from fedopt.control.runs import identity_of, operate
+    from fedopt.control.scenario import load_scenario
+    from fedopt.control.store import Store
+    from fedopt.control.summary import summarize, table, trade_off
 
     names = list(POLICIES) if policies.strip() == "all" else [name.strip() for name in policies.split(",")]
     weights = _numbers(v)
@@ -98,7 +98,7 @@ def command(
             )
         rows = summarize(store)
         if plot is not None:
-            from fedopt.operate.export import plot_trade_off
+            from fedopt.control.export import plot_trade_off
 
             plot_trade_off(store, plot)
         if progress.stop and not quiet:

@@ -1,6 +1,6 @@
 """Compute the papers' figures and tables again: CSV, PNG and JSON, published values beside ours.
 
-Each paper is a module of fedopt.reproduce with a function `figures`: name to (trials, seed, quick) to curves.
+Each paper is a module of fedopt.papers with a function `figures`: name to (trials, seed, quick) to curves.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def command(
     """
     if paper not in PAPERS:
         fail(BAD_INPUT, f"there is no paper {paper!r}; there are {', '.join(PAPERS)}")
-    from fedopt.reproduce.output import as_document, as_text, write_csv, write_png
+    from fedopt.papers.output import as_document, as_text, write_csv, write_png
 
     progress = TrialProgress("cases", quiet)
     kept: dict[str, Any] = {}
     if paper == "guarantees":  # each case takes seconds and is kept: a study that was stopped goes on
         kept = {"progress": progress, "record": None if out is None else out / "guarantees-cases.json"}
     try:
-        figures = import_module(f"fedopt.reproduce.{paper}").figures(**kept)
+        figures = import_module(f"fedopt.papers.{paper}").figures(**kept)
     except ValueError as error:
         fail(BAD_INPUT, str(error))
     if figure is not None and figure not in figures:

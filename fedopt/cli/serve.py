@@ -17,7 +17,7 @@ from fedopt.cli._output import emit, fail, say
 if TYPE_CHECKING:
     import ssl
 
-    from fedopt.serve.callers import Callers
+    from fedopt.service.callers import Callers
 
 app = typer.Typer(
     cls=DefaultsTo.the("run", bare=True),
@@ -94,10 +94,10 @@ def run(
     Example: fedopt serve run --tokens tokens.txt --workers 2
     """
     callers, tls = _callers(tokens, no_auth, certificate, key, client or [], host)
-    from fedopt.serve.log import Log
-    from fedopt.serve.server import Server, listen
-    from fedopt.serve.service import Service
-    from fedopt.serve.settings import BASE, Settings
+    from fedopt.service.log import Log
+    from fedopt.service.server import Server, listen
+    from fedopt.service.service import Service
+    from fedopt.service.settings import BASE, Settings
 
     settings = Settings(
         state=state,
@@ -138,7 +138,7 @@ def token(
 
     Example: fedopt serve token portal --tokens tokens.txt
     """
-    from fedopt.serve.tokens import make_token
+    from fedopt.service.tokens import make_token
 
     made = make_token(name, tokens)
     if not quiet:
@@ -156,7 +156,7 @@ def openapi(
 
     Example: fedopt serve openapi --out fedopt-api.json
     """
-    from fedopt.serve.application import openapi_document
+    from fedopt.service.application import openapi_document
 
     emit(openapi_document(), "", json=json or out is None, out=out, quiet=quiet)
 
@@ -170,8 +170,8 @@ def _callers(
     host: str,
 ) -> tuple[Callers, ssl.SSLContext | None]:
     """Who may ask, and the TLS that they ask over; ends with exit code 2 where that is not clear."""
-    from fedopt.serve.callers import Anyone, ByCertificate, ByToken
-    from fedopt.serve.tokens import TokenFile
+    from fedopt.service.callers import Anyone, ByCertificate, ByToken
+    from fedopt.service.tokens import TokenFile
 
     if (certificate is None) != (key is None):
         fail(BAD_INPUT, "--certificate and --key belong together")
@@ -195,8 +195,8 @@ def _callers(
     if no_auth:
         return Anyone(), _tls(certificate, key, [])
     if clients:
-        from fedopt.admm.transport.certificates import fingerprint_of
-        from fedopt.admm.transport.peer_protocol import PEER
+        from fedopt.federated.transport.certificates import fingerprint_of
+        from fedopt.federated.transport.peer_protocol import PEER
 
         names = {fingerprint_of(file): file.stem for file in clients}
         return ByCertificate(names, PEER), _tls(certificate, key, clients)
@@ -207,7 +207,7 @@ def _callers(
 
 
 def _tls(certificate: Path | None, key: Path | None, clients: list[Path]) -> ssl.SSLContext | None:
-    from fedopt.serve.server import tls_context
+    from fedopt.service.server import tls_context
 
     return None if certificate is None or key is None else tls_context(certificate, key, clients)
 

@@ -45,8 +45,8 @@ def command(
     from fedopt.contracts.reading import read_contract
     from fedopt.instance import load
     from fedopt.plan import Plan
-    from fedopt.settle import settle, verdicts_of
-    from fedopt.settle.summary import summary
+    from fedopt.settlement import settle, verdicts_of
+    from fedopt.settlement.summary import summary
 
     check_out(out, [plan, instance, audit])
     document = Plan.load(plan)

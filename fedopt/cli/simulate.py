@@ -92,7 +92,7 @@ def command(
 
 
 def _trace(text: str, instance: Instance) -> tuple[str, Any]:
-    from fedopt.envelopes.trace import read_trace
+    from fedopt.laws.trace import read_trace
 
     name, equals, rest = text.partition("=")
     if not equals or name not in {tenant.id for tenant in instance.tenants}:

@@ -49,14 +49,14 @@ def command(
 
     Example: fedopt state city-day.state.db events --run fedopt --json
     """
-    from fedopt.operate.store import Store
-    from fedopt.operate.summary import summarize
-    from fedopt.operate.summary import table as table_of
+    from fedopt.control.store import Store
+    from fedopt.control.summary import summarize
+    from fedopt.control.summary import table as table_of
 
     check_out(out, [state])
     with Store.read(state) as store:
         if export is not None:
-            from fedopt.operate.export import export_parquet
+            from fedopt.control.export import export_parquet
 
             files = export_parquet(store, export)
             emit(

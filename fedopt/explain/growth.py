@@ -30,7 +30,7 @@ from fedopt.calculus import forms, minplus, paper, split
 from fedopt.calculus.path import Path
 from fedopt.calculus.scaling import least_scale
 from fedopt.calculus.search import cut_at
-from fedopt.envelopes import Table
+from fedopt.laws import Table
 from fedopt.plan import TenantPlan
 from fedopt.plan.guarantees import FORMS
 

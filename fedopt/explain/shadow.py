@@ -336,7 +336,7 @@ def _natural(instance: Instance, parameter: str, owner: str) -> tuple[str, str, 
 
 def _mean(instance: Instance, tenant: str) -> float:
     """Mean work per unit of time that a tenant sends."""
-    from fedopt.envelopes import build
+    from fedopt.laws import build
 
     return float(build(instance.tenant(tenant).arrivals, instance.slot).mean) / float(instance.slot)
 

@@ -14,8 +14,8 @@ KINDS = {
     "plan": ("fedopt.plan.document", "Plan"),
     "contract": ("fedopt.contracts.document", "Contract"),
     "audit": ("fedopt.audit.document", "Audit"),
-    "scenario": ("fedopt.operate.scenario", "Scenario"),
-    "intent": ("fedopt.operate.intents", "ServiceIntent"),
+    "scenario": ("fedopt.control.scenario", "Scenario"),
+    "intent": ("fedopt.control.intents", "ServiceIntent"),
 }
 """Where the class of each kind of document lives; a kind whose part is not installed is not offered."""
 

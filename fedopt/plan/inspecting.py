@@ -72,7 +72,7 @@ def inspect_plan(plan: Plan, rows: int = ROWS_SHOWN) -> Inspection:
 
 def inspect_instance(instance: Instance, rows: int = ROWS_SHOWN) -> Inspection:
     """An instance: its stages and domains as columns, its tenants with the number of paths open to them."""
-    from fedopt.envelopes import build
+    from fedopt.laws import build
 
     staged = {stage: [d for d in instance.domains if d.stage == stage] for stage in instance.stages}
     tenants = []

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedopt.calculus.path import Path, groups
-from fedopt.envelopes import NoImpairment, build
 from fedopt.instance.learned import LearnedImpairment
+from fedopt.laws import NoImpairment, build
 from fedopt.plan.document import LearnedPromise, TenantPlan
 
 if TYPE_CHECKING:
-    from fedopt.envelopes import Arrival, Impairment
     from fedopt.instance import Instance
+    from fedopt.laws import Arrival, Impairment
 
 
 class Paths:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedopt.audit.document import Audit
 from fedopt.plan.document import Plan, TenantPlan
-from fedopt.settle.document import Settlement
+from fedopt.settlement.document import Settlement
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance, Tenant

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fedopt.report.drawing import Drawing, fitted
 from fedopt.report.tables import Column, Table
-from fedopt.settle.document import Settlement
-from fedopt.settle.summary import money
+from fedopt.settlement.document import Settlement
+from fedopt.settlement.summary import money
 
 WIDTH, ROW, NAME, AMOUNT = 640.0, 24.0, 170.0, 96.0
 MOST = 40

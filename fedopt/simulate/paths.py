@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedopt.envelopes.poisson import Poisson
-from fedopt.envelopes.table import Table
-from fedopt.envelopes.trace import Trace
+from fedopt.laws.poisson import Poisson
+from fedopt.laws.table import Table
+from fedopt.laws.trace import Trace
 from fedopt.simulate.slot_work import SlotWork, slot_work
 from fedopt.simulate.slots import SlotPath
 

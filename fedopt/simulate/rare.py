@@ -23,12 +23,12 @@ import numpy as np
 from numba import njit
 from scipy.stats import t as student
 
-from fedopt.envelopes.exponential import ExponentialWork
-from fedopt.envelopes.gamma import GammaWork
-from fedopt.envelopes.none import NoImpairment
-from fedopt.envelopes.on_off import OnOff
-from fedopt.envelopes.poisson import Poisson
-from fedopt.envelopes.table import Table
+from fedopt.laws.exponential import ExponentialWork
+from fedopt.laws.gamma import GammaWork
+from fedopt.laws.none import NoImpairment
+from fedopt.laws.on_off import OnOff
+from fedopt.laws.poisson import Poisson
+from fedopt.laws.table import Table
 from fedopt.simulate import tilting
 from fedopt.simulate.guide import Guide, Problem, best_guide, guide_at, horizon
 from fedopt.simulate.paths import allowed_slots

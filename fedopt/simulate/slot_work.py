@@ -15,14 +15,14 @@ import numpy as np
 from numba import njit
 from scipy.optimize import linprog
 
-from fedopt.envelopes.exponential import ExponentialWork
-from fedopt.envelopes.gamma import GammaWork
-from fedopt.envelopes.none import NoImpairment
-from fedopt.envelopes.on_off import OnOff
-from fedopt.envelopes.poisson import Poisson
-from fedopt.envelopes.table import Table
-from fedopt.envelopes.token_bucket import TokenBucket
-from fedopt.envelopes.trace import Trace
+from fedopt.laws.exponential import ExponentialWork
+from fedopt.laws.gamma import GammaWork
+from fedopt.laws.none import NoImpairment
+from fedopt.laws.on_off import OnOff
+from fedopt.laws.poisson import Poisson
+from fedopt.laws.table import Table
+from fedopt.laws.token_bucket import TokenBucket
+from fedopt.laws.trace import Trace
 from fedopt.simulate.streams import exponential, gamma, mix, poisson, uniform, word_at
 
 NONE, POISSON, POISSON_EXPONENTIAL, EXPONENTIAL, GAMMA, ON_OFF, PERIODIC, REPLAY, ATOMS = range(9)

@@ -9,13 +9,13 @@ from fedopt.audit.recalibrating import audited_levels, effects, next_version, sm
 from fedopt.calculus import minplus
 from fedopt.calculus.path import Path
 from fedopt.contracts import contract_of
-from fedopt.envelopes import build
 from fedopt.instance import loads
 from fedopt.instance.arrivals import Poisson
 from fedopt.instance.impairments import ExponentialImpairment, TableImpairment
+from fedopt.laws import build
 from fedopt.plan import Plan
 from tests.audit.processes import reserved_server
-from tests.settle.test_settling import INSTANCE, entry
+from tests.settlement.test_settling import INSTANCE, entry
 
 STATED, TRUE, RATE = 0.2, 0.45, 1.3
 

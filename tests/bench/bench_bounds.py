@@ -23,7 +23,7 @@ from numba import njit, prange
 from fedopt.calculus.forms import ALL, FORMS, bit
 from fedopt.calculus.scaling import least_scale
 from fedopt.calculus.search import best_bound
-from fedopt.envelopes import ExponentialWork, Poisson, pack
+from fedopt.laws import ExponentialWork, Poisson, pack
 
 MODELS = pack([Poisson(0.5), ExponentialWork(0.3), ExponentialWork(0.2), ExponentialWork(0.4)])
 ROWS, ONES, ZEROS = np.array([1, 2, 3]), np.ones(3), np.zeros(3)

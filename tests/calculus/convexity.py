@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from fedopt.calculus.minplus import PackedPath
-from fedopt.envelopes import OnOff
+from fedopt.laws import OnOff
 from tests.calculus.systems import at, forms_of, path_of
 from tests.oracles.random_tandems import random_tandem, theta_top
 

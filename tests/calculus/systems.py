@@ -9,7 +9,7 @@ import numpy as np
 from fedopt.calculus.forms import FORMS, allowed_forms, at_theta, bit
 from fedopt.calculus.minplus import PackedPath
 from fedopt.calculus.path import Path
-from fedopt.envelopes import ExponentialWork, Poisson
+from fedopt.laws import ExponentialWork, Poisson
 from tests.oracles import formulas
 from tests.oracles.random_tandems import merged
 from tests.oracles.tandem import Tandem, plain

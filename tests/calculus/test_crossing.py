@@ -12,7 +12,7 @@ from fedopt.calculus.crossing import best_at_crossing, bound_at_crossing
 from fedopt.calculus.forms import bit
 from fedopt.calculus.minplus import PackedPath, evaluate, verify
 from fedopt.calculus.path import Path
-from fedopt.envelopes import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, Table
+from fedopt.laws import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, Table
 from fedopt.plan import TenantPlan
 from fedopt.plan.promises import proven_log_bound
 from fedopt.simulate import rare

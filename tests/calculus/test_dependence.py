@@ -14,7 +14,7 @@ from fedopt.calculus.dependence import best_exponents
 from fedopt.calculus.forms import bit
 from fedopt.calculus.minplus import PackedPath, evaluate, verify
 from fedopt.calculus.search import best_bound
-from fedopt.envelopes import ExponentialWork, GammaWork, Poisson
+from fedopt.laws import ExponentialWork, GammaWork, Poisson
 from tests.calculus.systems import path_of
 from tests.oracles import formulas
 from tests.oracles.tandem import Tandem, plain

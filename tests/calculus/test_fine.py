@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 
 from fedopt.calculus.fine import fine, fine_derivatives
 from fedopt.calculus.series import log_geometric
-from fedopt.envelopes import ExponentialWork, NoImpairment
+from fedopt.laws import ExponentialWork, NoImpairment
 from tests.calculus.convexity import assert_jointly_convex
 from tests.oracles.tandem import plain
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fedopt.calculus import forms
 from fedopt.calculus.forms import ALL, FORMS, allowed_forms, bit, growth
 from fedopt.calculus.minplus import PackedPath
-from fedopt.envelopes import ExponentialWork, GammaWork, Poisson
+from fedopt.laws import ExponentialWork, GammaWork, Poisson
 from tests.calculus.systems import at, case_a, cut_of, forms_of, oracle, parameters, path_of
 from tests.oracles.random_tandems import random_tandem, theta_top, with_rates
 from tests.oracles.tandem import plain

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fedopt.calculus.image import image, image_prefactor, main_growth, plain_charges, wall_root
 from fedopt.calculus.ville import ville
-from fedopt.envelopes import ExponentialWork, GammaWork, OnOff, Poisson, pack
+from fedopt.laws import ExponentialWork, GammaWork, OnOff, Poisson, pack
 from tests.calculus.systems import case_a, case_b, cut_of
 from tests.oracles import formulas
 from tests.oracles.random_tandems import with_rates

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedopt.calculus.image_slopes import image_slopes, slopes_workspace
-from tests.oracle.paths import log_bound, sample, services
+from tests.pricing.paths import log_bound, sample, services
 
 
 @pytest.mark.parametrize("hops", [2, 3, 4, 5])

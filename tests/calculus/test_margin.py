@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedopt.calculus.margin import least_margin
-from tests.oracle.paths import log_bound, sample, services
+from tests.pricing.paths import log_bound, sample, services
 
 
 @pytest.mark.parametrize("hops", [2, 4])

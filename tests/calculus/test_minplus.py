@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fedopt.calculus.forms import FORMS, bit
 from fedopt.calculus.minplus import Evaluation, PackedPath, evaluate, verify
 from fedopt.calculus.path import Path
-from fedopt.envelopes import ExponentialWork, OnOff, Poisson, Table
+from fedopt.laws import ExponentialWork, OnOff, Poisson, Table
 from tests.calculus.systems import case_a, case_b, path_of
 from tests.oracles.random_tandems import random_tandem
 

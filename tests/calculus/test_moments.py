@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedopt.calculus.moments import moment_and_slope
-from fedopt.envelopes import (
+from fedopt.laws import (
     ExponentialWork,
     GammaWork,
     NoImpairment,

@@ -14,7 +14,7 @@ from fedopt.calculus.image import image, plain_charges, set_charges
 from fedopt.calculus.minplus import evaluate
 from fedopt.calculus.overshoot import credited_charges, exponential_rise, lattice_rise, pointwise_rise
 from fedopt.calculus.path import Path
-from fedopt.envelopes import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, pack
+from fedopt.laws import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, pack
 from fedopt.simulate import rare
 from tests.calculus.systems import cut_of
 from tests.oracles import overshoot

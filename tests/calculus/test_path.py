@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedopt.calculus.path import Path, groups
-from fedopt.envelopes import NoImpairment, Poisson
+from fedopt.laws import NoImpairment, Poisson
 
 
 def path(**changes) -> Path:

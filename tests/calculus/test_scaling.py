@@ -13,7 +13,7 @@ from fedopt.calculus.forms import FORMS, bit
 from fedopt.calculus.minplus import Evaluation, PackedPath, evaluate, verify
 from fedopt.calculus.scaling import least_scale, least_scales
 from fedopt.calculus.search import best_bound
-from fedopt.envelopes import ExponentialWork, Poisson
+from fedopt.laws import ExponentialWork, Poisson
 from tests.calculus.systems import case_a, case_b, forms_of, path_of
 from tests.oracles.random_tandems import random_tandem
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from fedopt.calculus.forms import FORMS, bit
 from fedopt.calculus.minplus import PackedPath
 from fedopt.calculus.search import best_bound, block_sizes
-from fedopt.envelopes import ExponentialWork, GammaWork, OnOff, Poisson, TokenBucket
+from fedopt.laws import ExponentialWork, GammaWork, OnOff, Poisson, TokenBucket
 from tests.calculus.systems import SEARCHED, at, case_a, forms_of, oracle, path_of
 from tests.oracles.random_tandems import random_tandem, theta_top, with_rates, with_window
 

@@ -10,7 +10,7 @@ import pytest
 from fedopt.calculus import split
 from fedopt.calculus.path import Path
 from fedopt.calculus.theta_search import least_over_theta, theta_grid
-from fedopt.envelopes import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, TokenBucket
+from fedopt.laws import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, TokenBucket
 
 ARRIVALS = {
     "poisson": Poisson(0.5),

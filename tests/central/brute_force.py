@@ -12,7 +12,7 @@ from fedopt.calculus.forms import ALL, bit
 from fedopt.calculus.minplus import PackedPath, evaluate
 from fedopt.instance import Instance
 from fedopt.plan.paths import Paths
-from tests.oracle.paths import log_bound
+from tests.pricing.paths import log_bound
 
 
 def points(

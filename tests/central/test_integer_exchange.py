@@ -14,7 +14,7 @@ from fedopt.central.catalogue import Catalogue
 from fedopt.central.exchange import exchange
 from fedopt.central.generation import Run
 from fedopt.central.master import Master
-from fedopt.oracle import Network, Oracle, sizing_for
+from fedopt.pricing import Network, Oracle, sizing_for
 from tests.central.conftest import random_instance
 
 

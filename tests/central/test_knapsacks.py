@@ -17,8 +17,8 @@ from fedopt.central.integer import choose
 from fedopt.central.knapsacks import Knapsacks, _Knapsack, _labels
 from fedopt.central.master import Master
 from fedopt.instance.generating import generate as instance_of
-from fedopt.oracle import Network, Oracle
-from fedopt.oracle.sizing import sizing_for
+from fedopt.pricing import Network, Oracle
+from fedopt.pricing.sizing import sizing_for
 
 
 def knapsack(capacity, counts, kinds, loads):

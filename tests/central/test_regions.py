@@ -11,7 +11,7 @@ from fedopt.central import regions
 from fedopt.central.generation import Run, generate
 from fedopt.central.master import Master
 from fedopt.instance.generating import generate as generated
-from fedopt.oracle import Network, Oracle, sizing_for
+from fedopt.pricing import Network, Oracle, sizing_for
 
 
 @pytest.mark.parametrize("seed", [0, 1, 3])

@@ -11,8 +11,8 @@ from fedopt import formulations
 from fedopt.central import regions, shortfall, solve
 from fedopt.central.generation import Run
 from fedopt.instance.generating import generate
-from fedopt.oracle import Network, Oracle, sizing_for
 from fedopt.plan import check
+from fedopt.pricing import Network, Oracle, sizing_for
 from tests.central.brute_force import cheapest, points
 from tests.central.conftest import random_instance
 

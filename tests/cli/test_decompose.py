@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedopt.cli import run
-from fedopt.rade.simulator import PAPER_DOMAINS, TrueAcceptance
+from fedopt.learn.simulator import PAPER_DOMAINS, TrueAcceptance
 
 
 @pytest.fixture

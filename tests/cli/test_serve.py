@@ -52,7 +52,7 @@ def test_a_state_folder_that_cannot_be_one(tmp_path, capsys):
 
 
 def test_an_address_that_cannot_be_listened_on(tmp_path, capsys):
-    from fedopt.serve.tokens import make_token
+    from fedopt.service.tokens import make_token
 
     make_token("x", tmp_path / "tokens")
     options = [

@@ -11,8 +11,8 @@ import pytest
 from fedopt.calculus import forms, minplus, paper, split
 from fedopt.calculus.path import Path
 from fedopt.calculus.scaling import least_scale
-from fedopt.envelopes import ExponentialWork, Poisson, Table
 from fedopt.explain.growth import growth_of, slots_cost
+from fedopt.laws import ExponentialWork, Poisson, Table
 from fedopt.plan import TenantPlan
 
 THETA = np.geomspace(1e-3, 2.4, 2500)

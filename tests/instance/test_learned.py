@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from fedopt.contracts.document import ContractError, contract_of
-from fedopt.envelopes import build
 from fedopt.instance import (
     Ask,
     EnvelopeArrivals,
@@ -19,6 +18,7 @@ from fedopt.instance import (
     loads,
 )
 from fedopt.instance.learned import no_heavier
+from fedopt.laws import build
 
 ASK = {
     "arrivals": {"model": "poisson", "rate": 0.4},

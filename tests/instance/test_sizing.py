@@ -8,7 +8,6 @@ from scipy import integrate, stats
 
 from fedopt.calculus.minplus import evaluate
 from fedopt.calculus.path import Path
-from fedopt.envelopes import build
 from fedopt.instance import (
     SLO,
     EnvelopeArrivals,
@@ -22,6 +21,7 @@ from fedopt.instance import (
     TokenBucket,
 )
 from fedopt.instance.sizing import log_moment, ville_rate
+from fedopt.laws import build
 
 
 def test_log_moments_against_integration() -> None:

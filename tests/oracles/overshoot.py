@@ -11,10 +11,10 @@ import math
 import numpy as np
 from numba import njit
 
-from fedopt.envelopes.exponential import ExponentialWork
-from fedopt.envelopes.gamma import GammaWork
-from fedopt.envelopes.none import NoImpairment
-from fedopt.envelopes.poisson import Poisson
+from fedopt.laws.exponential import ExponentialWork
+from fedopt.laws.gamma import GammaWork
+from fedopt.laws.none import NoImpairment
+from fedopt.laws.poisson import Poisson
 
 PER_SLOT, LATTICE, COMPOUND = range(3)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fedopt.envelopes import ExponentialWork, GammaWork, OnOff, Poisson, TokenBucket
-from fedopt.envelopes.operators import Sum
+from fedopt.laws import ExponentialWork, GammaWork, OnOff, Poisson, TokenBucket
+from fedopt.laws.operators import Sum
 from tests.oracles import formulas
 from tests.oracles.tandem import Tandem
 

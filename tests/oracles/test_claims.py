@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from fedopt.envelopes import ExponentialWork, GammaWork, NoImpairment, Poisson
+from fedopt.laws import ExponentialWork, GammaWork, NoImpairment, Poisson
 from tests.oracles import formulas
 from tests.oracles.random_tandems import random_tandem, theta_top, with_rates, with_window
 from tests.oracles.tandem import plain

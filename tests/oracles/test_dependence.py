@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fedopt.envelopes import ExponentialWork, Poisson, hoelder
+from fedopt.laws import ExponentialWork, Poisson, hoelder
 from tests.oracles import formulas, slot_simulator
 from tests.oracles.tandem import plain
 

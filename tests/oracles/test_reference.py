@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from fedopt.envelopes import ExponentialWork, NoImpairment, Poisson
+from fedopt.laws import ExponentialWork, NoImpairment, Poisson
 from tests.oracles import formulas
 from tests.oracles.tandem import Tandem, plain
 

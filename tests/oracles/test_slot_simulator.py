@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.optimize import brentq
 
-from fedopt.envelopes import ExponentialWork, NoImpairment, Poisson
+from fedopt.laws import ExponentialWork, NoImpairment, Poisson
 from tests.oracles import slot_simulator
 from tests.oracles.tandem import plain
 

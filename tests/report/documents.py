@@ -14,7 +14,7 @@ from fedopt.plan.document import HistoryRow, TenantPlans
 from fedopt.plan.learned import learned_note
 from fedopt.plan.stand_in import planned, variants
 from fedopt.report import Given, Simulation
-from fedopt.settle.document import Line, Settlement
+from fedopt.settlement.document import Line, Settlement
 
 TEXT = """
 fedopt: 1

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import fedopt
-from fedopt.envelopes.fitting import fit
-from fedopt.envelopes.fitting_record import read_record
-from fedopt.envelopes.trace import Trace
 from fedopt.instance import loads
+from fedopt.laws.fitting import fit
+from fedopt.laws.fitting_record import read_record
+from fedopt.laws.trace import Trace
 
 TEXT = """
 fedopt: 1

@@ -7,12 +7,12 @@ import pytest
 
 from fedopt.calculus.minplus import evaluate
 from fedopt.calculus.path import Path
-from fedopt.envelopes.exponential import ExponentialWork
-from fedopt.envelopes.gamma import GammaWork
-from fedopt.envelopes.none import NoImpairment
-from fedopt.envelopes.on_off import OnOff
-from fedopt.envelopes.poisson import Poisson
-from fedopt.envelopes.token_bucket import TokenBucket
+from fedopt.laws.exponential import ExponentialWork
+from fedopt.laws.gamma import GammaWork
+from fedopt.laws.none import NoImpairment
+from fedopt.laws.on_off import OnOff
+from fedopt.laws.poisson import Poisson
+from fedopt.laws.token_bucket import TokenBucket
 from fedopt.simulate.intervals import tail_share
 from fedopt.simulate.paths import allowed_slots, counts_requests, slot_path
 from fedopt.simulate.slots import simulate

@@ -7,12 +7,12 @@ import pytest
 from scipy.stats import poisson as poisson_law
 
 from fedopt.calculus.minplus import PackedPath, evaluate
-from fedopt.envelopes.exponential import ExponentialWork
-from fedopt.envelopes.gamma import GammaWork
-from fedopt.envelopes.none import NoImpairment
-from fedopt.envelopes.on_off import OnOff
-from fedopt.envelopes.poisson import Poisson
-from fedopt.envelopes.table import Table
+from fedopt.laws.exponential import ExponentialWork
+from fedopt.laws.gamma import GammaWork
+from fedopt.laws.none import NoImpairment
+from fedopt.laws.on_off import OnOff
+from fedopt.laws.poisson import Poisson
+from fedopt.laws.table import Table
 from fedopt.simulate import rare, tilting
 from fedopt.simulate.guide import Problem, best_guide, guide_at
 from fedopt.simulate.slot_work import slot_work

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fedopt.reproduce.tre_exact import exact_quantile, exact_tail
+from fedopt.papers.tre_exact import exact_quantile, exact_tail
 from fedopt.simulate.shared import SharedTandem, simulate, with_bursts
 
 BASE = {"burst_length": 30.0, "service_rates": (1.0, 1.15, 1.25), "shares": (0.4, 0.6)}

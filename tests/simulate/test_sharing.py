@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from fedopt.envelopes.exponential import ExponentialWork
-from fedopt.envelopes.none import NoImpairment
-from fedopt.envelopes.on_off import OnOff
-from fedopt.envelopes.poisson import Poisson
+from fedopt.laws.exponential import ExponentialWork
+from fedopt.laws.none import NoImpairment
+from fedopt.laws.on_off import OnOff
+from fedopt.laws.poisson import Poisson
 from fedopt.simulate import slots
 from fedopt.simulate.sharing import POLICIES, Sharing, simulate
 from fedopt.simulate.slot_work import slot_work

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from fedopt.envelopes.exponential import ExponentialWork
-from fedopt.envelopes.gamma import GammaWork
-from fedopt.envelopes.none import NoImpairment
-from fedopt.envelopes.on_off import OnOff
-from fedopt.envelopes.poisson import Poisson
-from fedopt.envelopes.table import Table
-from fedopt.envelopes.token_bucket import TokenBucket
-from fedopt.envelopes.trace import Trace
+from fedopt.laws.exponential import ExponentialWork
+from fedopt.laws.gamma import GammaWork
+from fedopt.laws.none import NoImpairment
+from fedopt.laws.on_off import OnOff
+from fedopt.laws.poisson import Poisson
+from fedopt.laws.table import Table
+from fedopt.laws.token_bucket import TokenBucket
+from fedopt.laws.trace import Trace
 from fedopt.simulate.slot_work import admitted, sample, slot_work
 from fedopt.simulate.streams import streams
 

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from fedopt.envelopes.exponential import ExponentialWork
-from fedopt.envelopes.gamma import GammaWork
-from fedopt.envelopes.none import NoImpairment
-from fedopt.envelopes.on_off import OnOff
-from fedopt.envelopes.poisson import Poisson
-from fedopt.envelopes.token_bucket import TokenBucket
+from fedopt.laws.exponential import ExponentialWork
+from fedopt.laws.gamma import GammaWork
+from fedopt.laws.none import NoImpairment
+from fedopt.laws.on_off import OnOff
+from fedopt.laws.poisson import Poisson
+from fedopt.laws.token_bucket import TokenBucket
 from fedopt.simulate import slot_work
 from fedopt.simulate.slots import SlotPath, merged, simulate
 from fedopt.simulate.streams import mix, streams

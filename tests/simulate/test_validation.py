@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedopt.envelopes.trace import Trace
 from fedopt.instance import loads
+from fedopt.laws.trace import Trace
 from fedopt.plan import InstanceReference, Plan, TenantPlan
 from fedopt.plan.paths import Paths
 from fedopt.simulate import rare, simulate, simulated

@@ -1,0 +1,280 @@
+"""What to do at the start of a period: keep what still holds, patch it, or plan anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fedopt.control.admission import Ledger, Prices, admit, improve, lower_bound, total_cost
+from fedopt.control.pricing import Pricing, kind_of
+from fedopt.control.scenario import Planning
+from fedopt.control.solving import solved, whom_to_serve
+from fedopt.instance import Instance, Tenant
+from fedopt.plan import DomainPlan, InstanceReference, Plan, TenantPlan
+from fedopt.plan.charges import domain_loads, entry_costs, offer_loads
+from fedopt.plan.document import TenantPlans, relative_gap
+from fedopt.plan.learned import learned_note, learned_violations
+from fedopt.plan.paths import Paths
+from fedopt.plan.promises import promise_violations
+
+__all__ = ["Decision", "PlanningError", "Standing", "decide", "stated"]
+
+Mode = Literal["kept", "patched", "planned"]
+TOLERANCE = 1e-6
+
+
+class PlanningError(RuntimeError):
+    """A period that could not be planned although limits were not the reason."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The plan in force and the prices that certify what is patched into it.
+
+    proven: on which infrastructure, and for which kinds of tenants, its entries are known to prove their
+    promises; what is not there is proven again.
+    """
+
+    plan: Plan
+    prices: Prices
+    proven: tuple[Pricing, Mapping[str, str]] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The plan of a period, for `instance`.
+
+    mode: kept (nobody moved), patched (newcomers placed, some moved, at standing prices), planned (solved
+    anew). refused: newcomers for whom there is no room; suspended: tenants that lost their place.
+    """
+
+    instance: Instance
+    standing: Standing
+    mode: Mode
+    placed: int
+    moved: int
+    refused: tuple[str, ...] = ()
+    suspended: tuple[str, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the period."""
+        return self.standing.plan
+
+
+def decide(
+    pricing: Pricing,
+    tenants: Sequence[Tenant],
+    standing: Standing | None,
+    planning: Planning,
+    suspended: frozenset[str] = frozenset(),
+) -> Decision:
+    """Serve the tenants on the pricing's infrastructure, starting from the plan in force.
+
+    Entries that no longer prove their promise, or whose domain has no room, are placed again beside the
+    newcomers. Where the certified gap of the patched plan is above `planning.replan_gap`, or somebody finds
+    no place, everything is planned anew from there. suspended: tenants that were admitted and have no entry.
+    """
+    known = {} if standing is None else {entry.id: entry for entry in standing.plan.tenants if entry.admitted}
+    incumbents = suspended | known.keys()
+    if not tenants:
+        empty = pricing.infrastructure
+        return Decision(
+            empty, Standing(stated(empty, [], Prices({}, {}), 0.0, "kept"), Prices({}, {})), "kept", 0, 0
+        )
+    instance = pricing.infrastructure.with_(tenants=tuple(tenants))
+    if standing is None:
+        return _anew(pricing, instance, None, known, incumbents, planning)
+    if standing.plan.instance.sha256 == instance.sha256:  # nothing has changed; nor has its certificate
+        return Decision(instance, standing, "kept", 0, 0)
+    ledger = Ledger(instance, _proven(instance, pricing, tenants, known, standing))
+    evicted = _make_room(ledger)
+    waiting = [tenant for tenant in tenants if tenant.id not in ledger.entries]
+    on = standing.prices.on(instance)
+    stuck = [tenant.id for tenant in waiting if not admit(ledger, pricing, on, tenant)]
+    if stuck:
+        return _anew(pricing, instance, standing, known, incumbents, planning)
+    moved = sum(tenant.id in known for tenant in waiting)
+    prices = standing.prices
+    answer = _gap(pricing, ledger, tenants, prices)
+    if answer > planning.replan_gap:
+        prices = Prices(_loads(ledger, tenants), prices.capacity)
+        moved += improve(ledger, pricing, prices.on(instance), tenants, 0.2 * planning.gap)
+        prices = Prices(_loads(ledger, tenants), prices.capacity)
+        answer = _gap(pricing, ledger, tenants, prices)
+    if answer > planning.replan_gap:
+        return _anew(pricing, instance, standing, known, incumbents, planning)
+    mode: Mode = "patched" if waiting or moved or evicted else "kept"
+    entries = [ledger.entries[tenant.id] for tenant in tenants]
+    bound = lower_bound(pricing, prices, tenants)
+    plan = stated(instance, entries, prices, bound, mode, pricing.guarantee, planning.gap)
+    return Decision(
+        instance,
+        Standing(plan, prices, _kinds(pricing, tenants)),
+        mode,
+        len(waiting) - sum(t.id in known for t in waiting),
+        moved,
+    )
+
+
+def _kinds(pricing: Pricing, tenants: Sequence[Tenant]) -> tuple[Pricing, dict[str, str]]:
+    return pricing, {tenant.id: kind_of(tenant) for tenant in tenants}
+
+
+def _proven(
+    instance: Instance,
+    pricing: Pricing,
+    tenants: Sequence[Tenant],
+    known: dict[str, TenantPlan],
+    standing: Standing,
+) -> dict[str, TenantPlan]:
+    """The entries that still prove what their tenants are promised now."""
+    paths = Paths(instance)
+    same, kinds = standing.proven or (None, {})
+    verdicts: dict[tuple[object, ...], bool] = {}
+    kept = {}
+    for tenant in tenants:
+        entry = known.get(tenant.id)
+        if entry is None:
+            continue
+        kind = kind_of(tenant)
+        if same is pricing and kinds.get(tenant.id) == kind:
+            kept[tenant.id] = entry
+            continue
+        key = (
+            kind,
+            tuple(entry.path),
+            tuple(entry.reservations.values()),
+            entry.form,
+            entry.theta,
+            tuple(entry.learned.items()),
+        )
+        if key not in verdicts:
+            verdicts[key] = _proves(instance, paths, entry, pricing.guarantee)
+        if verdicts[key]:
+            kept[tenant.id] = entry
+    return kept
+
+
+def _proves(instance: Instance, paths: Paths, entry: TenantPlan, guarantee: str) -> bool:
+    """Whether an entry's promise follows from contracts, and from what is learned where there are none."""
+    if next(learned_violations(instance, entry, TOLERANCE), None) is not None:
+        return False
+    found = promise_violations(paths.entry(entry), paths.rates(entry), entry, guarantee, TOLERANCE)
+    return next(iter(found), None) is None
+
+
+def _make_room(ledger: Ledger) -> int:
+    """Take the latest entries out of domains that are over their capacity; returns how many."""
+    taken = 0
+    for domain in ledger.instance.domains:
+        for name in reversed(list(ledger.entries)):
+            if ledger.used[domain.id] <= domain.capacity * (1 + 1e-9):
+                break
+            if domain.id in ledger.entries[name].reservations:
+                ledger.take(name)
+                taken += 1
+    return taken
+
+
+def _loads(ledger: Ledger, tenants: Sequence[Tenant]) -> dict[str, float]:
+    return offer_loads([ledger.entries[tenant.id] for tenant in tenants])
+
+
+def _gap(pricing: Pricing, ledger: Ledger, tenants: Sequence[Tenant], prices: Prices) -> float:
+    cost = total_cost(ledger.instance, [ledger.entries[tenant.id] for tenant in tenants])
+    gap = relative_gap(cost, min(lower_bound(pricing, prices, tenants), cost))
+    return math.inf if gap is None else gap
+
+
+def _anew(
+    pricing: Pricing,
+    instance: Instance,
+    standing: Standing | None,
+    known: dict[str, TenantPlan],
+    incumbents: frozenset[str],
+    planning: Planning,
+) -> Decision:
+    """Everything planned anew, warm from the plan in force; who cannot be served is refused or suspended."""
+    warm = None if standing is None else standing.plan
+    on = (Prices({}, {}) if standing is None else standing.prices).on(instance)
+    plan = solved(pricing, instance, planning, warm, on)
+    refused: tuple[str, ...] = ()
+    suspended: tuple[str, ...] = ()
+    if not plan.has_plan:
+        served = whom_to_serve(pricing, instance, incumbents, planning, warm)
+        left_out = [tenant.id for tenant in instance.tenants if tenant.id not in served]
+        refused = tuple(name for name in left_out if name not in incumbents)
+        suspended = tuple(name for name in left_out if name in incumbents)
+        tenants = tuple(tenant for tenant in instance.tenants if tenant.id in served)
+        if not tenants:
+            empty = Standing(
+                stated(pricing.infrastructure, [], Prices({}, {}), 0.0, "planned"), Prices({}, {})
+            )
+            return Decision(pricing.infrastructure, empty, "planned", 0, 0, refused, suspended)
+        instance = pricing.infrastructure.with_(tenants=tenants)
+        plan = solved(pricing, instance, planning, warm, on)
+        if not plan.has_plan:
+            raise PlanningError(f"{instance.name}: whom the admission chose cannot be served: {plan.status}")
+    prices = Prices.of(plan)
+    entries = list(plan.tenants)
+    ours = lower_bound(pricing, prices, instance.tenants)
+    bound = max(plan.lower_bound if plan.lower_bound is not None else -math.inf, ours)
+    document = stated(instance, entries, prices, bound, "planned", pricing.guarantee, planning.gap)
+    moved = sum(
+        known[e.id].path != e.path or known[e.id].reservations != e.reservations
+        for e in entries
+        if e.id in known
+    )
+    placed = sum(entry.id not in known for entry in entries)
+    return Decision(
+        instance,
+        Standing(document, prices, _kinds(pricing, instance.tenants)),
+        "planned",
+        placed,
+        moved,
+        refused,
+        suspended,
+    )
+
+
+def stated(
+    instance: Instance,
+    entries: Sequence[TenantPlan],
+    prices: Prices,
+    bound: float | None,
+    mode: str,
+    guarantee: str = "minplus",
+    gap: float = 0.0,
+) -> Plan:
+    """The plan document; without times and history, so that it depends on what was decided alone."""
+    costs = entry_costs(instance, entries)
+    cost = math.fsum(costs)
+    bound = None if bound is None else min(bound, cost)
+    loads = domain_loads(instance, entries)
+    note = learned_note(entries)
+    return Plan(
+        instance=InstanceReference(name=instance.name, sha256=instance.sha256),
+        status="optimal" if bound is not None and cost - bound <= gap * abs(cost) else "feasible",
+        method=mode,
+        guarantee=guarantee,
+        cost=cost,
+        lower_bound=bound,
+        tenants=TenantPlans(
+            entry.model_copy(update={"cost": each}) for entry, each in zip(entries, costs, strict=True)
+        ),
+        domains=[
+            DomainPlan(
+                id=domain.id,
+                reserved=loads[domain.id],
+                capacity=domain.capacity,
+                price=prices.capacity.get(domain.id, 0.0),
+            )
+            for domain in instance.domains
+        ],
+        notes=[] if note is None else [note],
+    )

@@ -1,0 +1,162 @@
+"""What the runs of a state file come to: one row a run, with the confidence that it was earned with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fedopt.control.proving import REPLAYS
+from fedopt.control.stays import CONFIDENCE, stays
+from fedopt.control.store import Store
+
+__all__ = ["Row", "summarize", "table", "trade_off"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. Tenants are counted by what holds of their whole stay (see `stays`).
+
+    proven: of whom a theorem says, at the domains' true laws, that the probability of being late is at most
+    ε; met: whose late requests are at most ε of all; kept, undecided, broken: whose probability of being late
+    is at most ε, may be, or is above it, at 95 % confidence. learned: who crossed a domain without a
+    contract in some period, so that their promise was learned in part. cost: mean of the periods; gap:
+    largest certified gap of a period's plan, None where plans carry no certificate. planned, patched: periods
+    that were planned anew, or in which the plan was patched; moved: tenants that were given another path or
+    other rates. disclosed: numbers that crossed a domain's boundary. received: payments less refunds, in
+    cents.
+    """
+
+    run: str
+    periods: int
+    admitted: int
+    refused: int
+    proven: int
+    met: int
+    kept: int
+    undecided: int
+    broken: int
+    learned: int
+    late: float
+    cost: float
+    gap: float | None
+    planned: int
+    patched: int
+    moved: int
+    disclosed: int
+    received: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def summarize(store: Store) -> list[Row]:
+    """A row for every run, in the order of their first period."""
+    runs = dict.fromkeys(row["run"] for row in store.rows("periods", where="period = 0"))
+    return [_row(store, run) for run in runs]
+
+
+def _row(store: Store, run: str) -> Row:
+    periods = store.rows("periods", run)
+    members = store.rows("members", run)
+    whole = stays(store, run)
+    found = [stay.verdict for stay in whole]
+    gaps = [row["gap"] for row in periods if row["gap"] is not None]
+    requests = float(sum(row["requests"] for row in periods))
+    return Row(
+        run=run,
+        periods=len(periods),
+        admitted=len(found),
+        refused=sum(not row["admitted"] for row in members),
+        proven=sum(stay.proven for stay in whole),
+        met=sum(stay.share <= stay.epsilon for stay in whole),
+        kept=found.count("kept"),
+        undecided=found.count("undecided"),
+        broken=found.count("broken"),
+        learned=sum(stay.learned for stay in whole),
+        late=float(sum(row["late"] for row in periods)) / requests if requests else 0.0,
+        cost=float(np.mean([row["cost"] for row in periods])),
+        gap=max(gaps) if gaps else None,
+        planned=sum(row["mode"] == "planned" for row in periods),
+        patched=sum(row["mode"] == "patched" for row in periods),
+        moved=sum(row["moved"] for row in periods),
+        disclosed=sum(row["disclosed"] for row in periods),
+        received=sum(row["received"] for row in periods),
+    )
+
+
+def trade_off(store: Store) -> list[dict[str, float]]:
+    """Cost against backlog in V: a row for each run that names a V, ascending."""
+    rows = []
+    for run in store.runs():
+        _, named, v = run.partition(" V=")
+        if named:
+            periods = store.rows("periods", run)
+            rows.append(
+                {
+                    "v": float(v),
+                    "cost": float(np.mean([row["cost"] for row in periods])),
+                    "late_backlog": float(np.mean([row["late_backlog"] for row in periods])),
+                    "cost_backlog": float(np.mean([row["cost_backlog"] for row in periods])),
+                    "late": sum(r["late"] for r in periods) / max(sum(r["requests"] for r in periods), 1.0),
+                }
+            )
+    return sorted(rows, key=lambda row: row["v"])
+
+
+HEADINGS: Mapping[str, str] = {
+    "run": "run",
+    "admitted": "admitted",
+    "refused": "refused",
+    "proven": "proven",
+    "met": "met",
+    "kept": "kept",
+    "undecided": "undecided",
+    "broken": "broken",
+    "learned": "learned",
+    "late": "late",
+    "cost": "cost",
+    "gap": "gap",
+    "planned": "planned",
+    "patched": "patched",
+    "moved": "moved",
+    "disclosed": "numbers",
+    "received": "received",
+}
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as a plain table."""
+    lines = [list(HEADINGS.values())]
+    for row in rows:
+        shown = row.to_dict() | {
+            "late": f"{row.late:.2e}",
+            "cost": f"{row.cost:.6g}",
+            "gap": "–" if row.gap is None else f"{100 * row.gap:.2g} %",
+            "received": f"{row.received / 100:.2f}",
+        }
+        lines.append([str(shown[name]) for name in HEADINGS])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
+    text = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    text.append("")
+    text.append(
+        "Of each admitted tenant's whole stay: proven: late with a probability of at most ε, by a theorem at"
+        " the domains'\ntrue laws; met: at most ε of its requests were late; kept, undecided, broken: by that"
+        f" theorem and, in periods\nwhere it does not reach, by replays of {REPLAYS} times their length (by"
+        f" the late requests, where nothing can\nbe replayed), at {CONFIDENCE:.0%} confidence."
+    )
+    if any(row.learned for row in rows):
+        text.append(
+            "learned: tenants that crossed a domain without a contract; that part of their promise is learned"
+            " from answers, all else is a theorem under the contracts in force."
+        )
+    return "\n".join(text)

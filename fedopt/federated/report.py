@@ -1,0 +1,105 @@
+"""The plan document of a federated run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fedopt.central.report import dealt, instance_reference, tenant_plans
+from fedopt.federated.split.report import agreed_body, owner_columns
+from fedopt.federated.whole import Choice
+from fedopt.plan import DomainPlan, Plan, TenantPlan, TenantPlans
+from fedopt.plan.charges import domain_loads
+from fedopt.pricing import Column, Kind, Network
+
+if TYPE_CHECKING:
+    from fedopt.federated.negotiating import Outcome
+
+__all__ = ["as_owner", "entries_at_prices"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def entries_at_prices(network: Network, choice: Choice, prices: Floats) -> list[TenantPlan]:
+    """Tenants' entries as the broker can state them: what the operators charge in all is shared out in
+    proportion to reserved rate times price, which is all that a broker knows of a single tenant's cost.
+    """
+    if any("lane" in column.proof for column in choice.columns):
+        return _agreed(network, choice, prices)
+    entries = tenant_plans(network, choice.columns, choice.heads)
+    price = dict(zip(network.names, prices.tolist(), strict=True))
+    worth = [
+        entry.count * math.fsum(price[hop] * entry.reservations[hop.partition("/")[0]] for hop in entry.path)
+        if entry.admitted
+        else 0.0
+        for entry in entries
+    ]
+    total = math.fsum(worth)
+    if total <= 0.0:
+        return entries
+    return [
+        entry.model_copy(update={"cost": entry.cost + choice.variable * own / total})
+        for entry, own in zip(entries, worth, strict=True)
+    ]
+
+
+def _agreed(network: Network, choice: Choice, prices: Floats) -> list[TenantPlan]:
+    """The same where rates are in the operators' units and shares are what was agreed."""
+    worth = {
+        id(column): float(prices[column.offers] @ column.rates) / network.slot for column in choice.columns
+    }
+    total = math.fsum(
+        count * worth[id(column)] for column, count in zip(choice.columns, choice.heads, strict=True)
+    )
+
+    def body(network: Network, kind: Kind, column: Column) -> dict[str, Any]:
+        variable = choice.variable * worth[id(column)] / total if total > 0.0 else 0.0
+        return {**agreed_body(network, column), "cost": column.charge + variable}
+
+    entries = dealt(network, choice.columns, choice.heads, body)
+    return [entry.model_copy(update={"cost": entry.count * entry.cost}) for entry in entries]
+
+
+def as_owner(outcome: Outcome, network: Network) -> Plan:
+    """The plan as whoever knows the whole instance states it: every tenant's cost, each domain's load.
+
+    `network` is that of the whole instance; its offers and kinds are in the order of the public one.
+    """
+    plan, choice = outcome.plan, outcome.choice
+    update: dict[str, Any] = {"instance": instance_reference(network)}
+    if choice is not None:
+        columns = choice.columns
+        if outcome.services:
+            columns = owner_columns(network, columns, outcome.services)
+        entries = tenant_plans(network, columns, choice.heads)
+        update["tenants"] = TenantPlans(entries)
+        # prices of rates in units that only the operators know are no prices of capacity
+        prices = None if outcome.services else outcome.prices
+        update["domains"] = _domains(network, entries, choice, prices)
+    return plan.model_copy(update=update)
+
+
+def _domains(
+    network: Network, entries: list[TenantPlan], choice: Choice, prices: Floats | None
+) -> list[DomainPlan]:
+    loads: Mapping[str, float] = domain_loads(network.instance, entries)
+    worth = np.zeros(len(network.domain_ids))
+    for o, curve in enumerate(network.curves):
+        if prices is None:
+            break
+        if choice.loads[o] > 0.0:  # what the price of an offer in use exceeds its marginal cost by
+            above = (float(prices[o]) - float(curve.marginal(choice.loads[o]))) / network.factor[o]
+            worth[network.domain[o]] = max(worth[network.domain[o]], above)
+    return [
+        DomainPlan(
+            id=domain.id,
+            reserved=loads[domain.id],
+            capacity=domain.capacity,
+            price=None if prices is None else float(worth[d]),
+        )
+        for d, domain in enumerate(network.instance.domains)
+    ]

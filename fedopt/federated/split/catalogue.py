@@ -1,0 +1,242 @@
+"""Every lane that there could be: kinds of tenants, admissible paths, a public grid of θ; and a lower bound
+on each from one sweep of answers.
+
+The θ are those of the instance, or a ladder whose middle anybody can work out from the tenant alone. Of a
+long ladder a window is looked at, chosen by what the domains answer at every octave.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from fedopt.calculus.split import LARGEST_LOG_BUDGET
+from fedopt.federated.messages import Service
+from fedopt.federated.split.bounds import Key, Tangent
+from fedopt.federated.split.lanes import LARGEST_MARGIN, LEAST_MARGIN, Lane
+from fedopt.pricing import Kind, Network
+
+__all__ = ["Catalogue", "KindLanes", "Sweep", "public_grid", "service_of"]
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+_OCTAVE = 8  # points of a ladder
+_BELOW, _ABOVE = 5, 8  # octaves of a ladder on either side of its middle
+_AROUND = 5  # points of a window on either side of where the cheapest θ is thought to be
+_MOST_NATS = 1e4  # of load or burst; nobody reserves that much
+_FEW = 16  # points of an instance's own grid that are all looked at
+
+
+def public_grid(network: Network, kind: Kind) -> Floats:
+    """The θ at which a kind's lanes may be looked at, 1/work, (M,): the instance's own, or a ladder around
+    the θ at which the load θρ uses up log(1/ε) over the deadline.
+    """
+    own = network.instance.theta
+    if own is not None:
+        return np.array(own, float)
+    arrival = network.objects[kind.arrival]
+    thetas = np.geomspace(1e-6, 1e6, 4000)
+    with np.errstate(all="ignore"):
+        load = thetas * np.broadcast_to(arrival.rho(thetas), thetas.shape)
+    enough = np.isfinite(load) & (load <= -kind.log_epsilon / max(kind.deadline, 1.0))
+    middle = thetas[enough][-1] if enough.any() else thetas[0]
+    return np.asarray(middle * 2.0 ** (np.arange(-_BELOW * _OCTAVE, _ABOVE * _OCTAVE + 1) / _OCTAVE))
+
+
+def service_of(network: Network, kind: Kind) -> Service:
+    """What a kind asks of every domain, at the θ of its grid where its own arrivals allow them."""
+    arrival, thetas = network.objects[kind.arrival], public_grid(network, kind)
+    with np.errstate(all="ignore"):
+        load = thetas * np.broadcast_to(arrival.rho(thetas), thetas.shape)
+        start = np.broadcast_to(_start(arrival, thetas, kind.biased), thetas.shape)
+    fine = (load < _MOST_NATS) & (start < _MOST_NATS)
+    return Service(
+        theta=tuple(thetas[fine].tolist()),
+        load=tuple(load[fine].tolist()),
+        start=tuple(start[fine].tolist()),
+        log_epsilon=min(kind.log_epsilon, LARGEST_LOG_BUDGET),
+    )
+
+
+def _start(arrival: object, thetas: Floats, biased: bool) -> Floats:
+    start = thetas * arrival.sigma(thetas)  # type: ignore[attr-defined]
+    return start + arrival.request_log_bias(thetas) if biased else start  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, eq=False)
+class KindLanes:
+    """The lanes of a kind: θ of its service by paths. Of the service's θ those from `first` on count,
+    `thetas` of them, `step` apart.
+
+    offers, powers: along each path, (P, L); slots: what its domains share, charge: of a head, (P,); hops: the
+    different (offer, power), and which of them each hop of each path is, (P, L).
+    """
+
+    kind: int
+    service: int
+    first: int
+    thetas: int
+    step: int
+    offers: Indices
+    powers: Floats
+    slots: Floats
+    charge: Floats
+    hops: tuple[tuple[int, float], ...]
+    index: Indices
+
+    def lane(self, theta: int, path: int) -> Lane:
+        """One of them; theta counts from `first`."""
+        return Lane(
+            self.kind,
+            path,
+            self.service,
+            self.first + theta * self.step,
+            self.offers[path],
+            self.powers[path],
+            float(self.slots[path]),
+            float(self.charge[path]),
+        )
+
+    def key(self, theta: int, hop: tuple[int, float]) -> Key:
+        """What one of its hops is asked by; theta counts from `first`."""
+        return (self.service, self.first + theta * self.step, *hop)
+
+
+class Catalogue:
+    """The services that the tenants ask for, and the lanes of each kind."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.services: list[Service] = []
+        self.kinds: list[KindLanes] = []
+        known: dict[object, int] = {}
+        for kind in network.kinds:
+            key = (kind.service, tuple(public_grid(network, kind)))
+            if key not in known:
+                known[key] = len(self.services)
+                self.services.append(service_of(network, kind))
+            service, paths = known[key], network.paths(kind)
+            slots = np.floor(kind.deadline - paths.links + 1e-9) + 1.0
+            powers = network.exponents(paths.offers)
+            both = np.stack([paths.offers, powers], axis=-1).reshape(-1, 2)
+            hops, index = np.unique(both, axis=0, return_inverse=True)
+            points = len(self.services[service].theta)
+            step = 1 if points <= _FEW else _OCTAVE
+            self.kinds.append(
+                KindLanes(
+                    kind.index,
+                    service,
+                    0,
+                    -(-points // step),
+                    step,
+                    paths.offers.astype(np.int64),
+                    powers,
+                    slots,
+                    paths.charge,
+                    tuple((int(offer), float(power)) for offer, power in hops),
+                    index.reshape(paths.offers.shape),
+                )
+            )
+        self.stage_of = network.stage
+
+    def keys(self) -> list[Key]:
+        """Everything that a sweep asks about: service, θ, offer, exponent."""
+        found: dict[Key, None] = {}
+        for lanes in self.kinds:
+            for theta in range(lanes.thetas):
+                found.update((lanes.key(theta, hop), None) for hop in lanes.hops)
+        return list(found)
+
+    def narrow(self, costs: Mapping[Key, float]) -> None:
+        """Look at every point of a window of each ladder, given what hops cost at its octaves (+inf where
+        nothing will do)."""
+        windows: dict[int, tuple[int, int]] = {}
+        for lanes in self.kinds:
+            if lanes.step > 1 and len(lanes.charge):
+                low, high = _window(_cheapest(lanes, costs), lanes.step)
+                before = windows.get(lanes.service, (low, high))
+                windows[lanes.service] = min(low, before[0]), max(high, before[1])
+        for n, lanes in enumerate(self.kinds):
+            if lanes.service in windows:
+                low, high = windows[lanes.service]
+                first, last = max(low, 0), min(high, len(self.services[lanes.service].theta) - 1)
+                self.kinds[n] = replace(lanes, first=first, thetas=last - first + 1, step=1)
+
+
+def _cheapest(lanes: KindLanes, costs: Mapping[Key, float]) -> Floats:
+    """What a head costs at least on a kind's lanes at each θ, (θ,)."""
+    least = np.empty(lanes.thetas)
+    for theta in range(lanes.thetas):
+        own = np.array([costs.get(lanes.key(theta, hop), math.inf) for hop in lanes.hops])
+        least[theta] = (own[lanes.index].sum(axis=1) + lanes.charge).min()
+    return least
+
+
+def _window(least: Floats, step: int) -> tuple[int, int]:
+    """Points of a ladder around the least of a parabola through the cheapest octave and its neighbours."""
+    at = int(np.argmin(least))
+    shift = 0.0
+    if 0 < at < len(least) - 1 and np.isfinite(least[at - 1 : at + 2]).all():
+        left, middle, right = least[at - 1 : at + 2]
+        bend = left - 2.0 * middle + right
+        shift = 0.5 * float(left - right) / float(bend) if bend > 0.0 else 0.0
+    centre = round((at + shift) * step)
+    around = _AROUND if np.isfinite(least[at]) else len(least) * step
+    return centre - around, centre + around
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """One tangent of every key, and the bounds on all lanes that follow; `bases`: the base burst of each key.
+
+    A lane's bound is the least of the tangents' sum over its shares, in which each kind of share goes where
+    it saves most; where all domains of a lane were asked at the same prices nothing is lost by that.
+    """
+
+    tangents: dict[Key, Tangent]
+    impossible: frozenset[Key]
+    bases: dict[Key, float]
+    _known: dict[int, tuple[Floats, npt.NDArray[np.bool_]]] = field(default_factory=dict)
+
+    def bounds(self, lanes: KindLanes, worth: Floats) -> Floats:
+        """Lower bounds on what a head costs on every lane of a kind, charge included, (θ, P)."""
+        if lanes.kind not in self._known:
+            self._known[lanes.kind] = self._parts(lanes)
+        parts, never = self._known[lanes.kind]
+        parts = parts * worth[lanes.offers][..., None]
+        total = parts[..., 0].sum(axis=2) + lanes.slots * parts[..., 1].min(axis=2, initial=0.0)
+        total += parts[..., 2].min(axis=2, initial=0.0)
+        margins = parts[..., 3] + parts[..., 4:].sum(axis=2)
+        margins = margins[..., :-1]  # nobody is behind the last
+        total += np.where(margins >= 0.0, margins * LEAST_MARGIN, margins * LARGEST_MARGIN).sum(axis=2)
+        return np.where(never, math.inf, np.maximum(total, 0.0) + lanes.charge)
+
+    def _parts(self, lanes: KindLanes) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """The tangents of every hop of all lanes, (θ, P, L, 4 + L); the lanes of which no rate will do."""
+        count, length = lanes.offers.shape
+        parts = np.zeros((lanes.thetas, count, length, 4 + length))
+        for theta in range(lanes.thetas):
+            keys = [lanes.key(theta, hop) for hop in lanes.hops]
+            rows = np.array([self._row(key, length) for key in keys]).reshape(-1, 4 + length)[lanes.index]
+            asked = np.array([self.tangents[k].base if k in self.tangents else 0.0 for k in keys])
+            own = np.array([self.bases.get(k, 0.0) for k in keys])[lanes.index]
+            before = np.cumsum(own, axis=1) - own
+            short = (before < asked[lanes.index] - 1e-12) & np.isfinite(rows[..., 0])
+            rows[short] = 0.0  # the tangent is not for so small a burst
+            parts[theta] = rows
+        never = np.isinf(parts[..., 0].sum(axis=2))
+        return np.where(np.isinf(parts), 0.0, parts), never
+
+    def _row(self, key: Key, length: int) -> Floats:
+        row = np.zeros(4 + length)
+        if key in self.impossible:
+            row[0] = math.inf
+        elif key in self.tangents:
+            tangent = self.tangents[key]
+            row[:4] = tangent.constant, tangent.slots, tangent.risk, tangent.margin
+            row[4 : 4 + len(tangent.before)] = tangent.before
+        return row

@@ -1,0 +1,183 @@
+"""A domain's side of the split guarantee: which rate keeps a promise, and which shares it would rather have.
+
+Latency, impairment, cost and capacity stay here. Rates leave in a unit of the domain's own, a number that
+only the operator knows and that stays the same during a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fedopt.federated.messages import MessageError, Promise, Service, ShareAnswers, ShareQuestions
+from fedopt.federated.split.step import HOP, REFUSED, least_margins, share_steps
+from fedopt.instance import Domain, Linear, Quadratic
+from fedopt.laws import build
+
+__all__ = ["ContractSide", "in_unit", "unit_of"]
+
+Floats = npt.NDArray[np.float64]
+BURST_STEP = 0.01
+"""Nats; what a domain says of its base burst is rounded up to a multiple: it never says it exactly."""
+
+_SPREAD = 1.0  # decades on either side of one within which a unit lies
+
+
+def unit_of(secret: bytes, run: str, domain: str) -> float:
+    """How much of the domain's own unit a unit of rate is: the same whenever the run is told again."""
+    digest = hashlib.blake2b(f"{run}\n{domain}".encode(), key=secret[:64], digest_size=8).digest()
+    uniform = int.from_bytes(digest) / 2**64
+    return float(10.0 ** (_SPREAD * (2.0 * uniform - 1.0)))
+
+
+def in_unit(domain: Domain, unit: float) -> Domain:
+    """The domain with its capacity and cost curves over rates in its own unit; money stays money."""
+    offers = []
+    for offer in domain.offers:
+        cost: Any = offer.cost
+        if isinstance(cost, Linear):
+            cost = cost.model_copy(update={"rate": cost.rate / unit})
+        elif isinstance(cost, Quadratic):
+            cost = cost.model_copy(update={"rate": cost.rate / unit, "quad": cost.quad / unit**2})
+        elif hasattr(cost, "points"):
+            cost = cost.model_copy(update={"points": tuple((rate * unit, c) for rate, c in cost.points)})
+        else:
+            cost = _InUnit(cost, unit)
+        offers.append(offer.model_copy(update={"cost": cost}))
+    return domain.model_copy(update={"capacity": domain.capacity * unit, "offers": tuple(offers)})
+
+
+class _InUnit:
+    """A cost curve of the operator's own, over rates in another unit."""
+
+    def __init__(self, curve: Any, unit: float) -> None:
+        self._curve, self._unit = curve, unit
+        self.fixed = curve.fixed
+
+    def variable(self, z: Any) -> Any:
+        """Cost of a rate."""
+        return self._curve.variable(z / self._unit)
+
+    def marginal(self, z: Any) -> Any:
+        """Slope at a rate."""
+        return self._curve.marginal(z / self._unit) / self._unit
+
+
+class ContractSide:
+    """The contracts of an operator's offers in one run. `slot`: length of a slot in units of time; `units`:
+    of each offer's rates.
+    """
+
+    def __init__(
+        self, domains: Sequence[Domain], slot: float, units: Sequence[float], services: Sequence[Service]
+    ) -> None:
+        self._slot, self._services = slot, list(services)
+        self._units = np.asarray(units, float)
+        offers = [(domain, offer) for domain in domains for offer in domain.offers]
+        latency = np.array([offer.latency / slot for _, offer in offers])
+        queued = np.array([offer.latency_kind == "rate" for _, offer in offers])
+        self._guardrail = np.where(queued, latency, 0.0)
+        self._delay = np.where(queued, 0.0, np.ceil(latency - 1e-9))  # whole slots: see split.md
+        self._models = [build(offer.impairment, slot) for _, offer in offers]
+        most = [domain.capacity / offer.work_factor for domain, offer in offers]
+        named = [math.inf if offer.max_rate is None else offer.max_rate for _, offer in offers]
+        self._most = np.minimum(most, named) * slot
+        self._known: dict[tuple[int, int, int, float], tuple[float, ...]] = {}
+
+    def answer(self, asked: ShareQuestions) -> ShareAnswers:
+        """The domain step of every hop asked, and the rates. Raises MessageError."""
+        offers = np.array(asked.offer, dtype=np.int64)
+        hops, theta, isolation, bursts = self._hops(asked)
+        proposed = np.stack([asked.time, asked.risk, asked.margin], axis=1).reshape(len(offers), 3)
+        wanted = share_steps(hops)
+        rates = [self._rates(least_margins(hops, s), theta, isolation, offers) for s in (wanted, proposed)]
+        time, risk, margin = wanted.T.tolist() if len(offers) else ([], [], [])
+        return ShareAnswers(
+            time=tuple(max(t, 0.0) for t in time),
+            risk=tuple(risk),
+            margin=tuple(max(z, 0.0) for z in margin),
+            burst=tuple(bursts.tolist()),
+            rate=tuple(rates[0].tolist()),
+            proposed=tuple(rates[1].tolist()),
+        )
+
+    def rate(self, promise: Promise, offer: int) -> float:
+        """The rate that keeps a promise, work per unit of time; negative where none does."""
+        one = ShareQuestions(
+            service=(promise.service,),
+            theta=(promise.theta,),
+            offer=(offer,),
+            power=(promise.power,),
+            burst=(promise.burst,),
+            slots=(promise.slots,),
+            time=(promise.time,),
+            risk=(promise.risk,),
+            margin=(promise.margin,),
+            worth=(1.0,),
+            **dict.fromkeys(("price_time", "price_risk", "price_margin"), (0.0,)),
+            **dict.fromkeys(("pull_time", "pull_risk", "pull_margin"), (1.0,)),
+        )
+        return float(self.answer(one).proposed[0]) / float(self._units[offer])
+
+    def _hops(self, asked: ShareQuestions) -> tuple[Floats, Floats, Floats, Floats]:
+        """The table of hops of `step`; θ, ρ + κ and the base burst of each, (N,)."""
+        count = len(asked.offer)
+        hops = np.empty((count, len(HOP)))
+        theta, isolation, bursts = np.empty((3, count))
+        at = {name: k for k, name in enumerate(HOP)}
+        for n, key in enumerate(zip(asked.service, asked.theta, asked.offer, asked.power, strict=True)):
+            theta[n], load, need, own, bursts[n], kappa = self._terms(key)
+            offer = key[2]
+            isolation[n] = load / theta[n] + kappa
+            hops[n, at["load"]], hops[n, at["need"]] = load, need + own
+            hops[n, at["spent"]] = self._delay[offer] + self._guardrail[offer]
+            with np.errstate(invalid="ignore"):
+                most = theta[n] * (self._most[offer] - isolation[n])
+            hops[n, at["most"]] = most if math.isfinite(own) and math.isfinite(kappa) else REFUSED
+            hops[n, at["cost"]] = self._units[offer] / (theta[n] * self._slot)
+        hops[:, at["cost"]] *= asked.worth
+        hops[:, at["need"]] += asked.burst
+        hops[:, at["room"]] = asked.slots
+        for name, column in (("price", "price_"), ("pull", "pull_"), ("", "")):
+            for share in ("time", "risk", "margin"):
+                hops[:, at[f"{column}{share}"]] = getattr(asked, f"{name}_{share}" if name else share)
+        return hops, theta, isolation, bursts
+
+    def _rates(
+        self, margins: Floats, theta: Floats, isolation: Floats, offers: npt.NDArray[np.int64]
+    ) -> Floats:
+        rates = (isolation + margins / theta) / self._slot * self._units[offers]
+        return np.where(margins > 0.0, rates * (1.0 + 1e-12), REFUSED)
+
+    def _terms(self, key: tuple[int, int, int, float]) -> tuple[float, ...]:
+        """(θ, θρ, start − log ε, θρ + θ(η + κT), base burst, κ) of a service at a θ on an offer."""
+        if key not in self._known:
+            service, at, offer, power = key
+            if not (service < len(self._services) and offer < len(self._models) and power >= 1.0):
+                raise MessageError("a hop names a service, an offer or an exponent that is none")
+            asked = self._services[service]
+            if not at < len(asked.theta):
+                raise MessageError("a hop names a θ that the opening did not")
+            theta, load, start = asked.theta[at], asked.load[at], asked.start[at]
+            with np.errstate(all="ignore"):
+                kappa = float(self._models[offer].kappa(power * theta))
+                eta = float(self._models[offer].eta(power * theta))
+            latency = float(self._guardrail[offer])
+            own = theta * (eta + kappa * latency)
+            burst = own + load * latency + math.log1p(_early_slots(load, latency))
+            burst = math.ceil(burst / BURST_STEP) * BURST_STEP if math.isfinite(burst) else 0.0
+            self._known[key] = (theta, load, start - asked.log_epsilon, load + own, burst, kappa)
+        return self._known[key]
+
+
+def _early_slots(load: float, latency: float) -> float:
+    """c = e^{−θρT}(e^{θρ⌈T⌉} − 1)/(e^{θρ} − 1), without overflow; ⌈T⌉ where θρ = 0."""
+    steps = math.ceil(latency)
+    if not load > 0.0:
+        return float(steps)
+    return math.exp(load * (steps - latency - 1.0)) * math.expm1(-load * steps) / math.expm1(-load)

@@ -1,0 +1,40 @@
+"""Arrival and impairment envelopes in slots: models, operators on them, and their compiled form."""
+
+from fedopt.laws.build import build
+from fedopt.laws.compiled import ModelTable, log_burst, log_rate, pack, request_log_bias
+from fedopt.laws.exponential import ExponentialWork
+from fedopt.laws.gamma import GammaWork
+from fedopt.laws.none import NoImpairment
+from fedopt.laws.on_off import OnOff
+from fedopt.laws.operators import aggregate, hoelder, leftover, output
+from fedopt.laws.own import own_arrival, own_impairment
+from fedopt.laws.poisson import Poisson
+from fedopt.laws.protocol import Arrival, Impairment
+from fedopt.laws.table import Table
+from fedopt.laws.token_bucket import TokenBucket
+from fedopt.laws.trace import Trace
+
+__all__ = [
+    "Arrival",
+    "ExponentialWork",
+    "GammaWork",
+    "Impairment",
+    "ModelTable",
+    "NoImpairment",
+    "OnOff",
+    "Poisson",
+    "Table",
+    "TokenBucket",
+    "Trace",
+    "aggregate",
+    "build",
+    "hoelder",
+    "leftover",
+    "log_burst",
+    "log_rate",
+    "output",
+    "own_arrival",
+    "own_impairment",
+    "pack",
+    "request_log_bias",
+]

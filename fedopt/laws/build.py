@@ -1,0 +1,120 @@
+"""From an instance's models, per unit of time, to envelopes, per slot: the one place of this conversion.
+
+| model | per slot |
+|---|---|
+| poisson | `rate·slot` requests, sizes as they are |
+| exponential | an independent exponential of mean `mean·slot` in each slot |
+| gamma | an independent Gamma(`shape·slot`, `scale`) in each slot: the same gamma process whatever the slot |
+| on-off | `peak·slot` while on; the probabilities are per slot already |
+| token-bucket | `rate·slot`, burst as it is |
+| envelope, table | ρ, κ times `slot`; σ, η and θ as they are |
+| trace | recorded work of each slot |
+
+An exponential model is tied to its slot (another slot is another law); all others mean the same process for
+every slot up to the rounding of time, except that on-off probabilities are stated per slot.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fedopt.instance.errors import InstanceError, Problem
+from fedopt.laws.exponential import ExponentialWork
+from fedopt.laws.gamma import GammaWork
+from fedopt.laws.none import NoImpairment
+from fedopt.laws.on_off import OnOff
+from fedopt.laws.own import own_arrival, own_impairment
+from fedopt.laws.poisson import Poisson
+from fedopt.laws.protocol import Law
+from fedopt.laws.table import Table
+from fedopt.laws.token_bucket import TokenBucket
+from fedopt.laws.trace import read_trace
+
+__all__ = ["build"]
+
+
+def build(document: Any, slot: float) -> Law:
+    """The envelope, in slots, of an arrival or impairment model of an instance.
+
+    Args:
+        document: a model document, or a user's own object, which is in slots already.
+        slot: length of a slot in units of time.
+
+    Raises:
+        InstanceError: if a trace cannot be read or used.
+        ValueError: for an unknown model.
+    """
+    match getattr(document, "model", None):
+        case "none":
+            return NoImpairment()
+        case "poisson":
+            size, exponential = _size(document.size)
+            return Poisson(document.rate * slot, size, exponential)
+        case "exponential":
+            return ExponentialWork(document.mean * slot)
+        case "gamma":
+            return GammaWork(document.shape * slot, document.scale)
+        case "on-off":
+            return OnOff(document.peak * slot, document.on_to_off, document.off_to_on)
+        case "token-bucket":
+            return TokenBucket(document.rate * slot, document.burst)
+        case "envelope":
+            return _envelope(document, slot)
+        case "table":
+            return _table(document, slot)
+        case "trace":
+            return _trace(document, slot)
+        case "learned":
+            message = "an offer without a contract (impairment model learned) has no envelope"
+            remedy = "plan it by fedopt operate or fedopt intent, or give the offer a contract"
+            raise InstanceError([Problem("impairment", message, remedy)])
+    if hasattr(document, "rho") and hasattr(document, "sigma"):
+        return own_arrival(document)
+    if hasattr(document, "kappa") and hasattr(document, "eta"):
+        return own_impairment(document)
+    raise ValueError(f"{document!r} is not a model of arrivals or impairments")
+
+
+def _size(size: Any) -> tuple[float, bool]:
+    mean = getattr(size, "exponential", None)
+    return (float(size), False) if mean is None else (float(mean), True)
+
+
+def _envelope(document: Any, slot: float) -> Table:
+    theta = np.array(document.theta, float)
+    bias = None
+    if (
+        document.request_size is not None
+    ):  # requests that find the stationary work and their own, as Poisson ones
+        size, exponential = _size(document.request_size)
+        bias = Poisson(1.0, size, exponential).request_log_bias(theta)
+    return Table(
+        theta,
+        theta * np.array(document.rho) * slot,
+        theta * np.array(document.sigma),
+        np.asarray(bias) if bias is not None else None,
+        independent_increments=document.independent_increments,
+    )
+
+
+def _table(document: Any, slot: float) -> Table:
+    theta = np.array(document.theta, float)
+    return Table(
+        theta,
+        theta * np.array(document.kappa) * slot,
+        theta * np.array(document.eta),
+        monotone=document.monotone,
+        independent_increments=document.independent_increments,
+    )
+
+
+def _trace(document: Any, slot: float) -> Law:
+    path = document.path
+    try:
+        return read_trace(path, document.time_column, document.work_column, slot)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        remedy = "name a CSV file with a header and numeric columns of times and work"
+        raise InstanceError([Problem("arrivals.file", f"{path}: {reason}", remedy)], str(path)) from error

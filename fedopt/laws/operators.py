@@ -1,0 +1,236 @@
+"""Operators on envelopes; what they return is an envelope again, so they compose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fedopt.laws.own import own_arrival, own_impairment
+from fedopt.laws.protocol import Law, Shape, Values
+
+__all__ = ["aggregate", "hoelder", "leftover", "output"]
+
+
+@dataclass(frozen=True)
+class Sum(Law):
+    """Independent works added: log-moments and bursts add."""
+
+    parts: tuple[Law, ...]
+
+    @property
+    def monotone(self) -> bool:
+        """Where all parts are."""
+        return all(part.monotone for part in self.parts)
+
+    @property
+    def independent_increments(self) -> bool:
+        """Where all parts have them: a product of independent supermartingales is one."""
+        return all(part.independent_increments for part in self.parts)
+
+    @property
+    def iid(self) -> bool:
+        """Where all parts are."""
+        return all(part.iid for part in self.parts)
+
+    @property
+    def theta_max(self) -> float:
+        """The least of the parts."""
+        return min(part.theta_max for part in self.parts)
+
+    @property
+    def mean(self) -> float:
+        """Sum of the means."""
+        return sum(part.mean for part in self.parts)
+
+    def log_rate(self, theta: Values) -> Values:
+        """Sum of the parts."""
+        return sum(part.log_rate(theta) for part in self.parts)
+
+    def log_burst(self, theta: Values) -> Values:
+        """Sum of the parts."""
+        return sum(part.log_burst(theta) for part in self.parts)
+
+    def request_log_bias(self, theta: Values) -> Values:
+        """The largest of the parts: right for the requests of each part, so for all of them together."""
+        parts = [part.request_log_bias(theta) for part in self.parts]
+        return np.max(np.broadcast_arrays(*parts), axis=0)[()]
+
+    def sample(self, rng: np.random.Generator, slots: Shape) -> np.ndarray:
+        """Sum of independent samples."""
+        return np.sum([part.sample(rng, slots) for part in self.parts], axis=0)
+
+
+@dataclass(frozen=True)
+class Hoelder(Law):
+    """One factor of Hölder's inequality: (E e^{pθA})^{1/p}, hence θρ becomes (pθ)ρ(pθ)/p and θσ likewise.
+
+    Independence is what Hölder's inequality does without, so forms that need it are not available.
+    """
+
+    part: Law
+    exponent: float
+
+    @property
+    def monotone(self) -> bool:
+        """As the part."""
+        return self.part.monotone
+
+    @property
+    def independent_increments(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def iid(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def theta_max(self) -> float:
+        """That of the part, divided by the exponent."""
+        return self.part.theta_max / self.exponent
+
+    @property
+    def mean(self) -> float:
+        """As the part."""
+        return self.part.mean
+
+    def log_rate(self, theta: Values) -> Values:
+        """(pθ)ρ(pθ)/p; 0 for θ < 0."""
+        theta = np.asarray(theta, float)
+        positive = np.where(theta > 0.0, theta, 1e-300)
+        return np.where(theta > 0.0, self.part.log_rate(self.exponent * positive) / self.exponent, 0.0)[()]
+
+    def log_burst(self, theta: Values) -> Values:
+        """(pθ)σ(pθ)/p."""
+        return self.part.log_burst(self.exponent * np.asarray(theta, float)) / self.exponent
+
+    def request_log_bias(self, theta: Values) -> Values:
+        """+inf: what a request finds may differ from the stationary law in every dependent factor."""
+        return np.full(np.shape(theta), np.inf)[()]
+
+    def sample(self, rng: np.random.Generator, slots: Shape) -> np.ndarray:
+        """As the part."""
+        return self.part.sample(rng, slots)
+
+
+@dataclass(frozen=True)
+class Departures(Law):
+    """What leaves a server, as arrivals of the next one.
+
+    The departures of (s, t] are at most sup_{u ≤ s} A(u, t) − S(u, s). With E e^{−θS} over m slots at most 1,
+    and at most e^{θη + θκT − θ(R−κ)(m−T)} from m = T on, the union over m = s − u ≥ 0 gives ρ unchanged and
+    θσ' = θσ + log[Σ_{m<T} e^{θρm} + e^{θη + θκT} Σ_{m≥T} e^{θρm − θ(R−κ)(m−T)}], finite where R > ρ + κ. A
+    pure delay only shifts time and counts as T = 0.
+
+    Attributes:
+        arrival: what enters.
+        impairment: of the server.
+        rate: reserved, work per slot.
+        latency: T of a rate-latency server in slots, 0 for a pure delay.
+    """
+
+    arrival: Law
+    impairment: Law
+    rate: float
+    latency: float
+
+    @property
+    def independent_increments(self) -> bool:
+        """False: a queue remembers."""
+        return False
+
+    @property
+    def iid(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def theta_max(self) -> float:
+        """At most the least of the two."""
+        return min(self.arrival.theta_max, self.impairment.theta_max)
+
+    @property
+    def mean(self) -> float:
+        """Mean work of the arrivals."""
+        return self.arrival.mean
+
+    def log_rate(self, theta: Values) -> Values:
+        """That of the arrivals, where the server is stable at θ; 0 for θ < 0."""
+        theta = np.asarray(theta, float)
+        rate = np.asarray(self.arrival.log_rate(theta), float)
+        stable = rate + self.impairment.log_rate(theta) < theta * self.rate
+        return np.where(theta > 0.0, np.where(stable, rate, np.inf), 0.0)[()]
+
+    def log_burst(self, theta: Values) -> Values:
+        """θσ' as above."""
+        theta = np.asarray(theta, float)
+        with np.errstate(all="ignore"):
+            grow = np.asarray(self.arrival.log_rate(theta), float)
+            lose = np.asarray(self.impairment.log_rate(theta), float)
+            net = theta * self.rate - lose - grow
+            whole = float(np.ceil(self.latency))
+            late = self.impairment.log_burst(theta) + lose * self.latency + grow * whole
+            late = late - (theta * self.rate - lose) * (whole - self.latency) - np.log(-np.expm1(-net))
+            ratio = np.expm1(whole * grow) / np.expm1(grow)
+            early = np.log(np.where(grow > 0.0, ratio, whole)) if whole > 0.0 else -np.inf
+            value = self.arrival.log_burst(theta) + np.logaddexp(early, late)
+        return np.where(net > 0.0, value, np.inf)[()]
+
+    def request_log_bias(self, theta: Values) -> Values:
+        """+inf: no valid correction is known for requests seen at the next server alone."""
+        return np.full(np.shape(theta), np.inf)[()]
+
+    def sample(self, rng: np.random.Generator, slots: Shape) -> np.ndarray:
+        """Departures of a simulated server (work with priority carries over), after a start from empty."""
+        shape = (slots,) if isinstance(slots, int) else tuple(slots)
+        warm = shape[-1] + 1000
+        extended = (*shape[:-1], warm)
+        high = np.cumsum(self.impairment.sample(rng, extended), axis=-1)
+        low = np.cumsum(self.arrival.sample(rng, extended), axis=-1)
+        time = self.rate * np.arange(1, warm + 1)
+
+        def served(work: np.ndarray) -> np.ndarray:
+            before = np.concatenate([np.zeros((*shape[:-1], 1)), (work - time)], axis=-1)
+            return np.minimum.accumulate(before, axis=-1)[..., 1:] + time
+
+        departed = served(high + low) - served(high)
+        return np.diff(departed, axis=-1, prepend=0.0)[..., -shape[-1] :]
+
+
+def aggregate(*arrivals: Any, exponents: Sequence[float] | None = None) -> Law:
+    """Arrivals added: independent, or of any dependence given Hölder `exponents` p_i, Σ1/p_i = 1."""
+    return _added([own_arrival(arrival) for arrival in arrivals], exponents)
+
+
+def leftover(impairment: Any, cross: Any, exponents: Sequence[float] | None = None) -> Law:
+    """The impairment of a domain that also serves `cross` arrivals first: works add, as in `aggregate`."""
+    return _added([own_impairment(impairment), own_arrival(cross)], exponents)
+
+
+def output(arrival: Any, impairment: Any, rate: float, latency: float = 0.0) -> Law:
+    """What leaves a server of `rate` (work per slot) and rate-latency `latency` (slots); see `Departures`."""
+    if not (rate > 0.0 and latency >= 0.0):
+        raise ValueError("a server needs a positive rate and a latency that is not negative")
+    return Departures(own_arrival(arrival), own_impairment(impairment), rate, latency)
+
+
+def hoelder(model: Any, exponent: float) -> Law:
+    """`model` as a factor of Hölder's inequality with `exponent` p ≥ 1; p = 1 leaves it alone."""
+    if not exponent >= 1.0:
+        raise ValueError(f"a Hölder exponent must be at least 1, is {exponent:g}")
+    part = own_arrival(model) if hasattr(model, "rho") else own_impairment(model)
+    return part if exponent == 1.0 else Hoelder(part, float(exponent))
+
+
+def _added(parts: list[Law], exponents: Sequence[float] | None) -> Law:
+    if not parts:
+        raise ValueError("nothing to add")
+    if exponents is not None:
+        if len(exponents) != len(parts) or abs(sum(1.0 / p for p in exponents) - 1.0) > 1e-9:
+            raise ValueError("Hölder exponents, one for each part, must satisfy Σ 1/p = 1")
+        parts = [hoelder(part, p) for part, p in zip(parts, exponents, strict=True)]
+    return parts[0] if len(parts) == 1 else Sum(tuple(parts))

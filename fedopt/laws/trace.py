@@ -1,0 +1,177 @@
+"""Arrivals recorded in a file: an empirical envelope."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from fedopt.laws.protocol import Law, Shape, Values
+from fedopt.laws.table import Table
+
+__all__ = ["Trace", "read_trace"]
+
+MOST_SLOTS = 20_000_000
+BINS = 4_000
+
+
+@dataclass(frozen=True, eq=False)
+class Trace(Law):
+    """Recorded work per slot and the number of requests that brought it.
+
+    The envelope is *measured*: an estimate, not a theorem about traffic that was not recorded. For windows
+    of n slots, n = 1 to 16 and then in steps of a quarter up to an eighth of the record, let L_n(θ) be the
+    log-mean of e^{θA} over all windows of the record. Of the lines θρn + θσ above all of them (ρ, σ) is the
+    one that is lowest at the longest n of which the record holds a thousand disjoint windows. Increments are
+    not taken to be independent. For requests the same is done with windows weighted by the requests in their
+    last slot.
+
+    Attributes:
+        work: work per slot, shape (slots,).
+        requests: requests per slot, shape (slots,).
+    """
+
+    work: np.ndarray
+    requests: np.ndarray
+
+    @property
+    def independent_increments(self) -> bool:
+        """False: nothing of the kind can be read off a record."""
+        return False
+
+    @property
+    def iid(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def theta_max(self) -> float:
+        """The last point of the measured table, 1/work."""
+        return self.table.theta_max
+
+    @property
+    def nodes(self) -> np.ndarray:
+        """The θ at which the table was measured, 1/work."""
+        return self.table.grid
+
+    @property
+    def mean(self) -> float:
+        """Mean work per slot over the record."""
+        return float(self.work.mean())
+
+    @cached_property
+    def table(self) -> Table:
+        """The measured envelope on a geometric θ grid."""
+        work = np.asarray(self.work, float)
+        weight = np.asarray(self.requests, float)
+        scale = 1.0 / (work.mean() + work.std())
+        grid = scale * np.geomspace(1e-4, 1e3, 141)
+        lengths = _lengths(max(work.size // 8, 1))
+        total = np.concatenate([[0.0], np.cumsum(work)])
+        plain = np.empty((lengths.size, grid.size))
+        found = np.empty_like(plain)
+        for i, n in enumerate(lengths):
+            sums = total[n:] - total[:-n]
+            plain[i] = _log_means(sums, np.ones(sums.size), grid)
+            found[i] = _log_means(sums, weight[n - 1 :], grid)
+        span = lengths.astype(float)
+        rate = np.maximum(_slope(span, plain, work.size / 1000), 0.0)
+        burst = np.maximum((plain - span[:, None] * rate).max(axis=0), 0.0)
+        with_bias = np.maximum((found - span[:, None] * rate).max(axis=0), burst)
+        return Table(grid, rate, burst, with_bias - burst)
+
+    def log_rate(self, theta: Values) -> Values:
+        """θρ from the measured table."""
+        return self.table.log_rate(theta)
+
+    def log_burst(self, theta: Values) -> Values:
+        """θσ from the measured table."""
+        return self.table.log_burst(theta)
+
+    def request_log_bias(self, theta: Values) -> Values:
+        """The measured addition for requests, from the table."""
+        return self.table.request_log_bias(theta)
+
+    def sample(self, rng: np.random.Generator, slots: Shape) -> np.ndarray:
+        """The record from a random slot on, joined end to start; shape `slots`, time on the last axis."""
+        shape = (slots,) if isinstance(slots, int) else tuple(slots)
+        begin = rng.integers(self.work.size, size=(*shape[:-1], 1))
+        return np.asarray(self.work, float)[(begin + np.arange(shape[-1])) % self.work.size]
+
+
+def read_trace(path: Path, time_column: str, work_column: str | None, slot: float) -> Trace:
+    """Read a CSV file with a header; times in the instance's unit, `slot` the slot's length in it.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if a column is missing, a value is not a number, the work is negative or the record is
+        empty
+            or has more than 20 million slots.
+    """
+    times: list[float] = []
+    works: list[float] = []
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        rows = csv.reader(stream)
+        header = [name.strip() for name in next(rows, [])]
+        for column in (time_column, work_column):
+            if column is not None and column not in header:
+                raise ValueError(f"has no column {column!r}; its columns are {', '.join(header) or 'none'}")
+        at = header.index(time_column)
+        of = header.index(work_column) if work_column is not None else None
+        for line, row in enumerate(rows, start=2):
+            if not row:
+                continue
+            try:
+                times.append(float(row[at]))
+                works.append(float(row[of]) if of is not None else 1.0)
+            except (ValueError, IndexError):
+                raise ValueError(f"line {line} does not hold a number for the time and the work") from None
+    time, work = np.array(times), np.array(works)
+    if time.size == 0:
+        raise ValueError("holds no requests")
+    if not (np.isfinite(time).all() and np.isfinite(work).all() and (work >= 0.0).all() and work.sum() > 0.0):
+        raise ValueError("times must be finite, and work finite, not negative and not all 0")
+    slots = (time.max() - time.min()) / slot
+    if slots > MOST_SLOTS:
+        raise ValueError(f"spans {slots:.3g} slots, more than {MOST_SLOTS}; choose a longer slot")
+    index = np.floor((time - time.min()) / slot).astype(np.int64)
+    return Trace(np.bincount(index, weights=work), np.bincount(index).astype(float))
+
+
+def _lengths(longest: int) -> np.ndarray:
+    """Window lengths 1, 2, …, 16, then rising by a quarter, up to `longest`."""
+    lengths = list(range(1, min(longest, 16) + 1))
+    while lengths[-1] < longest:
+        lengths.append(min(max(lengths[-1] * 5 // 4, lengths[-1] + 1), longest))
+    return np.array(lengths)
+
+
+def _slope(x: np.ndarray, heights: np.ndarray, at: float) -> np.ndarray:
+    """Slope at `at` of the least concave function above the points (x, heights), shapes (n,), (n, G)."""
+    at = float(np.clip(at, x[0], x[-1]))
+    left = np.flatnonzero(x <= at)
+    right = np.flatnonzero(x >= at)
+    best = np.full(heights.shape[1], -np.inf)
+    slope = heights[-1] / x[-1]
+    for i in left:
+        for j in right:
+            if x[j] > x[i]:
+                rise = (heights[j] - heights[i]) / (x[j] - x[i])
+                level = heights[i] + rise * (at - x[i])
+                slope, best = np.where(level > best, rise, slope), np.maximum(level, best)
+    return slope
+
+
+def _log_means(sums: np.ndarray, weights: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """log of the weighted mean of e^{θ·sum} for each θ; sums are rounded up to 1/4000 of the largest."""
+    top = float(sums.max())
+    if top <= 0.0 or weights.sum() <= 0.0:
+        return np.zeros(grid.shape)
+    index = np.minimum(np.ceil(sums * (BINS / top)), BINS).astype(np.int64)
+    share = np.bincount(index, weights=weights, minlength=BINS + 1) / weights.sum()
+    levels = np.arange(BINS + 1) * (top / BINS)
+    exponents = np.exp(grid[:, None] * (levels - top)[None, :])
+    return grid * top + np.log(exponents @ share + 1e-300)

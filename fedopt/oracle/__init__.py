@@ -1,8 +1,0 @@
-"""The pricing oracle: the cheapest path and rates of a tenant at given prices, with a proof that nothing is
-cheaper."""
-
-from fedopt.oracle.network import Abandoned, Kind, Network
-from fedopt.oracle.pricing import Oracle, Priced
-from fedopt.oracle.sizing import Column, sizing_for
-
-__all__ = ["Abandoned", "Column", "Kind", "Network", "Oracle", "Priced", "sizing_for"]

@@ -1,0 +1,8 @@
+"""The pricing oracle: the cheapest path and rates of a tenant at given prices, with a proof that nothing is
+cheaper."""
+
+from fedopt.pricing.network import Abandoned, Kind, Network
+from fedopt.pricing.pricing import Oracle, Priced
+from fedopt.pricing.sizing import Column, sizing_for
+
+__all__ = ["Abandoned", "Column", "Kind", "Network", "Oracle", "Priced", "sizing_for"]

@@ -1,0 +1,345 @@
+"""An instance as arrays in slots: offers, domains, links and the kinds of tenants; the one place of this
+conversion.
+
+Tenants that differ in nothing but their names are one kind: what is computed for a path is computed once a
+kind.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fedopt.calculus.forms import allowed_forms
+from fedopt.calculus.path import Path, groups
+from fedopt.instance.costs import Linear
+from fedopt.instance.policy import admissible
+from fedopt.laws import build, pack
+
+if TYPE_CHECKING:
+    from fedopt.instance import Instance, Tenant
+
+__all__ = ["Abandoned", "Kind", "Network", "PathSet", "TooManyPaths"]
+
+MOST_PATHS = 4_000_000
+
+
+class TooManyPaths(ValueError):
+    """A tenant has more admissible paths than can be enumerated."""
+
+    exit_code = 2
+
+
+class Abandoned(Exception):
+    """A listing was given up: it was to stop, or grew beyond what was asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """Tenants that are served alike: the same arrivals, promise and admissible offers (and payment, where
+    that counts).
+
+    Attributes:
+        index: position among the kinds.
+        family: kinds that differ in nothing but what they pay are of one family, and are priced once.
+        tenants: (tenant id, count) of its members.
+        count: heads in all.
+        tenant: one of its members, for what they share.
+        arrival: row of the arrivals in the network's model table.
+        deadline: slots.
+        allowed: which offers its policy and SLO admit, shape (offers,).
+    """
+
+    index: int
+    family: int
+    tenants: tuple[tuple[str, int], ...]
+    count: int
+    tenant: Tenant
+    arrival: int
+    deadline: float
+    allowed: np.ndarray
+
+    @property
+    def log_epsilon(self) -> float:
+        """Natural logarithm of the allowed violation probability."""
+        return math.log(self.tenant.slo.epsilon)
+
+    @property
+    def service(self) -> tuple[int, float, float, bool]:
+        """What a path must do for it, whoever may use the path: arrivals' row, deadline, log ε, per
+        request."""
+        return self.arrival, self.deadline, self.log_epsilon, self.biased
+
+    @property
+    def biased(self) -> bool:
+        """Whether the promise is about requests."""
+        return self.tenant.slo.of == "requests"
+
+    @property
+    def payment(self) -> float:
+        """What one head pays."""
+        return self.tenant.payment
+
+
+@dataclass(frozen=True, eq=False)
+class PathSet:
+    """The admissible paths of a kind whose pure delays leave something of the deadline, P paths of L offers.
+
+    Attributes:
+        offers: offer indices, shape (P, L).
+        links: delay of the links, slots, shape (P,).
+        window: whole slots left for queueing, shape (P,).
+        charge: fixed and link charges of a head, shape (P,).
+    """
+
+    offers: np.ndarray
+    links: np.ndarray
+    window: np.ndarray
+    charge: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offers)
+
+
+class Network:
+    """Offers, domains and kinds of an instance, as arrays in slots and work per slot.
+
+    paid: whether payments count, so that tenants who pay differently are of different kinds.
+    """
+
+    def __init__(self, instance: Instance, paid: bool = False) -> None:
+        self.instance = instance
+        self.paid = paid
+        slot = self.slot = float(instance.slot)
+        self.stages = len(instance.stages)
+        stage_of = {stage: s for s, stage in enumerate(instance.stages)}
+        self.domain_ids = [domain.id for domain in instance.domains]
+        self.capacity = np.array([domain.capacity * slot for domain in instance.domains])
+        entries = [(d, domain, offer) for d, domain in enumerate(instance.domains) for offer in domain.offers]
+        self.names = [f"{domain.id}/{offer.id}" for _, domain, offer in entries]
+        self.domain = np.array([d for d, _, _ in entries])
+        self.stage = np.array([stage_of[domain.stage] for _, domain, _ in entries])
+        self.latency = np.array([offer.latency / slot for _, _, offer in entries])
+        self.guardrail = np.array([offer.latency_kind == "rate" for _, _, offer in entries])
+        self.factor = np.array([offer.work_factor for _, _, offer in entries])
+        most = np.array(
+            [math.inf if offer.max_rate is None else offer.max_rate * slot for _, _, offer in entries]
+        )
+        self.stated_most = most
+        self.most = np.minimum(most, self.capacity[self.domain] / self.factor)
+        self.curves: list[Any] = [offer.cost for _, _, offer in entries]
+        self.fixed = np.array([float(offer.cost.fixed) for _, _, offer in entries])
+        self._stated = [(domain, offer) for _, domain, offer in entries]
+        self._link_arrays()
+        self._models()
+
+    def _link_arrays(self) -> None:
+        count = len(self.domain_ids)
+        index = {name: d for d, name in enumerate(self.domain_ids)}
+        if self.instance.links is None:
+            self.link_delay = np.zeros((count, count))
+            self.link_cost = np.zeros((count, count))
+            return
+        self.link_delay = np.full((count, count), math.inf)
+        self.link_cost = np.full((count, count), math.inf)
+        for link in self.instance.links:
+            self.link_delay[index[link.from_], index[link.to]] = link.delay / self.slot
+            self.link_cost[index[link.from_], index[link.to]] = link.cost
+
+    def _models(self) -> None:
+        slot, instance = self.slot, self.instance
+        models: list[Any] = []
+        rows: dict[str, int] = {}
+        keys: list[bytes | None] = []
+
+        def row(document: Any) -> int:
+            key = (
+                document.model_dump_json()
+                if hasattr(document, "model_dump_json")
+                else f"object {id(document)}"
+            )
+            if key not in rows:
+                rows[key] = len(models)
+                keys.append(key.encode() if hasattr(document, "model_dump_json") else None)
+                models.append(build(document, slot))
+            return rows[key]
+
+        self.row = np.array([row(offer.impairment) for _, offer in self._stated])
+        members: dict[tuple[Any, ...], list[Tenant]] = {}
+        masks: dict[object, bytes] = {}
+        for tenant in instance.tenants:
+            slo = tenant.slo
+            asked = (tenant.policy, slo.min_accuracy, slo.max_staleness)
+            if asked not in masks:
+                allowed = [not admissible(tenant, domain, offer) for domain, offer in self._stated]
+                masks[asked] = np.array(allowed).tobytes()
+            family = (row(tenant.arrivals), slo.deadline, slo.epsilon, slo.of, masks[asked])
+            members.setdefault((family, tenant.payment if self.paid else None), []).append(tenant)
+        families = {family: f for f, family in enumerate(dict.fromkeys(key[0] for key in members))}
+        self.families = len(families)
+        self.kinds = [
+            Kind(
+                index,
+                families[key[0]],
+                tuple((tenant.id, tenant.count) for tenant in tenants),
+                sum(tenant.count for tenant in tenants),
+                tenants[0],
+                int(key[0][0]),
+                tenants[0].slo.deadline / slot,
+                np.frombuffer(key[0][4], dtype=bool),
+            )
+            for index, (key, tenants) in enumerate(members.items())
+        ]
+        self.objects, self._model_keys = models, keys
+        self.models = pack(models)
+        related = instance.dependent_pairs
+        self._dependent = {
+            (a, b)
+            for a, b in combinations(range(len(self.domain_ids)), 2)
+            if frozenset((self.domain_ids[a], self.domain_ids[b])) in related
+        }
+        self._paths: dict[object, PathSet] = {}
+
+    def model_key(self, row: int) -> bytes | None:
+        """What tells a model from others, whichever its row; None for a user's own."""
+        return self._model_keys[row]
+
+    def without_costs(self) -> Network:
+        """The same network with nothing to pay and no capacity in the way of a single head: what is missing
+        is the question."""
+        free = copy.copy(self)
+        free.curves = [Linear(rate=0.0)] * len(self.names)
+        free.fixed = np.zeros(len(self.names))
+        free.link_cost = np.where(np.isfinite(self.link_cost), 0.0, math.inf)
+        free.most = self.stated_most
+        free._paths = {}
+        return free
+
+    def at_most(self, kind: Kind) -> int:
+        """How many paths a kind could have at most, links and delays aside."""
+        return math.prod(int(n) for n in np.bincount(self.stage[kind.allowed], minlength=self.stages))
+
+    def has_path(self, kind: Kind) -> bool:
+        """Whether some admissible path's pure delays leave anything of the deadline."""
+        pure = np.where(self.guardrail, 0.0, self.latency)
+        here = np.flatnonzero(kind.allowed & (self.stage == 0))
+        spent = pure[here]
+        for stage in range(1, self.stages):
+            there = np.flatnonzero(kind.allowed & (self.stage == stage))
+            hops = self.link_delay[np.ix_(self.domain[here], self.domain[there])]
+            spent = (spent[:, None] + hops).min(axis=0, initial=math.inf) + pure[there]
+            here = there
+        return bool(spent.min(initial=math.inf) <= kind.deadline + 1e-9)
+
+    def paths(self, kind: Kind) -> PathSet:
+        """The admissible paths of a kind; kinds with the same policy and deadline share one set.
+
+        Raises TooManyPaths where they cannot be enumerated.
+        """
+        key = (kind.allowed.tobytes(), kind.deadline)
+        if key not in self._paths:
+            self._paths[key] = self._enumerate(kind.allowed, kind)
+        return self._paths[key]
+
+    def _enumerate(self, allowed: np.ndarray, kind: Kind) -> PathSet:
+        pure = np.where(self.guardrail, 0.0, self.latency)
+        first = np.flatnonzero(allowed & (self.stage == 0))
+        offers, links, charge, spent = first[:, None], np.zeros(len(first)), self.fixed[first], pure[first]
+        for stage in range(1, self.stages):
+            following = np.flatnonzero(allowed & (self.stage == stage))
+            if len(offers) * len(following) > 4 * MOST_PATHS:
+                raise TooManyPaths(
+                    f"tenant {kind.tenants[0][0]} has over {MOST_PATHS:,} admissible paths; "
+                    "narrow its policy or give the links that exist"
+                )
+            delay = self.link_delay[np.ix_(self.domain[offers[:, -1]], self.domain[following])]
+            total = spent[:, None] + delay + pure[following]
+            left, right = np.nonzero(total <= kind.deadline + 1e-9)
+            cost = self.link_cost[self.domain[offers[left, -1]], self.domain[following[right]]]
+            offers, links, charge, spent = (
+                np.concatenate([offers[left], following[right, None]], axis=1),
+                links[left] + delay[left, right],
+                charge[left] + cost + self.fixed[following[right]],
+                total[left, right],
+            )
+        window = np.floor(kind.deadline - spent + 1e-9).astype(np.int64)
+        return PathSet(offers, links, window, charge)
+
+    def prices_of_rates(self) -> np.ndarray:
+        """Marginal cost of each offer at rate 0, per work/slot, shape (offers,)."""
+        return np.array([float(curve.marginal(0.0)) for curve in self.curves]) / self.slot
+
+    def links(self, offers: np.ndarray) -> np.ndarray:
+        """Delay of the links along paths, offers (N, L), slots, shape (N,)."""
+        domains = self.domain[offers]
+        return self.link_delay[domains[:, :-1], domains[:, 1:]].sum(axis=1)
+
+    def charge(self, offers: np.ndarray) -> float:
+        """Fixed and link charges of a head on one path, shape (L,)."""
+        domains = self.domain[offers]
+        return float(self.fixed[offers].sum() + self.link_cost[domains[:-1], domains[1:]].sum())
+
+    def lags(self, offers: np.ndarray) -> np.ndarray:
+        """Rate-latency latencies of offers, slots, 0 for pure delays."""
+        return np.where(self.guardrail, self.latency, 0.0)[offers]
+
+    @property
+    def has_dependence(self) -> bool:
+        """Whether the impairments of some domains may be dependent."""
+        return bool(self._dependent)
+
+    def dependent(self, offers: np.ndarray) -> tuple[tuple[int, ...], ...]:
+        """Groups of positions of one path, shape (L,), whose impairments may be dependent."""
+        if not self._dependent:
+            return ()
+        domains = [int(d) for d in self.domain[offers]]
+        pairs = [
+            (i, j)
+            for i, j in combinations(range(len(domains)), 2)
+            if (min(domains[i], domains[j]), max(domains[i], domains[j])) in self._dependent
+        ]
+        return groups(len(domains), pairs)
+
+    def exponents(self, offers: np.ndarray) -> np.ndarray:
+        """Equal Hölder exponents of many paths, shape (P, L)."""
+        values = np.ones(offers.shape)
+        if self._dependent:
+            for p, path in enumerate(offers):
+                for group in self.dependent(path):
+                    values[p, list(group)] = len(group)
+        return values
+
+    def forms(self, kind: Kind, offers: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+        """Masks of the minplus forms whose assumptions hold, for paths of shape (P, L)."""
+        models, rows = self.models, self.row[offers]
+        own = kind.arrival
+        monotone = models.monotone[rows].all(axis=1)
+        independent = models.independent[rows].all(axis=1) & models.independent[own]
+        iid = models.iid[rows].all(axis=1) & models.iid[own]
+        dependent = (exponents > 1.0).any(axis=1)
+        table = np.array([allowed_forms(*(bool(code >> b & 1) for b in range(4))) for code in range(16)])
+        return table[monotone + 2 * independent + 4 * iid + 8 * dependent]
+
+    def path(self, kind: Kind, offers: np.ndarray, links: float) -> Path:
+        """One path as the calculus takes it."""
+        return Path(
+            arrival=self.objects[kind.arrival],
+            impairments=tuple(self.objects[row] for row in self.row[offers]),
+            latencies=self.latency[offers],
+            rate_latency=self.guardrail[offers],
+            deadline=kind.deadline - links,
+            log_epsilon=kind.log_epsilon,
+            per_request=kind.biased,
+            dependent=self.dependent(offers),
+        )
+
+    def hops(self, offers: np.ndarray) -> Iterator[tuple[str, str]]:
+        """(domain id, "domain/offer") along a path."""
+        for offer in offers:
+            yield self.domain_ids[self.domain[offer]], self.names[offer]

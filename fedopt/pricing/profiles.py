@@ -1,0 +1,270 @@
+"""Minplus reservations: price-free points of each path, computed once where they can still win.
+
+Where work is i.i.d. per slot, every path has the point of its `Service`: floors plus a common margin.  Paths
+that are few have points along profiles R_i = min(c·s_i, cap_i) too: equal rates (s = 1), and, where there is
+no service, rates in proportion to each domain's own floor.  The least scale c does not depend on prices.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedopt.calculus.forms import ALL, IMAGE, bit
+from fedopt.calculus.scaling import least_scales
+from fedopt.laws import ModelTable
+from fedopt.pricing.network import Kind, Network, PathSet
+from fedopt.pricing.services import FLOOR_SAFETY, Service, floors, proof_of
+from fedopt.pricing.sizing import Column
+
+__all__ = ["MinplusSizing"]
+
+EQUAL, PROPORTIONAL = 0, 1
+_ROUGH_SCALE = 1.1
+_LISTED = 500  # paths of a kind up to which profiles are tried beside its service
+
+
+def _in_parallel(arguments: tuple) -> tuple[np.ndarray, ...]:
+    """`least_scales` over threads: items are independent, so their number does not change the answer."""
+    count, workers = len(arguments[0]), os.cpu_count() or 1
+    if count < 2 * workers or workers == 1:
+        return least_scales(*arguments)
+
+    def part(
+        first: int,
+    ) -> tuple[np.ndarray, ...]:  # interleaved: neighbours tend to take as long as each other
+        own = slice(first, None, workers)
+        return least_scales(
+            *(a if isinstance(a, ModelTable) else np.ascontiguousarray(a[own]) for a in arguments)
+        )
+
+    with ThreadPoolExecutor(workers) as pool:
+        parts = list(pool.map(part, range(workers)))
+    merged = tuple(np.empty(count, dtype=array.dtype) for array in parts[0])
+    for first, answer in enumerate(parts):
+        for whole, piece in zip(merged, answer, strict=True):
+            whole[first::workers] = piece
+    return merged
+
+
+@dataclass(eq=False)
+class _Points:
+    """What is known of the points of a kind's paths; arrays of shape (P, profiles) or (P, L)."""
+
+    paths: PathSet
+    shape: np.ndarray  # (P, 2, L)
+    cap: np.ndarray  # (P, L)
+    exponent: np.ndarray  # (P, L)
+    mask: np.ndarray  # (P,)
+    below: np.ndarray  # (P, 2): the scale is at least this
+    known: np.ndarray  # (P, 2): whether it is exactly this
+    proof: dict[tuple[int, int], tuple[int, float, float, int]]
+
+    def rates(self, scale: np.ndarray) -> np.ndarray:
+        """Reservations at scales (P, 2), shape (P, 2, L)."""
+        with np.errstate(invalid="ignore"):
+            return np.minimum(scale[:, :, None] * self.shape, self.cap[:, None, :])
+
+
+class MinplusSizing:
+    """Reservations under minplus, all forms or one of them."""
+
+    points = True
+
+    def __init__(self, network: Network, form: str | None = None) -> None:
+        self.network = network
+        self.mask = ALL if form is None else bit(form)
+        self._kinds: dict[int, _Points] = {}  # by family
+        self._services: dict[tuple[int, float, float, bool], Service] = {}
+
+    def service(self, kind: Kind) -> Service | None:
+        """What prices the kind's paths without listing them; None where listing them has to do.
+
+        Its bounds are those of the image form: work i.i.d. per slot, domains independent.
+        """
+        net = self.network
+        iid = net.models.iid
+        if (
+            net.stages < 2
+            or not self.mask >> IMAGE & 1
+            or net.has_dependence
+            or not (iid[kind.arrival] and iid[net.row[kind.allowed]].all())
+        ):
+            return None
+        key = kind.service
+        if key not in self._services:
+            self._services[key] = Service(net, kind)
+        return self._services[key]
+
+    def listed(self, kind: Kind) -> bool:
+        """Whether the kind's paths are listed, for points along profiles."""
+        return self.service(kind) is None or self.network.at_most(kind) <= _LISTED
+
+    def keep(self) -> None:
+        """Leave what was learned about paths to later solves of this process."""
+        for service in self._services.values():
+            service.keep()
+        self._services.clear()
+
+    def rough(self, kind: Kind, prices: np.ndarray, known: float) -> list[Column]:
+        """The cheapest path cheaper than `known` if all paths needed the same scale; it proves nothing."""
+        service = self.service(kind)
+        if service is not None:
+            return service.rough(kind, prices, known)
+        points = self._of(kind)
+        rates = _ROUGH_SCALE * points.shape[:, PROPORTIONAL]
+        cost = points.paths.charge + (prices[points.paths.offers] * rates).sum(axis=1)
+        cost = np.where(np.isfinite(points.below).any(axis=1), cost, math.inf)
+        best = int(np.argmin(cost)) if len(cost) else -1
+        if best < 0 or not cost[best] < known:
+            return []
+        charge = float(points.paths.charge[best])
+        return [Column(kind.index, best, 0, points.paths.offers[best], rates[best], charge)]
+
+    def _of(self, kind: Kind) -> _Points:
+        if kind.family not in self._kinds:
+            self._kinds[kind.family] = self._prepare(kind)
+        return self._kinds[kind.family]
+
+    def _prepare(self, kind: Kind) -> _Points:
+        net = self.network
+        paths = net.paths(kind)
+        exponent = net.exponents(paths.offers)
+        mask = net.forms(kind, paths.offers, exponent) & self.mask
+        cap = net.most[paths.offers]
+        pairs = np.stack([net.row, net.lags(np.arange(len(net.names)))], axis=1)
+        unique, position = np.unique(pairs, axis=0, return_inverse=True)
+        windows, row = np.unique(paths.window, return_inverse=True)
+        least, _ = floors(
+            net.models,
+            kind.arrival,
+            unique[:, 0].astype(np.int64),
+            unique[:, 1],
+            windows,
+            kind.biased,
+            kind.log_epsilon,
+        )
+        floor = least[row[:, None], position.reshape(-1)[paths.offers]] * FLOOR_SAFETY
+        possible = (floor <= cap).all(axis=1) & (mask > 0)
+        shape = np.stack([np.ones_like(floor), np.where(np.isfinite(floor), floor, 1.0)], axis=1)
+        below = np.stack([floor.max(axis=1, initial=0.0), np.ones(len(floor))], axis=1)
+        below[~possible] = math.inf
+        if self.service(kind) is not None:  # whose margins take the place of proportions
+            below[:, PROPORTIONAL] = math.inf
+        else:  # equal floors make both profiles the same
+            same = floor.max(axis=1, initial=0.0) <= floor.min(axis=1, initial=math.inf) * (1.0 + 1e-6)
+            below[same, PROPORTIONAL] = math.inf
+        return _Points(paths, shape, cap, exponent, mask, below, np.isinf(below), {})
+
+    def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
+        """Priced reservations at the scales known or bounded from below, the cheaper profile; shape (P,)."""
+        return self._priced(kind, prices).min(axis=1, initial=math.inf)
+
+    def _priced(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
+        points = self._of(kind)
+        own = prices[points.paths.offers]
+        cost = np.einsum("pjl,pl->pj", points.rates(points.below), own)
+        return np.where(np.isfinite(points.below), cost, math.inf)
+
+    def size(
+        self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
+    ) -> list[list[Column]]:
+        """The points of the paths asked that cost less than the ceilings."""
+        points = self._of(kind)
+        own = prices[points.paths.offers[paths]]
+        priced = self._at(points, paths, own)
+        p, profile = np.nonzero(~points.known[paths] & (priced < ceilings[:, None]))
+        if len(p):
+            self._solve(kind, points, paths[p], profile, own[p], ceilings[p])
+            priced = self._at(points, paths, own)
+        return [
+            [
+                self._column(kind, points, int(path), int(j))
+                for j in np.argsort(priced[k])
+                if priced[k, j] < ceilings[k] and points.known[path, j]
+            ]
+            for k, path in enumerate(paths)
+        ]
+
+    def _at(self, points: _Points, paths: np.ndarray, own: np.ndarray) -> np.ndarray:
+        below = points.below[paths]
+        with np.errstate(invalid="ignore"):
+            rates = np.minimum(below[:, :, None] * points.shape[paths], points.cap[paths][:, None, :])
+        return np.where(np.isfinite(below), np.einsum("pjl,pl->pj", rates, own), math.inf)
+
+    def _solve(
+        self,
+        kind: Kind,
+        points: _Points,
+        paths: np.ndarray,
+        profile: np.ndarray,
+        own: np.ndarray,
+        ceilings: np.ndarray,
+    ) -> None:
+        """Size points (paths, profile), shape (N,); a scale whose cost exceeds the ceiling is only
+        bounded."""
+        net = self.network
+        shape, cap = points.shape[paths, profile], points.cap[paths]
+        with np.errstate(divide="ignore", over="ignore"):
+            ceiling = ceilings / np.maximum((own * shape).sum(axis=1), 1e-300)
+        ceiling = np.where((ceiling[:, None] * shape < cap).all(axis=1), ceiling * (1.0 + 1e-9), math.inf)
+        count, hops = shape.shape
+        arguments = (
+            points.mask[paths],
+            net.models,
+            np.full(count, kind.arrival),
+            net.row[points.paths.offers[paths]],
+            np.full(count, hops),
+            points.exponent[paths],
+            net.lags(points.paths.offers[paths]),
+            points.paths.window[paths],
+            np.full(count, kind.biased),
+            np.full(count, kind.log_epsilon),
+            np.ones(count),
+            np.ascontiguousarray(shape),
+            np.ascontiguousarray(cap),
+            ceiling,
+        )
+        scale, form, theta, parameter, split = _in_parallel(arguments)
+        found = form >= 0
+        points.below[paths, profile] = np.where(
+            found, scale, np.maximum(points.below[paths, profile], ceiling)
+        )
+        points.known[paths, profile] = found | np.isinf(points.below[paths, profile])
+        for n in np.flatnonzero(found):
+            points.proof[int(paths[n]), int(profile[n])] = (
+                int(form[n]),
+                float(theta[n]),
+                float(parameter[n]),
+                int(split[n]),
+            )
+
+    def _column(self, kind: Kind, points: _Points, path: int, profile: int) -> Column:
+        rates = np.minimum(points.below[path, profile] * points.shape[path, profile], points.cap[path])
+        proof = proof_of(points.proof[path, profile], len(rates))
+        if (points.exponent[path] > 1.0).any():
+            own = dict(proof.get("parameters", {}))  # type: ignore[call-overload]
+            proof["parameters"] = own | {"exponents": [float(p) for p in points.exponent[path]]}
+        return Column(
+            kind.index,
+            path,
+            2 * path + profile,
+            points.paths.offers[path],
+            rates,
+            float(points.paths.charge[path]),
+            proof,
+        )
+
+    def catalogue(self, kind: Kind) -> Iterator[Column]:
+        """Every point of every path of a kind, sized; for tests and small instances."""
+        points = self._of(kind)
+        everything = np.arange(len(points.paths))
+        for columns in self.size(
+            kind, everything, np.ones(len(self.network.names)), np.full(len(everything), math.inf)
+        ):
+            yield from columns

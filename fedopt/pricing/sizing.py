@@ -1,0 +1,85 @@
+"""How much to reserve along a path: one interface for every guarantee.
+
+A sizing knows, for a kind of tenant, a catalogue of admissible reservations of each of its paths.  `least`
+bounds the priced cost of every path from below without solving anything; `size` finds it exactly.  The
+certificate of a plan refers to the catalogue: minplus offers two points a path (`profiles`), paper-path and
+paper-local one, split a convex region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from fedopt.pricing.network import Kind, Network
+
+__all__ = ["Column", "Sizing", "sizing_for"]
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One way to serve a head of a kind: a path, reservations, and what proves the promise.
+
+    Attributes:
+        kind: index of the kind.
+        path: index in the kind's path set.
+        piece: which convex set of reservations of that path it belongs to; columns of one piece may be mixed.
+        offers: offer indices along the path, shape (L,).
+        rates: reservations, work/slot, shape (L,).
+        charge: fixed and link charges of a head.
+        proof: form, θ and the other parameters of the guarantee, as a plan entry states them.
+    """
+
+    kind: int
+    path: int
+    piece: int
+    offers: np.ndarray
+    rates: np.ndarray
+    charge: float
+    proof: dict[str, Any] = field(default_factory=dict)
+
+    def cost(self, prices: np.ndarray) -> float:
+        """Charge and priced reservations; prices per work/slot, shape (offers,)."""
+        return self.charge + float(prices[self.offers] @ self.rates)
+
+
+class Sizing(Protocol):
+    """Reservations of paths under one guarantee."""
+
+    points: bool
+    """Whether the catalogue of a path is finite: columns are then chosen whole, never mixed."""
+
+    def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
+        """Lower bounds on the priced reservations of each path of a kind, shape (P,); +inf where none is
+        enough."""
+
+    def size(
+        self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
+    ) -> list[list[Column]]:
+        """For each path asked, its columns cheaper than its ceiling (priced reservations), the cheapest
+        among them.
+
+        A catalogue of points returns all its points below the ceiling.
+        """
+
+
+def sizing_for(guarantee: str, network: Network) -> Sizing:
+    """The sizing of a guarantee: minplus, minplus:FORM, split, paper-path or paper-local."""
+    from fedopt.pricing.papers import PaperLocalSizing, PaperPathSizing
+    from fedopt.pricing.profiles import MinplusSizing
+    from fedopt.pricing.regions import SplitSizing
+
+    family, _, form = guarantee.partition(":")
+    if family == "minplus":
+        return MinplusSizing(network, form or None)
+    makers: dict[str, Callable[[Network], Sizing]] = {
+        "split": SplitSizing,
+        "paper-path": PaperPathSizing,
+        "paper-local": PaperLocalSizing,
+    }
+    if family not in makers:
+        raise ValueError(f"there is no sizing for the guarantee {guarantee!r}")
+    return makers[family](network)

@@ -1,0 +1,160 @@
+"""The gate that every request passes: correlation id, caller, limits, a line of log; no traceback out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import time
+import traceback
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from fedopt.service.callers import Callers, header
+from fedopt.service.errors import ApiError
+from fedopt.service.limits import Limits
+from fedopt.service.log import Log
+from fedopt.service.settings import BASE
+
+__all__ = ["CALLER", "CORRELATOR", "OPEN", "STREAMS", "Gate"]
+
+CORRELATOR = "x-correlator"
+PATTERN = r"^[a-zA-Z0-9-_:;.\/<>{}]{0,256}$"
+"""What a correlation id may hold, by CAMARA's design guide."""
+
+CALLER = "fedopt.caller"
+"""Key of a request's scope: the name of its caller."""
+
+OPEN = frozenset(f"{BASE}/{name}" for name in ("health", "ready", "openapi.json"))
+"""Paths that anyone may ask for: they say nothing of any job."""
+
+STREAMS = re.compile(re.escape(BASE) + r"/jobs/[^/]+/events")
+"""Paths whose answers have no end of their own."""
+
+MOST_AT_ONCE = 256
+
+_ID = re.compile(PATTERN.replace("^", "").replace("$", ""))
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Gate:
+    """Stands before an ASGI application. seconds: what an answer may take that is no stream."""
+
+    def __init__(self, app: App, callers: Callers, limits: Limits, log: Log, seconds: float) -> None:
+        self._app, self._callers, self._limits, self._log = app, callers, limits, log
+        self._seconds = seconds
+        self._open = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send, header(scope, CORRELATOR.encode()))
+        began = time.perf_counter()
+        caller: str | None = None
+        self._open += 1
+        try:
+            if _ID.fullmatch(answer.correlator) is None:
+                answer.correlator = ""
+                raise ApiError("INVALID_ARGUMENT", f"{CORRELATOR} must match {PATTERN}")
+            if self._open > MOST_AT_ONCE:
+                raise ApiError("UNAVAILABLE", "the server has too many open requests", retry_after=1)
+            if scope["path"] in OPEN:
+                await self._passed(scope, receive, answer)
+            else:
+                caller = scope[CALLER] = self._callers.who(scope)
+                self._limits.count(caller)
+                stream = STREAMS.fullmatch(scope["path"]) is not None
+                with self._limits.stream(caller) if stream else self._limits.request(caller):
+                    await self._passed(scope, receive, answer)
+        except ApiError as error:
+            await answer.refuse(error)
+        except Exception as error:
+            self._log.error(
+                "defect",
+                correlator=answer.correlator,
+                path=scope["path"],
+                traceback="".join(traceback.format_exception(error)),
+            )
+            await answer.refuse(ApiError("INTERNAL", "this is a defect of the server"))
+        finally:
+            self._open -= 1
+            self._log.note(
+                "request",
+                correlator=answer.correlator,
+                caller=caller,
+                method=scope["method"],
+                path=scope["path"][:300],
+                status=answer.status,
+                seconds=round(time.perf_counter() - began, 6),
+                bytes=answer.bytes,
+                client=(scope.get("client") or [None])[0],
+            )
+
+    async def _passed(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        """Have it answered, in time."""
+        if STREAMS.fullmatch(scope["path"]):
+            await self._app(scope, receive, answer.send)
+            return
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._app(scope, receive, answer.send)
+        except TimeoutError:
+            words = f"the answer took longer than {self._seconds:g} s"
+            raise ApiError("TIMEOUT", words, retry_after=self._seconds) from None
+
+
+class _Answer:
+    """An answer on its way: the headers that all have, and what is logged of it."""
+
+    def __init__(self, send: Send, correlator: str) -> None:
+        self._send = send
+        self._correlator = correlator
+        self.status: int | None = None
+        self.bytes = 0
+
+    @property
+    def correlator(self) -> str:
+        """The id the caller gave, or one of our own."""
+        if not self._correlator:
+            self._correlator = str(uuid.uuid4())
+        return self._correlator
+
+    @correlator.setter
+    def correlator(self, value: str) -> None:
+        self._correlator = value
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Pass a message on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            given = {name.lower() for name, _ in message.get("headers", ())}
+            extra = [
+                (CORRELATOR.encode(), self.correlator.encode("latin-1")),
+                (b"x-content-type-options", b"nosniff"),
+                *([] if b"cache-control" in given else [(b"cache-control", b"no-store")]),
+            ]
+            message = {**message, "headers": [*message.get("headers", ()), *extra]}
+        elif message["type"] == "http.response.body":
+            self.bytes += len(message.get("body", b""))
+        await self._send(message)
+
+    async def refuse(self, error: ApiError) -> None:
+        """Answer with an error, unless an answer has begun already."""
+        if self.status is not None:
+            return
+        body = json.dumps(error.body(), ensure_ascii=True).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            *((name.lower().encode(), value.encode("latin-1")) for name, value in error.headers.items()),
+        ]
+        with contextlib.suppress(OSError):
+            await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
+            await self.send({"type": "http.response.body", "body": body})

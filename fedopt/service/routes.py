@@ -1,0 +1,454 @@
+"""The routes: posting, jobs, results, and what may be asked of the server itself."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import fedopt
+from fedopt.service import examples
+from fedopt.service.bodies import YAML, body_of
+from fedopt.service.documents import (
+    Bounds,
+    CheckResult,
+    Health,
+    Job,
+    JobList,
+    Pagination,
+    Readiness,
+)
+from fedopt.service.gate import CALLER
+from fedopt.service.openapi import json_body, links_to_job, ref, refusals
+from fedopt.service.parameters import (
+    Gap,
+    Guarantee,
+    JobId,
+    Key,
+    LastEvent,
+    Method,
+    Objective,
+    Order,
+    PageNumber,
+    PerPage,
+    Seed,
+    TimeLimit,
+    WantedState,
+    WarmStart,
+    allowed_time,
+    built_in,
+)
+from fedopt.service.serve_extra import serve_extra
+from fedopt.service.settings import BASE
+
+with serve_extra():
+    from fastapi import APIRouter, Request, Response
+    from fastapi.responses import HTMLResponse, JSONResponse
+    from sse_starlette import EventSourceResponse, ServerSentEvent
+
+if TYPE_CHECKING:
+    from fedopt.service.service import Service
+    from fedopt.service.store import Job as Entry
+
+__all__ = ["TAGS", "routers"]
+
+SEND_SECONDS = 30.0
+"""What a reader of events may take to accept one."""
+
+CLOSING_SECONDS = 10.0
+"""What a stream is given to end by itself when the server does; the library would cut it off at once."""
+
+TAGS = [
+    {"name": "Posting", "description": "What makes jobs."},
+    {"name": "Jobs", "description": "Looking at jobs, following and ending them."},
+    {"name": "Results", "description": "The documents of a job."},
+    {"name": "Server", "description": "What may be asked without being known."},
+]
+
+ACCEPTED: dict[str, Any] = {
+    "status_code": 202,
+    "response_model": Job,
+    "response_model_exclude_none": True,
+    "response_description": "Taken in; the job says how it goes on.",
+}
+LOCATION = {
+    "Location": {
+        "description": "Where the job is found.",
+        "required": True,
+        "schema": {"type": "string", "format": "uri-reference"},
+    }
+}
+EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {
+            "type": "string",
+            "maxLength": 15,
+            "pattern": "^[0-9]+$",
+            "description": "Number of the event in its job, from 1.",
+        },
+        "event": {
+            "type": "string",
+            "enum": ["state", "progress"],
+            "description": "state: the job changed its state; progress: a round of the solver.",
+        },
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"anyOf": [ref("Job"), ref("Progress")]},
+            "description": "The job, or the round, as JSON.",
+        },
+    },
+}
+
+OF_EVERY_JOB = ("getJob", "followJob", "cancelJob", "deleteJob", "getInstance")
+OF_A_PLAN = (*OF_EVERY_JOB, "stopJob", "getPlan", "getBounds", "getCheck", "getReport")
+OF_AN_INTENT = (*OF_EVERY_JOB, "getResolution")
+
+TAKING_IN = (
+    "OUT_OF_RANGE",
+    "FEDOPT.FILE_NOT_ALLOWED",
+    "FEDOPT.TOO_SLOW",
+    "FEDOPT.TOO_LARGE",
+    "UNSUPPORTED_MEDIA_TYPE",
+    "FEDOPT.KEY_REUSED",
+    "FEDOPT.TOO_COMPLEX",
+    "QUOTA_EXCEEDED",
+)
+
+
+def routers(service: Service, document: Callable[[], dict[str, Any]]) -> list[APIRouter]:
+    """All routes; `document` makes the OpenAPI document."""
+    return [_posting(service), _jobs(service), _results(service), _server(service, document)]
+
+
+def _posting(service: Service) -> APIRouter:
+    """What makes jobs."""
+    router = APIRouter(tags=["Posting"])
+
+    @router.post(
+        "/solve",
+        operation_id="solve",
+        summary="Plan an instance",
+        **ACCEPTED,
+        responses={202: {"headers": LOCATION, "links": links_to_job(*OF_A_PLAN)}, **refusals(*TAKING_IN)},
+        openapi_extra={
+            "requestBody": json_body(
+                "The instance, as a file of fedopt has it. Nothing in it can name a file of the server.",
+                ref("Instance"),
+                examples.INSTANCE,
+                YAML[0],
+            )
+        },
+    )
+    async def solve(
+        request: Request,
+        response: Response,
+        method: Method = "central",
+        guarantee: Guarantee = "minplus",
+        objective: Objective = "cost",
+        gap: Gap = 1e-3,
+        time_limit: TimeLimit = None,
+        seed: Seed = 0,
+        warm_start: WarmStart = None,
+        idempotency_key: Key = None,
+    ) -> Job:
+        """Take an instance in and plan it, as `fedopt solve` does; then check the plan. The instance is read
+        before the answer, so that what is wrong with it is said at once.
+        """
+        options = {
+            "method": built_in(method),
+            "guarantee": guarantee,
+            "objective": objective,
+            "gap": gap,
+            "timeLimit": allowed_time(time_limit, service.settings.job_seconds),
+            "seed": seed,
+            "warmStart": warm_start,
+        }
+        body, json_only = await _body(request, service)
+        entry = await service.solve(request.scope[CALLER], body, json_only, options, idempotency_key)
+        return _taken(entry, response)
+
+    @router.post(
+        "/resolve-intent",
+        operation_id="resolveIntent",
+        summary="Resolve an intent",
+        **ACCEPTED,
+        responses={202: {"headers": LOCATION, "links": links_to_job(*OF_AN_INTENT)}, **refusals(*TAKING_IN)},
+        openapi_extra={
+            "requestBody": json_body(
+                "The intent, and what it is resolved on.", ref("IntentRequest"), examples.INTENT, YAML[0]
+            )
+        },
+    )
+    async def resolve_intent(
+        request: Request,
+        response: Response,
+        guarantee: Guarantee = "minplus",
+        idempotency_key: Key = None,
+    ) -> Job:
+        """Take an intent in and find the AI model, path and SLO that serve it, as `fedopt intent` does."""
+        body, json_only = await _body(request, service)
+        options = {"guarantee": guarantee}
+        entry = await service.intent(request.scope[CALLER], body, json_only, options, idempotency_key)
+        return _taken(entry, response)
+
+    return router
+
+
+def _jobs(service: Service) -> APIRouter:
+    """Looking at jobs, following and ending them."""
+    router = APIRouter(tags=["Jobs"])
+
+    @router.get(
+        "/jobs",
+        operation_id="listJobs",
+        summary="List jobs",
+        response_model=JobList,
+        response_model_exclude_none=True,
+        response_description="A page of the caller's jobs.",
+        responses={200: {"headers": _PAGE_HEADERS}, **refusals()},
+    )
+    async def list_jobs(
+        request: Request,
+        response: Response,
+        state: WantedState = None,
+        order: Order = "desc",
+        page: PageNumber = 1,
+        per_page: PerPage = 20,
+    ) -> JobList:
+        """The jobs of the caller, page by page. A page beyond the last is empty."""
+        entries, total = await service.jobs(request.scope[CALLER], state, order == "asc", page, per_page)
+        pages = math.ceil(total / per_page)
+        response.headers["X-Total-Count"] = str(total)
+        response.headers["X-Total-Pages"] = str(pages)
+        response.headers["Link"] = _links(request, page, pages)
+        pagination = Pagination(page=page, per_page=per_page, total_count=total, total_pages=pages)
+        return JobList(items=[Job.of(entry) for entry in entries], pagination=pagination)
+
+    @router.get(
+        "/jobs/{jobId}",
+        operation_id="getJob",
+        summary="Look at a job",
+        response_model=Job,
+        response_model_exclude_none=True,
+        response_description="The job as it is now.",
+        responses=refusals("NOT_FOUND"),
+    )
+    async def get_job(request: Request, job_id: JobId) -> Job:
+        """Its state, last round, and answer in short."""
+        return Job.of(await service.job(request.scope[CALLER], job_id))
+
+    @router.get(
+        "/jobs/{jobId}/events",
+        operation_id="followJob",
+        summary="Follow a job",
+        response_class=EventSourceResponse,
+        responses={
+            200: {
+                "description": "Server-sent events: `state` with the job as data whenever its state changes, "
+                "`progress` with a round. The stream ends with the job.",
+                "content": {"text/event-stream": {"schema": EVENT}},
+            },
+            204: {"description": "The job is finished and its last event was seen: do not come back."},
+            **refusals("NOT_FOUND"),
+        },
+    )
+    async def follow_job(request: Request, job_id: JobId, last_event_id: LastEvent = None) -> Response:
+        """What happened to the job from its beginning, or after the event named in `Last-Event-ID`, and then
+        what happens. Numbers of events stay the same across restarts of the server.
+        """
+        caller, after = request.scope[CALLER], int(last_event_id or 0)
+        if await service.ended_by(caller, job_id, after):
+            return Response(status_code=204)
+
+        async def told() -> AsyncIterator[ServerSentEvent]:
+            async for number, kind, data in service.events(caller, job_id, after):
+                yield ServerSentEvent(data, event=kind, id=str(number))
+
+        return EventSourceResponse(
+            told(),
+            ping=service.settings.ping_seconds,
+            send_timeout=SEND_SECONDS,
+            shutdown_grace_period=CLOSING_SECONDS,
+        )
+
+    @router.post(
+        "/jobs/{jobId}/cancel",
+        operation_id="cancelJob",
+        summary="Cancel a job",
+        response_model=Job,
+        response_model_exclude_none=True,
+        response_description="The job, cancelled.",
+        responses=refusals("NOT_FOUND", "INCOMPATIBLE_STATE"),
+    )
+    async def cancel_job(request: Request, job_id: JobId) -> Job:
+        """Nothing will come of it. A cancelled job stays cancelled; one that is finished is refused."""
+        return Job.of(await service.cancel(request.scope[CALLER], job_id))
+
+    @router.post(
+        "/jobs/{jobId}/stop",
+        operation_id="stopJob",
+        summary="Stop a solver at its best plan",
+        status_code=202,
+        response_model=Job,
+        response_model_exclude_none=True,
+        response_description="The solver is told; the job is DONE soon, with the best plan it has.",
+        responses=refusals("NOT_FOUND", "INCOMPATIBLE_STATE"),
+    )
+    async def stop_job(request: Request, job_id: JobId) -> Job:
+        """What Ctrl-C is to `fedopt solve`. Only a solver that runs can be stopped, after its first round."""
+        return Job.of(await service.stop(request.scope[CALLER], job_id))
+
+    @router.delete(
+        "/jobs/{jobId}",
+        operation_id="deleteJob",
+        summary="Forget a job",
+        status_code=204,
+        response_class=Response,
+        response_description="It is gone.",
+        responses=refusals("NOT_FOUND", "INCOMPATIBLE_STATE"),
+    )
+    async def delete_job(request: Request, job_id: JobId) -> Response:
+        """Delete a finished job, its documents and its idempotency key."""
+        await service.delete(request.scope[CALLER], job_id)
+        return Response(status_code=204)
+
+    return router
+
+
+def _results(service: Service) -> APIRouter:
+    """The documents of a job."""
+    router = APIRouter(tags=["Results"])
+
+    def offer(name: str, operation: str, summary: str, words: str, schema: Any, *refused: str) -> None:
+        html = schema is None
+        media = "text/html" if html else "application/json"
+        content = (
+            {media: {"schema": {"type": "string"} if html else schema}}
+            if isinstance(schema, dict) or html
+            else {}
+        )
+
+        async def get(request: Request, job_id: JobId) -> Response:
+            found = await service.document(request.scope[CALLER], job_id, name)
+            return (HTMLResponse if html else Response)(found, media_type=media)
+
+        router.add_api_route(
+            f"/jobs/{{jobId}}/{name}",
+            get,
+            operation_id=operation,
+            summary=summary,
+            description=words,
+            response_class=HTMLResponse if html else JSONResponse,
+            response_model=None if isinstance(schema, dict) or html else schema,
+            response_description=words,
+            responses={**({200: {"content": content}} if content else {}), **refusals("NOT_FOUND", *refused)},
+        )
+
+    wait = "INCOMPATIBLE_STATE"
+    offer("instance", "getInstance", "The instance of a job", "The instance, as JSON.", ref("Instance"))
+    offer("plan", "getPlan", "The plan", "The plan, as `fedopt solve --out` writes it.", ref("Plan"), wait)
+    offer("bounds", "getBounds", "What the plan proves", "Bounds of cost and of every tail.", Bounds, wait)
+    offer(
+        "check", "getCheck", "What the check found", "As `fedopt check --json` prints it.", CheckResult, wait
+    )
+    offer(
+        "report",
+        "getReport",
+        "The report",
+        "The plan as one self-contained HTML page, as `fedopt report --explain-seconds 0` writes it; "
+        "drawn when it is first asked for.",
+        None,
+        wait,
+        "FEDOPT.TOO_COMPLEX",
+    )
+    offer(
+        "resolution",
+        "getResolution",
+        "The resolution of an intent",
+        "As `fedopt intent --json` prints it.",
+        ref("Resolution"),
+        wait,
+    )
+    return router
+
+
+def _server(service: Service, document: Callable[[], dict[str, Any]]) -> APIRouter:
+    """What may be asked without being known."""
+    router = APIRouter(tags=["Server"])
+    open_to_all: dict[str, Any] = {"openapi_extra": {"security": []}}
+
+    @router.get(
+        "/health",
+        operation_id="getHealth",
+        summary="Whether the server answers",
+        response_model=Health,
+        response_description="It does.",
+        responses=refusals(),
+        **open_to_all,
+    )
+    async def health() -> Health:
+        """For a supervisor that restarts what does not answer."""
+        return Health(status="UP", version=fedopt.__version__)
+
+    @router.get(
+        "/ready",
+        operation_id="getReadiness",
+        summary="Whether new jobs are taken",
+        response_model=Readiness,
+        response_description="They are.",
+        responses={
+            **refusals(),
+            503: {
+                "description": "They are not: the server is starting, ending, or cannot write its books.",
+                "content": {"application/json": {"schema": {"anyOf": [ref("Readiness"), ref("ErrorInfo")]}}},
+            },
+        },
+        **open_to_all,
+    )
+    async def ready(response: Response) -> Readiness:
+        """For a load balancer."""
+        reason, counts = await service.readiness()
+        response.status_code = 503 if reason else 200
+        return Readiness(status="NOT_READY" if reason else "READY", reason=reason, **counts)
+
+    @router.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> JSONResponse:
+        return JSONResponse(await asyncio.to_thread(document))  # the first time it takes a second
+
+    return router
+
+
+async def _body(request: Request, service: Service) -> tuple[bytes, bool]:
+    return await body_of(request, service.settings.body_bytes, service.settings.body_seconds)
+
+
+def _taken(entry: Entry, response: Response) -> Job:
+    response.headers["Location"] = f"{BASE}/jobs/{entry.id}"
+    return Job.of(entry)
+
+
+def _links(request: Request, page: int, pages: int) -> str:
+    """Links to other pages by RFC 8288, relative, with the other parameters kept."""
+    others = [(name, value) for name, value in request.query_params.multi_items() if name != "page"]
+    found = {"first": 1, "prev": page - 1, "next": page + 1, "last": max(pages, 1)}
+    kept = {
+        rel: number
+        for rel, number in found.items()
+        if rel in ("first", "last") or (1 <= number <= pages and (rel != "prev" or page > 1))
+    }
+    return ", ".join(
+        f'<{BASE}/jobs?{urlencode([*others, ("page", number)])}>; rel="{rel}"' for rel, number in kept.items()
+    )
+
+
+_PAGE_HEADERS: dict[str, Any] = {
+    "X-Total-Count": {"description": "Jobs on all pages.", "schema": {"type": "integer", "minimum": 0}},
+    "X-Total-Pages": {"description": "Pages.", "schema": {"type": "integer", "minimum": 0}},
+    "Link": {"description": "first, prev, next and last page (RFC 8288).", "schema": {"type": "string"}},
+}

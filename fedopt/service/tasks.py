@@ -1,0 +1,272 @@
+"""What workers do: read what was posted, plan it, resolve intents, draw reports. Nothing here knows of HTTP.
+
+No document that comes in can name a file: instances are read without a folder, and the arrivals of an intent
+are looked at before anything opens them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fedopt.instance import Instance, InstanceError, Problem, dumps, loads
+from fedopt.instance.reading import document_of, instance_of, read_fields, traces_in
+
+if TYPE_CHECKING:
+    from fedopt.plan import Plan
+    from fedopt.plan.document import HistoryRow
+
+__all__ = ["FileNamed", "Outcome", "draw_report", "read_instance", "read_intent", "resolve_intent", "solve"]
+
+INSTANCE = "the posted instance"
+INTENT = "the posted intent"
+
+Told = Callable[[dict[str, Any]], bool]
+"""Told of every round of a solver; a true answer stops the solver at its best plan."""
+
+
+class FileNamed(InstanceError):
+    """A document that names a file, which one that comes over the network must not."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task found: a few words about it and whole documents by name."""
+
+    summary: dict[str, Any]
+    documents: dict[str, str] = field(default_factory=dict)
+
+
+def read_instance(body: bytes, json_only: bool) -> Outcome:
+    """Read a posted instance. Raises InstanceError with every problem at its place."""
+    fields, lines = read_fields(
+        body, INSTANCE, json_only=json_only, remedy="post an instance: stages, domains, tenants, …"
+    )
+    _refuse_files(fields, INSTANCE)
+    return _outcome(instance_of(fields, lines, INSTANCE))
+
+
+def read_intent(body: bytes, json_only: bool) -> Outcome:
+    """Read a posted intent with what it is to be resolved on: an instance, a plan in force, or a job.
+
+    Raises InstanceError with every problem at its place.
+    """
+    from fedopt.control.intents import ServiceIntent
+
+    remedy = "post {intent: …, instance: …} or {intent: …, job: …}"
+    fields, lines = read_fields(body, INTENT, json_only=json_only, remedy=remedy)
+    unknown = sorted(set(fields) - {"intent", "instance", "plan", "job"})
+    if unknown:
+        raise _wrong(INTENT, unknown[0][:60], "is not a field here", remedy)
+    intent, instance, plan, job = (fields.get(name) for name in ("intent", "instance", "plan", "job"))
+    if not isinstance(intent, dict):
+        raise _wrong(INTENT, "intent", "is missing or holds no named fields", remedy)
+    if (instance is None) == (job is None) or (plan is not None and instance is None):
+        words = "must come with either an instance (and a plan, if one is in force) or a job"
+        raise _wrong(INTENT, "", words, remedy)
+    if job is not None and not isinstance(job, str):
+        raise _wrong(INTENT, "job", "is no name of a job", "give the jobId of a job that has a plan")
+    _refuse_files(fields, INTENT)
+    asked = _within("intent", lambda: document_of(intent, lines, ServiceIntent, INTENT))
+    documents = {"intent": asked.model_dump_json(by_alias=True, exclude_unset=True)}
+    if job is not None:
+        return Outcome({"name": asked.id, "job": job}, documents)
+    if not isinstance(instance, dict):
+        raise _wrong(INTENT, "instance", "holds no named fields", "write fields: stages, domains, tenants, …")
+    read = _within("instance", lambda: instance_of(instance, lines, INTENT))
+    asked.tenant(read)
+    documents["instance"] = _as_text(read, INTENT)
+    if plan is not None:
+        documents["plan"] = json.dumps(plan, ensure_ascii=False)
+        _plan_of(documents["plan"], read)
+    return Outcome({"name": asked.id, "job": None, "sha256": read.sha256}, documents)
+
+
+def solve(instance_text: bytes, options: Mapping[str, Any], warm_start: bytes, told: Told) -> Outcome:
+    """Plan an instance, check the plan, and state its bounds. Raises what `fedopt.solve` raises."""
+    from fedopt.plan import Plan, check
+    from fedopt.solve import solve as plan_instance
+
+    instance = loads(instance_text, INSTANCE)
+    start = Plan.loads(warm_start.decode("utf-8"), "the plan to start from") if warm_start else None
+
+    def progress(row: HistoryRow) -> bool:
+        return told(_round(row))
+
+    plan = plan_instance(
+        instance,
+        options["method"],
+        guarantee=options["guarantee"],
+        objective=options["objective"],
+        gap=options["gap"],
+        time_limit=options["timeLimit"],
+        warm_start=start,
+        progress=progress,
+        simulation={"seed": options["seed"]},
+    )
+    report = check(plan, instance)
+    summary = {
+        "status": plan.status,
+        "cost": _finite(plan.cost),
+        "lowerBound": _finite(plan.lower_bound),
+        "gap": _finite(plan.gap),
+        "admitted": plan.admitted,
+        "heads": sum(tenant.count for tenant in instance.tenants),
+        "checked": report.ok,
+    }
+    documents = {
+        "plan": plan.to_json(),
+        "check": json.dumps(report.to_dict(), ensure_ascii=False),
+        "bounds": json.dumps(bounds(plan, instance), ensure_ascii=False, allow_nan=False),
+    }
+    return Outcome(summary, documents)
+
+
+def resolve_intent(intent: bytes, instance_text: bytes, plan_text: bytes, guarantee: str) -> Outcome:
+    """Resolve an intent against an instance and, where there is one, the plan in force."""
+    from fedopt.control.intents import ServiceIntent, resolve
+
+    fields, lines = read_fields(intent, INTENT, json_only=True)
+    _refuse_files(fields, INTENT)
+    asked = document_of(fields, lines, ServiceIntent, INTENT)
+    instance = loads(instance_text, INSTANCE)
+    plan = _plan_of(plan_text.decode("utf-8"), instance) if plan_text else None
+    found = resolve(asked, instance, plan, guarantee)
+    document = json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False)
+    return Outcome({"resolved": found.resolved, "cost": _finite(found.cost)}, {"resolution": document})
+
+
+def draw_report(plan_text: bytes, instance_text: bytes) -> Outcome:
+    """The HTML report of a plan. What binds is listed with its price; nothing is solved again for it."""
+    from fedopt.plan import Plan
+    from fedopt.report import Given, render
+
+    plan = Plan.loads(plan_text.decode("utf-8"))
+    page = render(Given(plan=plan, instance=loads(instance_text, INSTANCE)), explain_seconds=0.0)
+    return Outcome({}, {"report": page})
+
+
+def bounds(plan: Plan, instance: Instance) -> dict[str, Any]:
+    """What a plan proves: the bound of the cost, and of every entry's tail beside what was promised.
+
+    Bounds of tails are natural logarithms; their probabilities may be smaller than a number can say.
+    """
+    entries = []
+    for entry in plan.tenants:
+        slo = instance.tenant(entry.id).slo
+        log_epsilon = math.log(slo.epsilon)
+        kept = None if entry.log_bound is None else entry.log_bound <= log_epsilon + 1e-9
+        entries.append(
+            {
+                "id": entry.id,
+                "count": entry.count,
+                "admitted": entry.admitted,
+                "path": entry.path,
+                "deadline": slo.deadline,
+                "of": slo.of,
+                "epsilon": slo.epsilon,
+                "logEpsilon": log_epsilon,
+                "logBound": _finite(entry.log_bound),
+                "form": entry.form,
+                "theta": entry.theta,
+                "kept": kept if entry.admitted else None,
+                "learned": sorted(entry.learned),
+            }
+        )
+    return {
+        "status": plan.status,
+        "guarantee": plan.guarantee,
+        "objective": plan.objective,
+        "cost": _finite(plan.cost),
+        "lowerBound": _finite(plan.lower_bound),
+        "gap": _finite(plan.gap),
+        "tenants": entries,
+    }
+
+
+def _plan_of(text: str, instance: Instance) -> Plan:
+    """A posted plan that is in force on the instance. Raises PlanError, InstanceError where it is not its."""
+    from fedopt.plan import Plan, check
+
+    plan = Plan.loads(text, "the posted plan")
+    if plan.instance.sha256 != instance.sha256:
+        raise _wrong(INTENT, "plan", "is another instance's", "post the instance that the plan was made for")
+    report = check(plan, instance)
+    if not report.ok:
+        raise _wrong(
+            INTENT,
+            "plan",
+            f"is wrong: {report.findings[0]}"[:300],
+            "post a plan that fedopt check finds correct",
+        )
+    return plan
+
+
+def _outcome(instance: Instance) -> Outcome:
+    heads = sum(tenant.count for tenant in instance.tenants)
+    summary = {"name": instance.name, "sha256": instance.sha256, "heads": heads}
+    return Outcome(summary, {"instance": _as_text(instance, INSTANCE)})
+
+
+def _as_text(instance: Instance, source: str) -> str:
+    """The instance as JSON. Raises InstanceError for names that are no text: halves of a surrogate pair."""
+    text = dumps(instance, "json")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _wrong(
+            source, "", "holds half a surrogate pair, which is no text", "write names in UTF-8"
+        ) from None
+    return text
+
+
+def _within(place: str, read: Callable[[], Any]) -> Any:
+    """What `read` gives; the places of its problems begin with `place`."""
+    from dataclasses import replace
+
+    try:
+        return read()
+    except InstanceError as error:
+        problems = [
+            replace(problem, place=f"{place}.{problem.place}" if problem.place else place)
+            for problem in error.problems
+        ]
+        raise InstanceError(problems, error.source) from None
+
+
+def _refuse_files(fields: Mapping[str, Any], source: str) -> None:
+    """Raise FileNamed where something is to be read from a file of the server."""
+    problems = [
+        Problem(
+            place,
+            "names a file, and a posted document cannot make the server open one",
+            "fit the trace where it lies (fedopt fit arrivals FILE) and post the envelope",
+        )
+        for place in traces_in(dict(fields))
+    ]
+    if problems:
+        raise FileNamed(problems, source)
+
+
+def _wrong(source: str, place: str, message: str, remedy: str) -> InstanceError:
+    return InstanceError([Problem(place, message, remedy)], source)
+
+
+def _round(row: HistoryRow) -> dict[str, Any]:
+    told = {
+        "round": row.round,
+        "cost": _finite(row.cost),
+        "lowerBound": _finite(row.lower_bound),
+        "primalResidual": _finite(row.primal_residual),
+        "dualResidual": _finite(row.dual_residual),
+        "columns": row.columns,
+        "seconds": row.seconds,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is None or math.isfinite(value) else None

@@ -1,0 +1,68 @@
+"""What one solve leaves to the next changes how fast it is, never what it answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedopt.central import solve
+from fedopt.instance.generating import generate
+from fedopt.pricing import profiles, remembered
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch):
+    monkeypatch.setattr(profiles, "_LISTED", 0)
+    remembered.forget()
+    yield
+    remembered.forget()
+
+
+def test_who_takes_a_memory_owns_it():
+    remembered.give(b"a", "memory", 10)
+    assert remembered.take(b"a") == "memory"
+    assert remembered.take(b"a") is None
+
+
+def test_the_oldest_make_room(monkeypatch):
+    monkeypatch.setattr(remembered, "_MOST_ENTRIES", 25)
+    for name in (b"a", b"b", b"c"):
+        remembered.give(name, name, 10)
+    assert remembered.take(b"a") is None
+    assert remembered.take(b"c") == b"c"
+
+
+def test_a_second_solve_has_the_same_answer():
+    instance = generate(12, 3, 4, 3)
+    first = solve(instance, gap=1e-4)
+    again = solve(instance, gap=1e-4)
+    assert again.cost == pytest.approx(first.cost, rel=2e-4)
+    remembered.forget()
+    assert solve(instance, gap=1e-4).cost == pytest.approx(again.cost, rel=2e-4)
+
+
+def test_capacities_and_contracts_that_changed_are_noticed():
+    instance = generate(12, 3, 4, 3)
+    solve(instance, gap=1e-4)
+    domain = instance.domains[0]
+    offer = domain.offers[0].model_copy(update={"latency": domain.offers[0].latency + 2.0})
+    for change in ({"capacity": 0.6 * domain.capacity}, {"offers": (offer, *domain.offers[1:])}):
+        changed = instance.with_(
+            domains=tuple(d.model_copy(update=change) if d.id == domain.id else d for d in instance.domains)
+        )
+        warm = solve(changed, gap=1e-4)
+        remembered.forget()
+        cold = solve(changed, gap=1e-4)
+        assert warm.status == cold.status
+        if cold.cost is not None:
+            assert warm.cost == pytest.approx(cold.cost, rel=2e-4)
+
+
+def test_a_warm_start_has_the_cost_of_a_cold_one():
+    instance = generate(12, 3, 4, 4)
+    plan = solve(instance, gap=1e-4)
+    more = instance.with_(tenants=[*instance.tenants, instance.tenants[0].model_copy(update={"id": "new"})])
+    warm, cold = solve(more, gap=1e-4, warm_start=plan), solve(more, gap=1e-4)
+    assert warm.status == cold.status
+    assert warm.cost == pytest.approx(cold.cost, rel=2e-4)
+    assert np.isfinite(warm.lower_bound)
