@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from fedopt.errors import InputError
 from fedopt.plan.document import HistoryRow, Plan
 from fedopt.plan.guarantees import MEASURED, check_guarantee
 from fedopt.plan.progress import Progress
@@ -28,10 +29,8 @@ METHODS: dict[str, str] = {
 """Methods by name and the package whose `solve` they are; those that are installed count."""
 
 
-class OptionError(ValueError):
+class OptionError(InputError):
     """An option that does not exist or a value it cannot take; the message lists what there is."""
-
-    exit_code = 2
 
 
 def solve(

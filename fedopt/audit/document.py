@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
 
-from fedopt.instance.writing import write_atomically
+from fedopt.errors import InputError
+from fedopt.storage import write_atomically
 
 __all__ = [
     "Audit",
@@ -27,10 +28,8 @@ __all__ = [
 Verdict = Literal["kept", "broken", "undecided"]
 
 
-class AuditError(ValueError):
+class AuditError(InputError):
     """An audit file that cannot be read; the message names file and places."""
-
-    exit_code = 2
 
 
 class _Document(BaseModel):

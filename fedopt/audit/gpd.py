@@ -14,7 +14,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+
+from fedopt.kernels import kernel
 
 __all__ = ["Excesses", "Fit", "excesses", "fit", "scores"]
 
@@ -107,7 +108,7 @@ def excesses(values: np.ndarray, width: float = 0.0) -> Excesses:
     return Excesses(points, points, np.concatenate([count, np.ones(EXACT_POINTS)]), float(ordered.size))
 
 
-@njit(cache=True)
+@kernel
 def transformed(excess: float, psi: float) -> float:
     """v = log(1 + ψy)/ψ, continuous at ψ = 0; +inf beyond the end point."""
     x = psi * excess
@@ -118,7 +119,7 @@ def transformed(excess: float, psi: float) -> float:
     return math.log1p(x) / psi
 
 
-@njit(cache=True)
+@kernel
 def transformed_slope(excess: float, psi: float) -> float:
     """∂v/∂ψ, continuous at ψ = 0."""
     x = psi * excess
@@ -129,7 +130,7 @@ def transformed_slope(excess: float, psi: float) -> float:
     return (excess / (1.0 + x) - math.log1p(x) / psi) / psi
 
 
-@njit(cache=True)
+@kernel
 def moments(left: np.ndarray, right: np.ndarray, weight: np.ndarray, psi: float, v: np.ndarray) -> float:
     """Fill v (shape (m, 2)) with the transformed edges; return Σ weight·v of the exact observations."""
     total = 0.0
@@ -143,7 +144,7 @@ def moments(left: np.ndarray, right: np.ndarray, weight: np.ndarray, psi: float,
     return total
 
 
-@njit(cache=True)
+@kernel
 def rate_terms(
     weight: np.ndarray, v: np.ndarray, exact: float, total: float, rate: float
 ) -> tuple[float, float, float]:
@@ -170,7 +171,7 @@ def rate_terms(
     return value, first, second
 
 
-@njit(cache=True)
+@kernel
 def best_rate(weight: np.ndarray, v: np.ndarray, exact: float, total: float) -> float:
     """The rate 1/β that maximises the likelihood at fixed ψ: a concave problem in one variable, by guarded
     Newton.
@@ -195,7 +196,7 @@ def best_rate(weight: np.ndarray, v: np.ndarray, exact: float, total: float) -> 
     return rate
 
 
-@njit(cache=True)
+@kernel
 def free_value(
     left: np.ndarray, right: np.ndarray, weight: np.ndarray, psi: float, v: np.ndarray
 ) -> tuple[float, float]:
@@ -213,13 +214,13 @@ def free_value(
     return value + psi * exact, 1.0 / rate
 
 
-@njit(cache=True)
+@kernel
 def search_range(largest: float, middle: float) -> tuple[float, float]:
     """Range of t = log(1 + ψ·largest) to search: from next to the end point to very heavy tails."""
     return -10.0, max(6.0, math.log1p(20.0 * largest / middle))
 
 
-@njit(cache=True)
+@kernel
 def best_psi(
     left: np.ndarray, right: np.ndarray, weight: np.ndarray, largest: float, middle: float
 ) -> tuple[float, float, float]:
@@ -258,7 +259,7 @@ def best_psi(
     return psi, scale, value
 
 
-@njit(cache=True)
+@kernel
 def score_rows(left: np.ndarray, right: np.ndarray, scale: float, psi: float) -> np.ndarray:
     """∂ log-likelihood/∂(log β, ψ) of each observation; shape (m, 2)."""
     rows = np.empty((left.size, 2))

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from fedopt.audit.gpd import Excesses, Fit, moments, rate_terms, search_range, transformed
+from fedopt.kernels import kernel
 
 __all__ = ["Tail", "deviance", "interval_of_probability", "interval_of_quantile", "tail_quantile"]
 
@@ -65,7 +65,7 @@ def quantile_gradient(fit: Fit, depth: float) -> tuple[np.ndarray, float]:
     return np.array([fit.scale * depth * stretch, by_psi]), fit.scale * stretch
 
 
-@njit(cache=True)
+@kernel
 def _at(left, right, weight, total, samples, height, log_tail, psi, log_rate, v) -> tuple[float, float]:
     """Least negative log-likelihood at fixed ψ over ζ on the manifold v(height)/β = log ζ − log_tail; and
     its log ζ.
@@ -98,7 +98,7 @@ def _at(left, right, weight, total, samples, height, log_tail, psi, log_rate, v)
     return value + psi * exact - total * x - (samples - total) * math.log1p(-math.exp(x)), x
 
 
-@njit(cache=True)
+@kernel
 def _profile(left, right, weight, total, samples, height, log_tail, largest, middle) -> float:
     """Least negative log-likelihood over (ψ, ζ) under the constraint; scan, then golden section in log(1 +
     ψ·reach).

@@ -21,6 +21,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from fedopt.errors import InputError
+
 __all__ = ["Columns", "Telemetry", "TelemetryError", "read_telemetry"]
 
 VALUE_NAMES = (
@@ -42,10 +44,8 @@ LONGEST_LINE = 1 << 20
 MOST_GROUPS = 10_000
 
 
-class TelemetryError(ValueError):
+class TelemetryError(InputError):
     """A telemetry file that cannot be audited; the message names file, place and remedy."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numba import njit
 
 from fedopt.bench.row import Row
 from fedopt.calculus import forms, minplus
 from fedopt.calculus.forms import EVERY_RATE
 from fedopt.calculus.path import Path
 from fedopt.calculus.search import best_bound
+from fedopt.kernels import kernel
 from fedopt.laws import ExponentialWork, Poisson
 from fedopt.simulate.trials import thread_count
 
@@ -40,7 +40,7 @@ def three_domains() -> Path:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _many(mask, path, rates):
     """The least log-bound at each row of rates, (K, L) work/slot: at the row and at it lowered to its
     smallest rate. `minplus.evaluate`, whose time is beside it, searches further lowered rates."""

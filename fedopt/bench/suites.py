@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 from fedopt.bench.fresh_process import in_fresh_process
 from fedopt.bench.row import Row
+from fedopt.errors import InputError
 
 if TYPE_CHECKING:
     from fedopt.bench.central import Case
 
 
-class UnknownSuite(ValueError):
+class UnknownSuite(InputError):
     """A suite that does not exist; the message lists those that do."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from fedopt.kernels import kernel
 
 __all__ = ["CELLS", "EXPONENTIAL_SIZE", "FINE_CELLS", "FIXED_SIZE", "crossing_factor", "span"]
 
@@ -30,14 +31,14 @@ _SWEEPS, _TOLERANCE = 400, 1e-4
 _ROUNDING = 1.0 + 1e-9
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def span(requests) -> float:
     """Mean sizes of a request below zero from which on κ is held constant: what a slot hardly ever brings."""
     count = abs(requests)
     return 3.0 + count + 4.0 * math.sqrt(count)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _poisson(mean, shares):
     """Probabilities of 0, 1, … requests; the last one holds the rest.  How many there are."""
     shares[0] = math.exp(-mean)
@@ -51,7 +52,7 @@ def _poisson(mean, shares):
     return m + 2
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _greatest_ahead(values, width, out, queue):
     """out[c] = max of values[c … c + width]; queue: scratch for positions of falling values."""
     head, tail = 0, 0
@@ -65,7 +66,7 @@ def _greatest_ahead(values, width, out, queue):
         out[c] = values[queue[head]]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _least_floor(top, shares, counts, chances, ahead, shrink, known):
     """The least f that κ may have in cell 0 and everywhere below, by bisection down from the known one.
 
@@ -88,7 +89,7 @@ def _least_floor(top, shares, counts, chances, ahead, shrink, known):
     return proven
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _jump_chances(jumps, jump, chances):
     """Probabilities of no jump of an impairment in a slot, of one, of two, and of anything else.
 
@@ -103,7 +104,7 @@ def _jump_chances(jumps, jump, chances):
     chances[3] = max(1.0 - chances[0] - chances[1] - chances[2], 0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _with_requests(c, kappa, over, shares, counts, first, last):
     """Σ_{m≥1} of the probability of m requests of one size times κ where they lead from cell c."""
     below = kappa.size
@@ -117,7 +118,7 @@ def _with_requests(c, kappa, over, shares, counts, first, last):
     return value
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _smoothed(kappa, shares, counts, decay, loss, part, smooth, smoother, top):
     """The same for requests of exponential size, of all cells, into `part`; from cell 0, into `top`.
 
@@ -140,7 +141,7 @@ def _smoothed(kappa, shares, counts, decay, loss, part, smooth, smoother, top):
         smooth[below] = above
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _peaks(kappa, counts, last, top):
     """The greatest κ to which m requests of one size may lead from cell 0, without κ there, into `top`."""
     greatest, c = 0.0, 1
@@ -151,7 +152,7 @@ def _peaks(kappa, counts, last, top):
         top[m] = greatest if last[m] < kappa.size else 1.0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def crossing_factor(theta, rate, kind, size, requests, jumps, jump, slack, cells):
     """(factor, middle, ceiling) ≤ 1: the most that 𝒥K may be far below the deadline's crossing, more than a
     request's size below it, and anywhere.

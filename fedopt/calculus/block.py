@@ -14,14 +14,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from fedopt.calculus.series import apply_power, resolvent
+from fedopt.kernels import kernel
 
 __all__ = ["block"]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def block(
     arrival: float, impair: np.ndarray, reserve: np.ndarray, lag: float, window: int, size: int
 ) -> float:

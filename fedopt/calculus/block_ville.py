@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from fedopt.calculus.series import log_geometric, log_sum
+from fedopt.kernels import kernel
 
 __all__ = ["block_ville"]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def block_ville(
     arrival: float, impair: np.ndarray, reserve: float, lag: float, window: int, size: int
 ) -> float:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from fedopt.calculus.series import log_geometric
+from fedopt.kernels import kernel
 
 __all__ = ["fine", "fine_derivatives"]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def fine(arrival: float, impair: np.ndarray, reserve: np.ndarray, lag: float, window: int) -> float:
     """Log-bound without its burst term lb.
 
@@ -26,7 +26,7 @@ def fine(arrival: float, impair: np.ndarray, reserve: np.ndarray, lag: float, wi
     return lag + log_geometric(impair - reserve, arrival, window, 0)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def fine_derivatives(
     arrival: float,
     impair: np.ndarray,

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from fedopt.kernels import kernel
 from fedopt.laws.compiled import log_burst, log_rate, request_log_bias
 
 __all__ = ["ville_floor"]
@@ -19,7 +18,7 @@ __all__ = ["ville_floor"]
 _RATIO = 0.6180339887498949
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def floor_at_theta(models, arrival, row, exponent, window, lag, biased, log_epsilon, theta):
     """The floor at one θ, work/slot; +inf outside the domain of a model."""
     free = log_rate(models, arrival, theta)
@@ -34,7 +33,7 @@ def floor_at_theta(models, arrival, row, exponent, window, lag, biased, log_epsi
     return max(free + kappa, need) / theta
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def ville_floor(models, arrival, row, exponent, window, lag, biased, log_epsilon, guess):
     """(least rate in work/slot, θ) of one domain alone with the path's whole window of slots; +inf where
     none is enough.

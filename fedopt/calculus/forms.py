@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
 from fedopt.calculus.block import block
 from fedopt.calculus.block_ville import block_ville
 from fedopt.calculus.fine import fine
 from fedopt.calculus.image import image, main_growth, set_charges
 from fedopt.calculus.monotone import monotone
 from fedopt.calculus.ville import ville
+from fedopt.kernels import kernel
 from fedopt.laws.compiled import log_burst, log_rate, request_log_bias
 
 __all__ = [
@@ -64,7 +63,7 @@ def allowed_forms(monotone: bool, independent: bool, iid: bool, dependent: bool)
     return mask
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def at_theta(
     form, models, arrival, impair, exponent, lag, window, biased, rate, theta, parameter, cut, scratch
 ) -> float:
@@ -151,7 +150,7 @@ def at_theta(
     return burst + block(free, kappa, reserve, own_lag, window, int(parameter))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def growth(form, models, arrival, impair, exponent, lag, rate, theta, parameter, cut, scratch) -> float:
     """What must be ≤ 0 (image, ville) or < 0 (the others) for a form to prove anything: nats a slot, linear
     in the rates.

@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from fedopt.calculus.image import image
+from fedopt.kernels import kernel
 from fedopt.laws.compiled import log_burst, request_log_bias
 
 __all__ = ["least_margin"]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _log_bound(path, floor, cap, theta, alpha, margin, work):
     """The log-bound less log ε at a margin; +inf where nothing is proven."""
     models, arrival, impair, lag, window, biased, log_epsilon = path
@@ -37,7 +37,7 @@ def _log_bound(path, floor, cap, theta, alpha, margin, work):
     )
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel
 def least_margin(path, floor, cap, theta, alpha, guess) -> float:
     """The least margin, work/slot, to 1e-12 of a rate; +inf where none is enough.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from fedopt.kernels import kernel
 from fedopt.laws.compiled import GAMMA, NONE, POISSON, POISSON_EXPONENTIAL, log_rate
 
 __all__ = ["moment_and_slope"]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def moment_and_slope(models, m, theta):
     """(Λ(θ), Λ'(θ)) of row m, θ of either sign; (+inf, +inf) outside the domain.
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from fedopt.kernels import kernel
 
 __all__ = ["monotone"]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def monotone(arrival: float, impair_sum: float, reserve: float, lag: float, window: int) -> float:
     """Log-bound without lb: Σk·n − r·n + r·T − log(e^Δ − 1), Δ = r − λ − Σk > 0, r = θ min R."""
     margin = reserve - arrival - impair_sum

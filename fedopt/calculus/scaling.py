@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from fedopt.calculus.floor import ville_floor
 from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FINE, IMAGE, MONOTONE, VILLE
 from fedopt.calculus.profile import scale_at_theta
 from fedopt.calculus.search import BOUND, SCALE, best_of_form, cut_at, tried, workspace
+from fedopt.kernels import kernel
 
 __all__ = ["least_scale", "least_scales"]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def least_scale(mask, path, guess, shape, cap, ceiling):
     """(c, form, θ, parameter, split): the least c at which R_i = min(c·s_i, cap_i) is proven; (+inf, −1, …)
     above `ceiling`.
@@ -102,7 +102,7 @@ def least_scale(mask, path, guess, shape, cap, ceiling):
     return best, chosen, theta, parameter, split
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel
 def least_scales(
     mask,
     models,

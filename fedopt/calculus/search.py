@@ -15,10 +15,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FINE, IMAGE, MONOTONE, VILLE, at_theta
 from fedopt.calculus.profile import scale_at_theta
+from fedopt.kernels import kernel
 
 __all__ = [
     "BOUND",
@@ -36,7 +36,7 @@ BOUND, SCALE = 0, 1
 _GOLDEN = 0.3819660112501051
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def block_sizes(window: int, hops: int) -> np.ndarray:
     """Block lengths worth trying: those that cut the window into 1, 2, … blocks without waste, and the
     smallest."""
@@ -55,14 +55,14 @@ def block_sizes(window: int, hops: int) -> np.ndarray:
     return found[:count]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def workspace(hops):
     """Work space for one path of L domains; memo: the scale found last, the ceiling of scales, the last
     slope."""
     return np.empty((4, hops + 1)), np.empty(hops), np.array([1.0, math.inf, 0.0])
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _objective(goal, form, path, target, theta, parameter, cut, work):
     """The goal's value at one θ and parameter; +inf where the form proves nothing."""
     shape, cap = target
@@ -100,7 +100,7 @@ def _objective(goal, form, path, target, theta, parameter, cut, work):
 START, LEFT, RIGHT, BRENT = 0, 1, 2, 3
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _start(tries: int, goal: int) -> float:
     """Factor on the first guess of θ after a number of failures: smaller for bounds, both ways for scales."""
     if goal == BOUND or tries > 24:
@@ -108,7 +108,7 @@ def _start(tries: int, goal: int) -> float:
     return 0.7 ** ((tries + 1) // 2) if tries % 2 == 1 else 1.4 ** (tries // 2)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _over_theta(goal, form, path, target, guess, parameter, cut, work):
     """(value, θ) least over θ from a starting θ, by bracketing and Brent's method in log θ; (+inf, guess)
     where no θ proves anything."""
@@ -202,7 +202,7 @@ def _over_theta(goal, form, path, target, guess, parameter, cut, work):
 REFLECT, EXPAND, CONTRACT, SHRINK = 3, 4, 5, 6
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _over_image(goal, path, target, guess, alpha, cut, work, spread):
     """(value, θ, α) of the image form by Nelder–Mead in (log θ, log(α−1)), from a starting point; −α stays
     −α."""
@@ -290,7 +290,7 @@ def _over_image(goal, path, target, guess, alpha, cut, work, spread):
     return value[best], math.exp(point[best, 0]), side * (1.0 + math.exp(point[best, 1]))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def cut_at(hops, split):
     """The image's groups: single domains (split = 0), two groups of which the second begins at domain `split`
     > 0, or the first −`split` domains in one group and all others by themselves; −1: single domains, with
@@ -304,7 +304,7 @@ def cut_at(hops, split):
     return cut
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def best_of_form(goal, form, path, target, guess, parameter, split, work):
     """(value, θ, parameter, split) least of one form, from a starting θ.
 
@@ -385,7 +385,7 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
     return value, theta, 1.0, 0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def tried(form, mask, hops):
     """Whether a form is worth trying: allowed, and not known to be no better than another allowed one.
 
@@ -404,7 +404,7 @@ def tried(form, mask, hops):
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def best_bound(mask, path, rate):
     """(log-bound, form, θ, parameter, split): the least over all forms of the mask at the given
     reservations, (L,).

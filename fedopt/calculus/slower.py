@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
 from fedopt.calculus.forms import at_theta
+from fedopt.kernels import kernel
 
 __all__ = ["STARTS", "least_at_slower", "starting_point"]
 
@@ -20,7 +19,7 @@ _GOLDEN = 0.6180339887498949
 _SWEEPS, _STEPS, _PROBE = 3, 14, 1e-4
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def starting_point(start, rate, lag, out) -> None:
     """Lowered rates (L,) number `start` < STARTS, from where a search may reach what it misses at `rate`.
 
@@ -41,7 +40,7 @@ def starting_point(start, rate, lag, out) -> None:
             out[i] = min(out[i], out[i + 1])
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def least_at_slower(
     form, models, arrival, impair, exponent, lag, window, biased, rate, start, theta, parameter, cut, scratch,
     slow,

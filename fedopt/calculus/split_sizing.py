@@ -16,12 +16,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from fedopt.kernels import kernel
 
 __all__ = ["reduced", "size_paths", "size_thetas"]
 
 
-@njit(cache=True)
+@kernel
 def reduced(
     x: np.ndarray,
     load: float,
@@ -70,7 +71,7 @@ def reduced(
     return value
 
 
-@njit(cache=True)
+@kernel
 def _solve(matrix: np.ndarray, right: np.ndarray) -> bool:
     """Solve matrix · y = right in place by Cholesky, destroying the matrix; False if not definite."""
     n = right.size
@@ -96,7 +97,7 @@ def _solve(matrix: np.ndarray, right: np.ndarray) -> bool:
     return True
 
 
-@njit(cache=True)
+@kernel
 def _size(
     costs: np.ndarray, highs: np.ndarray, load: float, strict: float, constants: np.ndarray, room: float
 ) -> tuple[float, np.ndarray, float]:
@@ -196,7 +197,7 @@ def _size(
     return cost, x, _tangent_bound(x, costs, highs, load, strict, constants, room)
 
 
-@njit(cache=True)
+@kernel
 def _polish(
     x: np.ndarray,
     costs: np.ndarray,
@@ -233,7 +234,7 @@ def _polish(
         x[:] = trial
 
 
-@njit(cache=True)
+@kernel
 def _tangent_bound(
     x: np.ndarray,
     costs: np.ndarray,
@@ -265,7 +266,7 @@ def _tangent_bound(
     return best
 
 
-@njit(cache=True)
+@kernel
 def size_thetas(
     costs: np.ndarray,
     highs: np.ndarray,
@@ -306,7 +307,7 @@ def size_thetas(
     return values, points, bounds
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def size_paths(
     costs: np.ndarray,
     highs: np.ndarray,

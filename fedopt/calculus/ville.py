@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from fedopt.kernels import kernel
 
 __all__ = ["ville"]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def ville(arrival: float, impair_sum: float, reserve: float, lag: float, window: int, start: int) -> float:
     """Log-bound without lb: Σk·n − (r·n − r·T) + start·(λ + Σk − r), valid for r ≥ λ + Σk.
 

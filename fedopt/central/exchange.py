@@ -13,10 +13,10 @@ import time
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from fedopt.central.catalogue import Catalogue
 from fedopt.central.generation import Run
+from fedopt.kernels import kernel
 from fedopt.pricing import Column
 
 __all__ = ["exchange"]
@@ -31,7 +31,7 @@ _SHAKES = 8  # in a row without progress, before it ends
 _LOOSE = 8  # columns of its list that a shaken head may land on
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel
 def _at(table, cell, limit, price, o, z):
     """Cost of an offer's total load z: a table of straight pieces up to the limit, beyond it the price."""
     if z <= 0.0:
@@ -43,14 +43,14 @@ def _at(table, cell, limit, price, o, z):
     return value + price * over if over > 0.0 else value
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel
 def _lack(used, capacity, price):
     """What an overload costs: at least that of a hundredth of the capacity, so small ones do not stay."""
     over = used - capacity
     return price * max(over, 0.01 * capacity) if over > 1e-12 * capacity else 0.0
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel
 def _put(c, sign, offers, loads, charge, model, z, used):
     """Add (sign 1) or take away (−1) a column; returns the change of cost."""
     table, cell, limit, capacity, price, domain = model
@@ -69,7 +69,7 @@ def _put(c, sign, offers, loads, charge, model, z, used):
     return change
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel
 def _change(c, offers, loads, charge, model, z, used, stop):
     """What a column would add; given up early above `stop` (every part but the charge is ≥ 0)."""
     table, cell, limit, capacity, price, domain = model
@@ -87,7 +87,7 @@ def _change(c, offers, loads, charge, model, z, used, stop):
     return change
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel
 def _singles(chosen, head_kind, start, offers, loads, charge, model, z, used):
     """Put every head in turn on the column that adds least; returns the change of cost."""
     total = 0.0
@@ -106,7 +106,7 @@ def _singles(chosen, head_kind, start, offers, loads, charge, model, z, used):
     return total
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel
 def _pair(a, b, alone, chosen, head_kind, short, offers, loads, charge, model, z, used):
     """Put two heads on the columns that add least together; returns the change of cost. alone: scratch."""
     one, two = chosen[a], chosen[b]
@@ -143,7 +143,7 @@ def _pair(a, b, alone, chosen, head_kind, short, offers, loads, charge, model, z
     return best - before if pick_one != one or pick_two != two else 0.0
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel
 def _descend(chosen, head_kind, start, short, offers, loads, charge, model, z, used, order):
     """Improve a choice in place until no single or pair of heads can; returns the total change."""
     total, count = 0.0, len(chosen)
@@ -162,7 +162,7 @@ def _descend(chosen, head_kind, start, short, offers, loads, charge, model, z, u
             return total
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel
 def _sweep(rng, pairs, chosen, head_kind, start, short, offers, loads, charge, model, z, used):
     """Improve every head by itself and so many random pairs, once; returns the change of cost."""
     total = _singles(chosen, head_kind, start, offers, loads, charge, model, z, used)
@@ -174,7 +174,7 @@ def _sweep(rng, pairs, chosen, head_kind, start, short, offers, loads, charge, m
     return total
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel
 def _search(
     rng,
     rounds,

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import highspy
 import numpy as np
-from numba import njit
 
 from fedopt.central.generation import Run
 from fedopt.central.master import Master
+from fedopt.kernels import kernel
 from fedopt.pricing import Column, Network
 
 __all__ = ["Cut", "Knapsacks", "Strengthened"]
@@ -76,7 +76,7 @@ class Strengthened:
     bound: float
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel
 def _labels(weight, value, start, times, skip, capacity, most):
     """Sets of items, at most `times` of each group, that fit and that no lighter set is worth as much as.
 

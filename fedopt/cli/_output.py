@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TextIO
 import typer
 from rich.console import Console, RenderableType
 
-from fedopt.instance.writing import write_atomically
+from fedopt.storage import write_atomically
 
 PLAIN_WIDTH = 120
 """Columns of a table where stdout is no terminal and says nothing about its width."""

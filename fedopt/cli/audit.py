@@ -134,8 +134,8 @@ def _recalibrated(
     from fedopt.contracts import Registry
     from fedopt.contracts.document import now
     from fedopt.instance import load
-    from fedopt.instance.writing import write_atomically
     from fedopt.plan import Plan
+    from fedopt.storage import write_atomically
 
     if plan is None or instance is None or subject is None:
         fail(2, "--recalibrate needs --plan, --instance and --contract")

@@ -67,7 +67,7 @@ def sign(
     from fedopt.contracts import Registry, load_key, signed_digest
     from fedopt.contracts import sign as sign_contract
     from fedopt.contracts.reading import read_contract
-    from fedopt.instance.writing import write_atomically
+    from fedopt.storage import write_atomically
 
     document = read_contract(contract)
     token = sign_contract(document, load_key(key))

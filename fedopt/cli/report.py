@@ -53,9 +53,9 @@ def command(
     """
     from fedopt.audit import Audit
     from fedopt.instance import load
-    from fedopt.instance.writing import write_atomically
     from fedopt.plan import Plan
     from fedopt.report import Given, read_settlement, read_simulation, render
+    from fedopt.storage import write_atomically
 
     files = {
         "plan": plan,

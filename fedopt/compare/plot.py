@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedopt.instance.writing import write_atomically
 from fedopt.plan.document import Plan, relative_gap
+from fedopt.storage import write_atomically
 
 if TYPE_CHECKING:
     from fedopt.compare.comparison import Comparison

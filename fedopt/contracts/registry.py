@@ -15,7 +15,7 @@ from fedopt.contracts.document import Contract, signed_digest
 from fedopt.contracts.errors import ContractError
 from fedopt.contracts.keys import public_key
 from fedopt.contracts.log import Entry, Log
-from fedopt.instance.writing import write_atomically
+from fedopt.storage import write_atomically
 
 __all__ = ["KeyRecord", "Registry", "State", "Version"]
 

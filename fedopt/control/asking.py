@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from fedopt.control.packets import BATCHES, CHUNK, DRAIN, OWN, by_batch
+from fedopt.kernels import kernel
 from fedopt.laws import build
 from fedopt.simulate.slot_work import begin, fill, slot_work
 from fedopt.simulate.slots import SlotPath
@@ -82,7 +82,7 @@ def answered(sender: str, ask: Ask, delay: np.ndarray, weight: np.ndarray, slot:
     return Answers(sender, ask, *by_batch(weight, delay > limit + TOLERANCE))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _run(
     code, parameters, mean, work, requests, work_start, number, rates, hidden_rate, start, step, slots,
     warmup, worst,

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from fedopt.control.evidence import Listener, Period
 from fedopt.control.packets import BATCHES
 from fedopt.control.world import World
+from fedopt.kernels import kernel
 from fedopt.plan import TenantPlan
 from fedopt.simulate.slot_work import begin, fill
 from fedopt.simulate.slots import SlotPath
@@ -31,7 +31,7 @@ _WAITING = 1 << 17
 _OWN = np.uint64(0x94D049BB133111EB)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _run(
     code, parameters, mean, work, requests, table_start, hop, factor, capacity, stage_of, allowed,
     starts, steps, slots, warmup, sent, late,

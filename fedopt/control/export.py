@@ -8,7 +8,7 @@ from typing import Any
 
 from fedopt.control.store import StateError, Store, column_types
 from fedopt.control.summary import trade_off
-from fedopt.instance.writing import write_atomically
+from fedopt.storage import write_atomically
 
 __all__ = ["export_parquet", "plot_trade_off"]
 

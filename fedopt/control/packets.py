@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from fedopt.kernels import kernel
 from fedopt.simulate.slot_work import begin, fill
 from fedopt.simulate.slots import SlotPath
 from fedopt.simulate.streams import mix, streams
@@ -77,7 +77,7 @@ def by_batch(weight: np.ndarray, late: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return np.add.reduceat(weight, edges), np.add.reduceat(np.where(late, weight, 0.0), edges)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _run(
     code, parameters, mean, work, requests, work_start, rates, levels, start, step, slots, warmup,
     delay, weight, counts, excess,
@@ -207,7 +207,7 @@ def listen(path: SlotPath, slots: int, seed: np.random.SeedSequence, levels: np.
     return Heard(delay, weight, counts, excess)
 
 
-@njit(cache=True)
+@kernel
 def _one_source(code, a, b, c, work, requests, start, number, step, early, out):
     state = np.empty(2)
     origin = mix(start + OWN * np.uint64(number))
@@ -229,7 +229,7 @@ def impairment_of(path: SlotPath, place: int, slots: int, seed: np.random.SeedSe
     return out
 
 
-@njit(cache=True)
+@kernel
 def _windows(code, a, b, c, work, requests, origin, step, count):
     state = np.empty(2)
     begin(code, a, b, c, work, origin, step, state)

@@ -11,6 +11,7 @@ from fedopt.control.admission import Ledger, Prices, admit, improve, lower_bound
 from fedopt.control.pricing import Pricing, kind_of
 from fedopt.control.scenario import Planning
 from fedopt.control.solving import solved, whom_to_serve
+from fedopt.errors import FedoptError
 from fedopt.instance import Instance, Tenant
 from fedopt.plan import DomainPlan, InstanceReference, Plan, TenantPlan
 from fedopt.plan.charges import domain_loads, entry_costs, offer_loads
@@ -25,7 +26,7 @@ Mode = Literal["kept", "patched", "planned"]
 TOLERANCE = 1e-6
 
 
-class PlanningError(RuntimeError):
+class PlanningError(FedoptError, RuntimeError):
     """A period that could not be planned although limits were not the reason."""
 
     exit_code = 3

@@ -11,6 +11,7 @@ from fedopt.control.admission import Ledger, Prices, admit
 from fedopt.control.planning import Decision, Standing, decide, stated
 from fedopt.control.pricing import KEEP, Answer, Pricing, kind_of
 from fedopt.control.scenario import Planning
+from fedopt.errors import InputError
 from fedopt.instance import Instance, Tenant
 from fedopt.plan import Plan, TenantPlan
 from fedopt.pricing import Network
@@ -19,10 +20,8 @@ from fedopt.simulate.simulated import resize
 __all__ = ["POLICIES", "MeanPricing", "Policy", "PolicyError", "Shrinker", "check_policy", "decide_static"]
 
 
-class PolicyError(ValueError):
+class PolicyError(InputError):
     """A policy that does not exist; the message lists those that do."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)

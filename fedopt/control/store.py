@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fedopt.errors import InputError
+
 __all__ = ["TABLES", "PeriodRecord", "StateError", "Store", "column_types", "packed", "unpacked"]
 
 VERSION = 4
@@ -61,10 +63,8 @@ TABLES: dict[str, str] = {
 """Tables by name; columns that hold documents (BLOB) are compressed JSON."""
 
 
-class StateError(ValueError):
+class StateError(InputError):
     """A state file that is none, is another scenario's, or is asked for what it has not."""
-
-    exit_code = 2
 
 
 @dataclass

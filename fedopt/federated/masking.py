@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
+from fedopt.errors import InputError
 from fedopt.federated.federation_extra import federation_extra
 
 __all__ = [
@@ -49,7 +50,7 @@ _KEY = 32
 _SALT = b"fedopt masking v1"
 
 
-class MaskingError(ValueError):
+class MaskingError(InputError):
     """A step of the aggregation that would fail or reveal more than a sum; the message says which."""
 
 

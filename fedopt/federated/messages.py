@@ -21,6 +21,8 @@ from pydantic import (
     model_validator,
 )
 
+from fedopt.errors import InputError
+
 __all__ = [
     "SUMMED",
     "Acknowledged",
@@ -79,7 +81,7 @@ _Run = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 _Count = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
 
 
-class MessageError(ValueError):
+class MessageError(InputError):
     """A document that is none of those that may cross; the message says what is wrong where."""
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from fedopt.errors import FedoptError
 from fedopt.federated.dual import answered_prices
 from fedopt.federated.ledger import Ledger
 from fedopt.federated.messages import (
@@ -39,7 +40,7 @@ __all__ = ["Negotiation", "OperatorLost", "Round", "Totals"]
 Floats = npt.NDArray[np.float64]
 
 
-class OperatorLost(RuntimeError):
+class OperatorLost(FedoptError, RuntimeError):
     """Operators that did not answer for longer than the run can do without; `operators` names them."""
 
     exit_code = 5

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fedopt.errors import InputError
+
 __all__ = ["Settings"]
 
 
@@ -57,7 +59,5 @@ class Settings:
                 raise SettingsError(f"{name} must be {what}, is {getattr(self, name)!r}")
 
 
-class SettingsError(ValueError):
+class SettingsError(InputError):
     """A switch with a value that it cannot take."""
-
-    exit_code = 2

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from fedopt.errors import InputError
+
 __all__ = ["ModelError"]
 
 
-class ModelError(ValueError):
+class ModelError(InputError):
     """A model file, or a use of one, that cannot work; the message says what to change."""
-
-    exit_code = 2

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from fedopt.storage import write_atomically
+
 from .documents import Instance
 from .errors import InstanceError, Problem
-from .writing import write_atomically
 
 FLOW_WIDTH = 110
 

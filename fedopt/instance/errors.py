@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fedopt.errors import FedoptError
+
 SHOWN = 50
 """Problems that the text of an error lists; `InstanceError.problems` holds all of them."""
 
@@ -29,7 +31,7 @@ class Problem:
         return (f"{where}: " if where else "") + f"{self.message}\n    → {self.remedy}"
 
 
-class InstanceError(Exception):
+class InstanceError(FedoptError):
     """An instance that cannot be used; lists all the problems found, not only the first.
 
     `problems` holds them, `source` names the file or text they are in. The command line ends with

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from fedopt.kernels import kernel
 from fedopt.laws.exponential import ExponentialWork
 from fedopt.laws.gamma import GammaWork
 from fedopt.laws.none import NoImpairment
@@ -112,7 +112,7 @@ def _row(model: Law) -> tuple[int, tuple[float, ...], Table | None, Law]:
     return TABLE, (), table, table
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _tabulated(models, m, curve, theta):
     """Linear between grid points and (0, 0); +inf above the last, constant below a negative first one."""
     start, stop = int(models.rows[m, 7]), int(models.rows[m, 8])
@@ -141,7 +141,7 @@ def _tabulated(models, m, curve, theta):
     return below + (theta - left) / (right - left) * (above - below)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _on_off(theta: float, peak: float, p: float, q: float) -> tuple[float, float]:
     """log r and log(w_on/w_off) of the tilted matrix: spectral radius, right eigenvector; see `OnOff`."""
     x = theta * peak
@@ -158,7 +158,7 @@ def _on_off(theta: float, peak: float, p: float, q: float) -> tuple[float, float
     return math.log1p(q * over), math.log1p(over) - x
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _on_off_start(ratio: float, p: float, q: float) -> float:
     """log(⟨π, w⟩ / w_off) of the stationary chain."""
     on = math.log(q / (p + q)) + ratio
@@ -167,7 +167,7 @@ def _on_off_start(ratio: float, p: float, q: float) -> float:
     return top + math.log1p(math.exp(min(on, off) - top))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def log_rate(models, m, theta):
     """θρ(θ) or θκ(θ) of row m, nats per slot: the log-moment Λ(θ) of i.i.d. work.
 
@@ -197,7 +197,7 @@ def log_rate(models, m, theta):
     return 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def log_burst(models, m, theta):
     """θσ(θ) or θη(θ) of row m for θ > 0, nats; +inf outside the domain."""
     if m < 0:
@@ -218,7 +218,7 @@ def log_burst(models, m, theta):
     return 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def request_log_bias(models, m, theta):
     """What a bound per request adds to the log-bound, nats; +inf where nothing valid is known."""
     if m < 0:

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from fedopt.errors import InputError
+
 UNITS = {"ns": 1e9, "us": 1e6, "ms": 1e3, "s": 1.0, "min": 1 / 60, "h": 1 / 3600}
 """How many of a unit of time make a second."""
 MOST_SLOTS = 50_000_000
 
 
-class RecordError(ValueError):
+class RecordError(InputError):
     """A record that cannot be read or used; the message names the file and the place."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, eq=False)

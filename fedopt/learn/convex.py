@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from fedopt.kernels import kernel
 from fedopt.learn.feedback import Array, Feedback, Scale
 from fedopt.learn.model import RiskModel, Rows
 from fedopt.learn.newton import CONVEX, FLOOR, minimise
@@ -158,7 +158,7 @@ def basis(scale: Scale, delay: Array, throughput: Array) -> Array:
     return _basis(np.ascontiguousarray(u), np.ascontiguousarray(np.broadcast_to(v, u.shape)))
 
 
-@njit(cache=True)
+@kernel
 def _basis(u: Array, v: Array) -> Array:
     models, rows = u.shape
     out = np.empty((models, rows, BASIS))

@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from fedopt.kernels import kernel
 from fedopt.learn.feedback import Array
 
 CONVEX, LOGISTIC = 0, 1
@@ -22,7 +22,7 @@ FLOOR = 1e-4
 """Least risk −log P that a convex model can state: P ≤ 1 − 1e-4 keeps a rejection's likelihood above 0."""
 
 
-@njit(cache=True)
+@kernel
 def _point(link: int, t: float, y: float) -> tuple[float, float, float]:
     """Loss of one answer and its first two derivatives in the linear predictor."""
     if link == 0:
@@ -37,7 +37,7 @@ def _point(link: int, t: float, y: float) -> tuple[float, float, float]:
     return soft - y * t, p - y, p * (1.0 - p)
 
 
-@njit(cache=True)
+@kernel
 def _objective(link, x, y, w, penalty, prior, linear, rest, c):
     """Penalised loss of one model: a linear term for some answers, the answers `rest` one by one."""
     total = 0.0
@@ -51,7 +51,7 @@ def _objective(link, x, y, w, penalty, prior, linear, rest, c):
     return total
 
 
-@njit(cache=True)
+@kernel
 def minimise(link, x, y, w, penalty, prior, signed, c, steps, tolerance):
     """Minimise for every model; coefficients with `signed` False stay at least 0.
 

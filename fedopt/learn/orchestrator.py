@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fedopt.instance.writing import write_atomically
+from fedopt.errors import InputError
 from fedopt.learn.buffer import Buffer
 from fedopt.learn.convex import ConvexRisk
 from fedopt.learn.decomposition import METHODS, Problem, on_grid, tangent_bound
@@ -23,15 +23,14 @@ from fedopt.learn.model import RiskModel
 from fedopt.learn.network import NetworkRisk
 from fedopt.learn.robust import clean_labels, robust_fit
 from fedopt.learn.sla import SLA, SLAError
+from fedopt.storage import write_atomically
 
 MODELS: dict[str, Any] = {"convex": ConvexRisk, "logistic": LogisticRisk, "network": NetworkRisk}
 _FORMAT = 1
 
 
-class StateError(ValueError):
+class StateError(InputError):
     """A saved state that cannot be resumed."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from fedopt.kernels import kernel
 from fedopt.learn.decomposition import DecompositionInfeasible, Problem, on_grid
 from fedopt.learn.decomposition.problem import Acceptance
 from fedopt.learn.feedback import Array
@@ -84,7 +84,7 @@ class PathChoice:
     log_probability: Array
 
 
-@njit(cache=True)
+@kernel
 def longest_path(table: Array, sizes: NDArray[np.int64], link: NDArray[np.int64]) -> NDArray[np.int64]:
     """Provider of each stage on the best path, shape (R, S).
 

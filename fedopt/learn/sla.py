@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+from fedopt.errors import InputError
 
-class SLAError(ValueError):
+
+class SLAError(InputError):
     """An SLA that cannot be read."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from fedopt.calculus.forms import ALL, FORMS, bit
 from fedopt.calculus.minplus import evaluate
 from fedopt.calculus.paper import size_path
 from fedopt.calculus.path import Path
-from fedopt.instance.writing import write_atomically
 from fedopt.laws.exponential import ExponentialWork
 from fedopt.laws.poisson import Poisson
 from fedopt.simulate import rare, simulated
 from fedopt.simulate.crossing import crossing
 from fedopt.simulate.trials import Progress
+from fedopt.storage import write_atomically
 
 CREDITED = "minplus, arrivals credited"
 GUARANTEES = ("paper-path", *(f"minplus:{form}" for form in FORMS), "minplus", CREDITED, "simulated")

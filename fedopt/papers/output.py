@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fedopt.instance.writing import write_atomically
 from fedopt.papers.series import Series
+from fedopt.storage import write_atomically
 
 
 class PlotExtraMissing(ImportError):

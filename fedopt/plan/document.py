@@ -14,7 +14,8 @@ from typing import Any, Literal, SupportsIndex, overload
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from fedopt.instance.writing import write_atomically
+from fedopt.errors import InputError
+from fedopt.storage import write_atomically
 
 Status = Literal["optimal", "feasible", "infeasible", "limit"]
 """optimal: certified to the gap asked for; feasible: every constraint holds, the gap is larger or unknown;
@@ -36,10 +37,8 @@ Form = Literal[
 MAX_PLAN_BYTES = 2_000_000_000
 
 
-class PlanError(ValueError):
+class PlanError(InputError):
     """A plan file that cannot be read or does not say what a plan must; the message names file and places."""
-
-    exit_code = 2
 
 
 class _Document(BaseModel):

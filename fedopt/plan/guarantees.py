@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 
+from fedopt.errors import InputError
+
 FORMS = ("image", "ville", "block-ville", "fine", "monotone", "block")
 """The forms of minplus, each a valid bound; plain "minplus" takes the least that the models' assumptions
 allow."""
@@ -17,10 +19,8 @@ MEASURED = "simulated"
 GUARANTEES = (*THEOREMS, MEASURED)
 
 
-class GuaranteeError(ValueError):
+class GuaranteeError(InputError):
     """A guarantee that does not exist; the message lists those that do."""
-
-    exit_code = 2
 
 
 def check_guarantee(name: str) -> str:

@@ -13,8 +13,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from fedopt.kernels import kernel
 from fedopt.laws.compiled import log_rate
 
 __all__ = ["Mildest", "mildest"]
@@ -41,7 +41,7 @@ class Mildest(NamedTuple):
     lagged: np.ndarray
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def mildest(models, first, row, lag, floor, theta):
     """The `Mildest` of offers numbered stage by stage.
 

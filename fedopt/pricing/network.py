@@ -18,6 +18,7 @@ import numpy as np
 
 from fedopt.calculus.forms import allowed_forms
 from fedopt.calculus.path import Path, groups
+from fedopt.errors import InputError
 from fedopt.instance.costs import Linear
 from fedopt.instance.policy import admissible
 from fedopt.laws import build, pack
@@ -30,10 +31,8 @@ __all__ = ["Abandoned", "Kind", "Network", "PathSet", "TooManyPaths"]
 MOST_PATHS = 4_000_000
 
 
-class TooManyPaths(ValueError):
+class TooManyPaths(InputError):
     """A tenant has more admissible paths than can be enumerated."""
-
-    exit_code = 2
 
 
 class Abandoned(Exception):

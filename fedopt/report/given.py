@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedopt.audit.document import Audit
+from fedopt.errors import InputError
 from fedopt.plan.document import Plan, TenantPlan
 from fedopt.settlement.document import Settlement
 
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class ReportError(ValueError):
+class ReportError(InputError):
     """Documents that cannot be read or do not belong together; the message names the file and a remedy."""
-
-    exit_code = 2
 
 
 class _Document(BaseModel):

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fedopt.errors import InputError
+
 try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows: two servers on one state folder are not noticed
@@ -58,10 +60,8 @@ CREATE TABLE IF NOT EXISTS events (
 """
 
 
-class StateFolderError(ValueError):
+class StateFolderError(InputError):
     """A state folder that cannot be used; the message names it."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)

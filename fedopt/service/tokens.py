@@ -15,7 +15,8 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedopt.instance.writing import write_atomically
+from fedopt.errors import InputError
+from fedopt.storage import write_atomically
 
 __all__ = ["TokenError", "TokenFile", "make_token"]
 
@@ -26,10 +27,8 @@ LONGEST_TOKEN = 200
 HEAD = "# Tokens of fedopt serve: name and SHA-256 of the token. A line removed ends its token at once.\n"
 
 
-class TokenError(ValueError):
+class TokenError(InputError):
     """A token file that cannot be used, or a name that no caller can have; the message names it."""
-
-    exit_code = 2
 
 
 def make_token(name: str, file: str | Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedopt.contracts.canonical import canonical_bytes, digest
-from fedopt.instance.writing import write_atomically
+from fedopt.storage import write_atomically
 
 __all__ = ["Line", "Settlement", "Statement"]
 

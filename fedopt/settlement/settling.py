@@ -8,6 +8,7 @@ from typing import Literal
 
 from fedopt.audit import Audit
 from fedopt.contracts import Contract
+from fedopt.errors import InputError
 from fedopt.instance import Instance
 from fedopt.laws import build
 from fedopt.plan import Plan
@@ -22,10 +23,8 @@ __all__ = ["SettlementError", "settle"]
 Verdict = Literal["kept", "broken", "undecided"]
 
 
-class SettlementError(ValueError):
+class SettlementError(InputError):
     """A plan, instance and audit that do not belong together; the message says how."""
-
-    exit_code = 2
 
 
 def settle(

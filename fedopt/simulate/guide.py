@@ -20,9 +20,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy.optimize import minimize
 
+from fedopt.kernels import kernel
 from fedopt.simulate import slot_work as sw
 from fedopt.simulate.slot_work import SlotWork
 from fedopt.simulate.tilting import FIRST_ON, START, domain, log_moment, log_own, moment, tilted
@@ -92,7 +92,7 @@ class Problem:
         return found
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _source_moment(problem, s, tilt):
     codes, parameters, starts, sizes, shares = problem
     atoms = slice(starts[s], starts[s + 1])
@@ -101,7 +101,7 @@ def _source_moment(problem, s, tilt):
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _growth(problem, rates, weights):
     """Σ_i Λ_i(v_i) − v_iR_i of one term."""
     total = 0.0
@@ -111,7 +111,7 @@ def _growth(problem, rates, weights):
     return total
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _wall_weights(k, gamma, theta, charge, weights):
     """Weights of the domains' work in the term of wall k ≥ 1 (between domains k and k+1)."""
     hops = weights.size
@@ -122,7 +122,7 @@ def _wall_weights(k, gamma, theta, charge, weights):
         weights[hops - 1] = theta - charge
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _build(problem, rates, theta, charge, limit, weights, slopes, log_charges, growth):
     """Fill a guide's arrays for given θ, a and greatest growth of a term; False where no γ does."""
     hops = rates.size

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numba import njit
 
+from fedopt.kernels import kernel
 from fedopt.simulate.streams import exponential as _exponential
 from fedopt.simulate.streams import gamma as _gamma
 from fedopt.simulate.streams import mix, uniform
@@ -137,7 +137,7 @@ def empirical(values: Sequence[float] | np.ndarray) -> Law:
     return replace(_law(EMPIRICAL, float(table.mean())), table=table)
 
 
-@njit(cache=True)
+@kernel
 def _draw_rarer(code, a, b, c, table, word):
     if code == GAMMA:
         return _gamma(word, a) * b
@@ -159,7 +159,7 @@ def _draw_rarer(code, a, b, c, table, word):
     return table[np.int64(uniform(word) * table.shape[0])]
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def draw(code, a, b, c, table, word):
     """One variate of a law (its code, parameters and table) from one word of a stream."""
     if code == EXPONENTIAL:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from fedopt.kernels import kernel
 
 BITS = 10
 LOWEST, HIGHEST = -24, 36
@@ -44,7 +45,7 @@ def from_top(largest: np.ndarray, count: int, probability: float) -> np.ndarray:
     return np.asarray(largest[..., first] * (1 - fraction) + largest[..., upper] * fraction)
 
 
-@njit(cache=True)
+@kernel
 def push(heap, value):
     """Replace the least of a min-heap by ``value`` (which must be larger) and restore the order."""
     n = heap.shape[0]
@@ -62,7 +63,7 @@ def push(heap, value):
     heap[i] = value
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def cell(value):
     """Cell of the sketch that a value falls into."""
     bits = (np.float64(value).view(np.int64) >> np.int64(52 - BITS)) - np.int64(_BASE) + 1

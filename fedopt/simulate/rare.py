@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 from scipy.stats import t as student
 
+from fedopt.kernels import kernel
 from fedopt.laws.exponential import ExponentialWork
 from fedopt.laws.gamma import GammaWork
 from fedopt.laws.none import NoImpairment
@@ -88,7 +88,7 @@ class RareEstimate:
         return min(1.0, self.probability + margin + self.neglected)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _log_total(logs, terms):
     """log Σ e^{logs}, the shares into `terms`."""
     top = -math.inf
@@ -101,7 +101,7 @@ def _log_total(logs, terms):
     return top + math.log(total)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _left_over(values, slots, rates, first, own):
     """Whether a tandem that was empty `slots` before the deadline still holds tenant's work at it.
 
@@ -130,7 +130,7 @@ def _left_over(values, slots, rates, first, own):
     return waiting > _ROUNDING
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _levels(log_charges, times, growth, slopes, gap, vectors, phase, chains, logs):
     """log of the guide's terms, relative to e^{θG_1}, grown over a number of slots; into `logs`."""
     domains = log_charges.shape[0]
@@ -144,7 +144,7 @@ def _levels(log_charges, times, growth, slopes, gap, vectors, phase, chains, log
         logs[k] = level
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _run(
     codes, starts, sizes, plain, plain_shares, tilts, tilted_shares, vectors,
     rates, n, theta, arrival, slopes, log_charges, growth, log_own, own, own_size, longest,

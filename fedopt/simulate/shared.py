@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from fedopt.kernels import kernel
 from fedopt.simulate import quantiles as q
 from fedopt.simulate.quantiles import push
 from fedopt.simulate.streams import exponential, mix, streams, uniform, word_at
@@ -68,7 +68,7 @@ class SharedRun:
         return estimate(self.shared), estimate(self.reserved)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _run(
     calm, burst, leave_calm, leave_burst, services, shares, watched, packets, stream, shared_top, own_top
 ):

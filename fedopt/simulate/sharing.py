@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from fedopt.kernels import kernel
 from fedopt.simulate.slot_work import SlotWork, begin, fill
 from fedopt.simulate.streams import mix, streams
 from fedopt.simulate.trials import over_blocks
@@ -50,7 +50,7 @@ class Sharing:
             raise ValueError("shares must be positive and add up to at most 1")
 
 
-@njit(cache=True)
+@kernel
 def _divide(free, weights, wanted, given):
     """Fluid fair shares of ``free`` among tenants that want ``wanted``: water-filling by weight."""
     given[:] = 0.0
@@ -78,7 +78,7 @@ def _divide(free, weights, wanted, given):
         open_weight -= satisfied
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _run(
     code, parameters, work, requests, work_start, tenants, rates, shares, policy, tolerance, stream,
     slots, warmup, delays,

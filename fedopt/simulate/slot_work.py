@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from scipy.optimize import linprog
 
+from fedopt.kernels import kernel
 from fedopt.laws.exponential import ExponentialWork
 from fedopt.laws.gamma import GammaWork
 from fedopt.laws.none import NoImpairment
@@ -115,7 +115,7 @@ def admitted(table: Table, atoms: int = 48) -> SlotWork:
     )  # fmt: skip
 
 
-@njit(cache=True)
+@kernel
 def begin(code, a, b, c, work, origin, step, state):
     """Put a source into its stationary state: ``state`` = (phase or time to the next request, words used)."""
     state[0] = 0.0
@@ -131,7 +131,7 @@ def begin(code, a, b, c, work, origin, step, state):
         state[0] = math.floor(uniform(word) * work.shape[0])
 
 
-@njit(cache=True)
+@kernel
 def _jump(code, b, work, requests, word):
     if code == POISSON_EXPONENTIAL:
         return b * exponential(mix(word + _AFTER_COUNT))
@@ -147,7 +147,7 @@ def _jump(code, b, work, requests, word):
     return work[low]
 
 
-@njit(cache=True)
+@kernel
 def _fill_requests(code, a, b, work, requests, origin, step, state, out, weights):
     left = state[0]
     index = np.int64(state[1])
@@ -168,7 +168,7 @@ def _fill_requests(code, a, b, work, requests, origin, step, state, out, weights
     state[1] = float(index)
 
 
-@njit(cache=True)
+@kernel
 def _fill_on_off(peak, leave_on, leave_off, origin, step, state, out, weights):
     on = state[0] > 0.5
     index = np.int64(state[1])
@@ -180,7 +180,7 @@ def _fill_on_off(peak, leave_on, leave_off, origin, step, state, out, weights):
     state[1] = float(index + out.shape[0])
 
 
-@njit(cache=True)
+@kernel
 def fill(code, a, b, c, work, requests, origin, step, state, out, weights):
     """The next ``len(out)`` slots: their work, and their weight in requests.
 
@@ -224,7 +224,7 @@ def fill(code, a, b, c, work, requests, origin, step, state, out, weights):
         state[0] = float(place)
 
 
-@njit(cache=True)
+@kernel
 def sample(code, a, b, c, work, requests, origin, step, out, weights):
     """Fill ``out`` with the work of consecutive slots and ``weights`` with their requests, from the start."""
     state = np.empty(2)

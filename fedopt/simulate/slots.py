@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from fedopt.kernels import kernel
 from fedopt.simulate.slot_work import SlotWork, begin, fill
 from fedopt.simulate.streams import mix, streams
 from fedopt.simulate.trials import Progress, over_blocks
@@ -84,7 +84,7 @@ class DelayCounts:
     unfinished: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _run(
     code, parameters, mean, work, requests, work_start, rates, stream_of,
     streams_of_trials, slots, warmup, delays, instants, busy, unfinished,

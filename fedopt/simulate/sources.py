@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from fedopt.kernels import kernel
 from fedopt.simulate import laws
 from fedopt.simulate.laws import Law, draw
 from fedopt.simulate.streams import exponential, uniform, word_at
@@ -88,7 +88,7 @@ def replay(gaps: Sequence[float] | np.ndarray) -> Source:
     return Source(REPLAY, law, laws.deterministic(1.0))
 
 
-@njit(cache=True)
+@kernel
 def start(kind, leave_off, leave_on, table, origin, step, state):
     """Put a source into its stationary state; ``state`` is (phase or place, time left in it, words used,
     batch left).
@@ -105,7 +105,7 @@ def start(kind, leave_off, leave_on, table, origin, step, state):
         state[0] = float(np.int64(uniform(word_at(origin, step, 0)) * table.shape[0]))
 
 
-@njit(cache=True)
+@kernel
 def next_gap(kind, gap, size, rates, leave, table, origin, step, state):
     """Time from the last packet to the next; ``gap`` and ``size`` are (code, a, b, c)."""
     if kind == REPLAY:

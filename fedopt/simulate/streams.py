@@ -18,7 +18,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from fedopt.kernels import kernel
 
 
 def streams(seed: int | np.random.SeedSequence, count: int, first: int = 0) -> np.ndarray:
@@ -84,7 +85,7 @@ _AFTER_GAMMA = np.uint64(0xA0761D6478BD642F)
 _AFTER_POISSON = np.uint64(0xE7037ED1A0B428DB)
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def mix(word):
     """SplitMix64's finaliser: a bijection of 64-bit words with full avalanche."""
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -92,19 +93,19 @@ def mix(word):
     return word ^ (word >> np.uint64(31))
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def word_at(start, step, index):
     """Word number ``index`` of a stream."""
     return mix(start + step * np.uint64(index))
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def uniform(word):
     """Uniform on (0, 1), never 0 or 1."""
     return (np.int64(word >> np.uint64(11)) + 0.5) * _TO_UNIT
 
 
-@njit(cache=True)
+@kernel
 def _exponential_outside(word, layer, x):
     """The rare part of the exponential ziggurat: wedge and tail (one draw in 45)."""
     offset = 0.0
@@ -124,7 +125,7 @@ def _exponential_outside(word, layer, x):
             return offset + x
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def exponential(word):
     """Exponential of mean one."""
     layer = np.int64(word & np.uint64(255))
@@ -135,7 +136,7 @@ def exponential(word):
     return x
 
 
-@njit(cache=True)
+@kernel
 def normal(word):
     """Normal of mean zero and variance one."""
     while True:
@@ -159,7 +160,7 @@ def normal(word):
         word = mix(word + _AFTER_NORMAL)
 
 
-@njit(cache=True)
+@kernel
 def gamma(word, shape):
     """Gamma of the given shape > 0 and scale one."""
     boost = 1.0
@@ -182,7 +183,7 @@ def gamma(word, shape):
             return boost * d * v
 
 
-@njit(cache=True)
+@kernel
 def poisson(word, mean):
     """Poisson count of the given mean ≥ 0: inversion below 12, a gamma-binomial step down above.
 
@@ -215,7 +216,7 @@ def poisson(word, mean):
     return count + k
 
 
-@njit(cache=True)
+@kernel
 def fill(start, step, kind, shape, out):
     """Fill an array with words 0, 1, …: kind 0 uniform, 1 exponential, 2 normal, 3 gamma, 4 Poisson of
     ``shape``.

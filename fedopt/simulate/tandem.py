@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from fedopt.kernels import kernel
 from fedopt.simulate import quantiles as q
 from fedopt.simulate import sources
 from fedopt.simulate.laws import EXPONENTIAL, Law, draw
@@ -109,7 +109,7 @@ class TandemRun:
         return estimate(self.violations[:, self.deadlines.index(deadline)] / self.packets)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _run(
     kind,
     gap,

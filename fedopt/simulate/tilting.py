@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from fedopt.kernels import kernel
 from fedopt.simulate import slot_work as sw
 from fedopt.simulate.slot_work import SlotWork
 from fedopt.simulate.streams import exponential, gamma, mix, poisson, uniform
@@ -23,7 +23,7 @@ OFF, ON, START = range(3)
 _NEXT = np.uint64(0x9FB21C651E98DF25)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def on_off_spectrum(tilt, peak, leave_on, leave_off):
     """(log r, log(w_on / w_off)) of the tilted matrix, for tilts of either sign."""
     x = tilt * peak
@@ -38,7 +38,7 @@ def on_off_spectrum(tilt, peak, leave_on, leave_off):
     return math.log(stay_off + above), math.log(above / (leave_off * grown))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def log_moment(code, a, b, c, sizes, cumulated, tilt):
     """Λ of a slot's work at a tilt (log of the spectral radius for a chain), nats; +inf outside the domain.
 
@@ -127,7 +127,7 @@ def tilted(law: SlotWork, tilt: float) -> tuple[np.ndarray, np.ndarray, np.ndarr
     raise TypeError("importance sampling needs work that is i.i.d. per slot or a stationary on-off chain")
 
 
-@njit(cache=True)
+@kernel
 def _atom(shares, row, start, stop, word):
     """Position of an atom drawn by its cumulated share."""
     u = uniform(word)
@@ -141,7 +141,7 @@ def _atom(shares, row, start, stop, word):
     return low
 
 
-@njit(cache=True)
+@kernel
 def draw(codes, parameters, starts, sizes, shares, row, s, phase, word):
     """(work of a slot, next phase) of source s under tilt number `row`, from one word.
 
@@ -216,7 +216,7 @@ def log_own(law: SlotWork, kind: int, size: float, tilt: float) -> float:
     return 0.0
 
 
-@njit(cache=True)
+@kernel
 def draw_own(kind, size, tilt, starts, sizes, shares, word):
     """A request's own work under a tilt; shares: of the arrivals' atoms, tilted, in row 0."""
     if kind == FIXED:

@@ -10,16 +10,16 @@ from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from fedopt.errors import InputError
+
 if TYPE_CHECKING:
     from fedopt.instance import Instance
 
 __all__ = ["Axis", "Case", "SweepError", "cases_of", "parse_axis"]
 
 
-class SweepError(ValueError):
+class SweepError(InputError):
     """A sweep that cannot be meant: an axis, a table or a cluster; the message says which and what to do."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)

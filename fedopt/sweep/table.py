@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fedopt.instance.writing import write_atomically
+from fedopt.storage import write_atomically
 from fedopt.sweep.cases import Case, SweepError
 from fedopt.sweep.row import RESULTS, Row
 

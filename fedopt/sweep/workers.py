@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from fedopt.errors import FedoptError
 from fedopt.sweep.cases import SweepError
 
 __all__ = ["BACKENDS", "WorkerLost", "Workers"]
@@ -18,7 +19,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-class WorkerLost(RuntimeError):
+class WorkerLost(FedoptError, RuntimeError):
     """A worker ended before its task; what had finished was handed over."""
 
     exit_code = 4

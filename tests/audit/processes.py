@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from scipy.optimize import brentq
 from scipy.signal import lfilter
 from scipy.stats import norm
 
+from fedopt.kernels import kernel
+
 RATES = np.array([1.0, 1.15, 1.25])
 
 
-@njit(cache=True)
+@kernel
 def _tandem(samples, warm_up, load, rates, rng):
     own = np.empty((rates.size, samples))
     last = np.zeros(rates.size)
@@ -57,7 +58,7 @@ def autoregressive(rng: np.random.Generator, samples: int, correlation: float) -
     return -np.log(norm.sf(lfilter([1.0], [1.0, -correlation], noise)[2000:]))
 
 
-@njit(cache=True)
+@kernel
 def _server(arrivals, impairment, rate):
     """Slots until the work that arrived in each slot has left; priority work is served first and carries
     over.

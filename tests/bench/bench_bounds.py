@@ -18,18 +18,19 @@ from collections.abc import Callable
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from fedopt.calculus.forms import ALL, FORMS, bit
 from fedopt.calculus.scaling import least_scale
 from fedopt.calculus.search import best_bound
+from fedopt.kernels import kernel
 from fedopt.laws import ExponentialWork, Poisson, pack
 
 MODELS = pack([Poisson(0.5), ExponentialWork(0.3), ExponentialWork(0.2), ExponentialWork(0.4)])
 ROWS, ONES, ZEROS = np.array([1, 2, 3]), np.ones(3), np.zeros(3)
 
 
-@njit(parallel=True)
+@kernel(parallel=True)
 def bounds(mask, models, rows, exponent, lag, window, log_epsilon, rates, result):
     """Least log-bounds at rates (N, 3), written into result (N,)."""
     for n in prange(result.size):
@@ -37,7 +38,7 @@ def bounds(mask, models, rows, exponent, lag, window, log_epsilon, rates, result
         result[n] = best_bound(mask, path, rates[n])[0]
 
 
-@njit(parallel=True)
+@kernel(parallel=True)
 def scales(mask, models, rows, exponent, lag, window, log_epsilon, shape, cap, result):
     """Least common rates, written into result (N,)."""
     for n in prange(result.size):

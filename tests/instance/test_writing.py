@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedopt.instance.writing import write_atomically
+from fedopt.storage import write_atomically
 
 
 def test_writes_text_and_bytes_into_new_directories(tmp_path: Path) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numba import njit
 from scipy.stats import beta
 
+from fedopt.kernels import kernel
 from fedopt.learn.risk_table import FEW, MODELS, Batches, expected_risks, lower_limit, upper_limits
 
 GRID = np.geomspace(1.5, 24, 8)
 SLOTS, BATCHES = 30_000, 24
 
 
-@njit(cache=True)
+@kernel
 def _lindley(work: np.ndarray, rate: float) -> np.ndarray:
     delay = np.empty(len(work))
     queue = 0.0

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from fedopt.kernels import kernel
 from fedopt.laws.exponential import ExponentialWork
 from fedopt.laws.gamma import GammaWork
 from fedopt.laws.none import NoImpairment
@@ -66,7 +66,7 @@ def weights(impairments, rates, theta, charges, gammas) -> list[float]:
     return [float(b) for b in charge[1:]]
 
 
-@njit(cache=True)
+@kernel
 def _moment(kind, rate, size, eta):
     if kind == LATTICE:
         return rate * math.expm1(size * eta) if size * eta < 300.0 else math.inf
@@ -76,7 +76,7 @@ def _moment(kind, rate, size, eta):
     return -math.log1p(-x) if kind == PER_SLOT else rate * x / (1.0 - x)
 
 
-@njit(cache=True)
+@kernel
 def _growth(kind, rate, size, common, theta, a, j, gamma):
     """m_j: log-growth per slot of E_j; j = 0 is the main term."""
     groups = kind.size
@@ -94,7 +94,7 @@ def _growth(kind, rate, size, common, theta, a, j, gamma):
     return total + _moment(kind[last], rate[last], size[last], theta + gamma)
 
 
-@njit(cache=True)
+@kernel
 def _wall(kind, rate, size, common, theta, a, j, arrival):
     """Largest γ_j with Λ_A + m_j ≤ 0, slightly less; −1 where there is none."""
     if not arrival + _growth(kind, rate, size, common, theta, a, j, 0.0) <= 0.0:
@@ -114,7 +114,7 @@ def _wall(kind, rate, size, common, theta, a, j, arrival):
     return low
 
 
-@njit(cache=True)
+@kernel
 def _rise(lattice, charge, gamma, a, nu, wall):
     """r: greatest expected rise of E_0 … E_{wall−1} when wall number ``wall`` is crossed; ``nu`` is s on a
     lattice; the maximum over a gap D on a grid.
@@ -139,7 +139,7 @@ def _rise(lattice, charge, gamma, a, nu, wall):
     return r
 
 
-@njit(cache=True)
+@kernel
 def _prefactor(charge, gamma, theta, a):
     """A lower bound on φ: the convex function's value at a near-minimiser less first-order room for
     improvement.
@@ -188,7 +188,7 @@ def _prefactor(charge, gamma, theta, a):
     return max(1e-300, value - room)
 
 
-@njit(cache=True)
+@kernel
 def log_bound(arrival_rate, arrival_size, kind, rate, size, common, window, theta, a, share, credit):
     """Natural-log bound per request of Poisson arrivals at one (θ, a, γ = share · root); +inf where nothing
     is proven.

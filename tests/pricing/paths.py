@@ -7,11 +7,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy.optimize import minimize
 
 from fedopt.calculus.image import image
 from fedopt.instance.generating import generate
+from fedopt.kernels import kernel
 from fedopt.laws.compiled import log_burst, request_log_bias
 from fedopt.pricing import Network
 from fedopt.pricing.services import Service
@@ -57,7 +57,7 @@ def sample(service: Service, rng: np.random.Generator, hops: int) -> Sample | No
     return Sample(service, chosen, window, floor) if np.isfinite(floor).all() else None
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def log_bound(path, rate, theta, alpha):
     """The plain image form's log-bound less log ε at given rates."""
     models, arrival, row, lag, window, biased, log_epsilon = path
@@ -75,7 +75,7 @@ def log_bound(path, rate, theta, alpha):
     return burst + value
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _bisected(path, floor, theta, alpha):
     low, high = 0.0, 1e-3 * floor.mean()
     while log_bound(path, floor + high, theta, alpha) > 0.0:  # at large rates a rate-latency raises it again

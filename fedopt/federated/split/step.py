@@ -16,7 +16,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from fedopt.kernels import kernel
 
 __all__ = ["HOP", "REFUSED", "least_margins", "share_steps"]
 
@@ -43,12 +44,12 @@ _HALVINGS = 100
 _SAFE = 1e-12
 
 
-@njit(cache=True)
+@kernel
 def _phi(x: float) -> float:
     return -math.log(-math.expm1(-x)) if x > 0.0 else math.inf
 
 
-@njit(cache=True)
+@kernel
 def _margin(hop: np.ndarray, slots: float, risk: float, state: float) -> float:
     """The least x that suffices for so many slots, a share of the risk and a stated margin."""
     need, load, most = hop[_NEED] - math.log(risk), hop[_LOAD], hop[_MOST]
@@ -74,7 +75,7 @@ def _margin(hop: np.ndarray, slots: float, risk: float, state: float) -> float:
     return min(high * (1.0 + _SAFE), most)
 
 
-@njit(cache=True)
+@kernel
 def least_margins(hops: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """The least margin of each hop at shares (N, 3) of time, risk and margin; REFUSED where none will do.
 
@@ -88,7 +89,7 @@ def least_margins(hops: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return answer
 
 
-@njit(cache=True)
+@kernel
 def _best_shares(x: float, hop: np.ndarray, answer: np.ndarray) -> float:
     """The best shares at the margin x, into `answer`; the slope of the least objective in x.
 
@@ -123,7 +124,7 @@ def _best_shares(x: float, hop: np.ndarray, answer: np.ndarray) -> float:
     return hop[_COST] - m * (slots + 1.0 / math.expm1(x)) - held
 
 
-@njit(cache=True)
+@kernel
 def share_steps(hops: np.ndarray) -> np.ndarray:
     """The domain step of each hop: its best shares (N, 3); the proposed ones where no margin is allowed.
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedopt.errors import FedoptError
+
 __all__ = ["AgentJournal", "JournalError", "Run", "Told", "hold"]
 
 TABLES = """
@@ -27,7 +29,7 @@ CREATE TABLE IF NOT EXISTS messages (
 """
 
 
-class JournalError(RuntimeError):
+class JournalError(FedoptError, RuntimeError):
     """The state folder cannot be used; the message names it."""
 
     exit_code = 2

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from fedopt.contracts import ContractError
+from fedopt.errors import FedoptError
 from fedopt.federated.transport.agent_journal import JournalError, hold
 from fedopt.federated.transport.https import Failure, Question, Reply
 
@@ -38,7 +39,7 @@ CREATE TABLE IF NOT EXISTS contracts (
 """
 
 
-class Diverged(RuntimeError):
+class Diverged(FedoptError, RuntimeError):
     """The questions of a restarted run are not the recorded ones: it cannot go on and must begin again."""
 
 

@@ -16,8 +16,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedopt.errors import InputError
 from fedopt.federated.federation_extra import federation_extra
-from fedopt.instance.writing import write_atomically
+from fedopt.storage import write_atomically
 
 if TYPE_CHECKING:
     from cryptography.x509 import GeneralName
@@ -33,10 +34,8 @@ __all__ = [
 VALID_DAYS = 825
 
 
-class CertificateError(ValueError):
+class CertificateError(InputError):
     """A certificate or key file that cannot be used; the message names it."""
-
-    exit_code = 2
 
 
 def make_certificate(

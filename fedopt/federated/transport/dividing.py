@@ -23,7 +23,7 @@ from fedopt.federated.transport.private_file import PrivateFile
 from fedopt.instance import Instance, InstanceError
 from fedopt.instance.dumping import yaml_text
 from fedopt.instance.errors import Problem
-from fedopt.instance.writing import write_atomically
+from fedopt.storage import write_atomically
 
 __all__ = ["Divided", "divide"]
 

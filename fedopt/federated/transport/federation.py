@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fedopt.errors import FedoptError
 from fedopt.federated.messages import Answer, Message, MessageError, parse_answer, to_bytes
 from fedopt.federated.operator import Lost
 from fedopt.federated.transport.broker_journal import BrokerRun
@@ -12,7 +13,7 @@ from fedopt.federated.transport.https import Failure, Reply
 __all__ = ["AgentFailure", "HttpsTransport"]
 
 
-class AgentFailure(RuntimeError):
+class AgentFailure(FedoptError, RuntimeError):
     """A run that an agent ended; the message names the agent and says why."""
 
     exit_code = 5

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from fedopt.errors import FedoptError
+
 __all__ = ["REASONS", "STATUS", "Reason", "Refusal"]
 
 Reason = Literal[
@@ -44,7 +46,7 @@ STATUS: dict[Reason, int] = {
 """The HTTP status of each reason."""
 
 
-class Refusal(Exception):
+class Refusal(FedoptError):
     """A message that is not answered. `reason` is one of the names above; the message says more, but no
     number.
     """

@@ -18,6 +18,7 @@ from joserfc.jwk import OKPKey
 
 from fedopt.contracts.canonical import canonical_bytes
 from fedopt.contracts.keys import SigningKey
+from fedopt.errors import InputError
 
 __all__ = ["HEADER", "SignatureError", "sign_message", "verify_message"]
 
@@ -29,7 +30,7 @@ LONGEST = 2000
 Kind = Literal["request", "answer", "mask-key"]
 
 
-class SignatureError(ValueError):
+class SignatureError(InputError):
     """A message without the signature that it needs."""
 
 

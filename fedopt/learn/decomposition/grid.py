@@ -8,16 +8,16 @@ each eight times finer, remove what the grid has lost.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from fedopt.kernels import kernel
 from fedopt.learn.decomposition.problem import Decomposition, Problem, project
 from fedopt.learn.feedback import Array
 
 _REFINE = 8
 
 
-@njit(cache=True)
+@kernel
 def allocate(table: Array, budget: int) -> tuple[NDArray[np.int64], Array]:
     """Best k with Σ k_n = budget of Σ table[r, n, k_n], for every request r.
 

@@ -8,12 +8,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedopt.errors import InputError
 from fedopt.learn.feedback import Array
 
 Rows = NDArray[np.intp]
 
 
-class DecompositionInfeasible(ValueError):
+class DecompositionInfeasible(InputError):
     """The least delays that the user demands exceed the SLA, or the largest do not reach it."""
 
     exit_code = 3

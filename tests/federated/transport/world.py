@@ -30,8 +30,8 @@ from fedopt.federated.transport.dividing import Divided, divide
 from fedopt.federated.transport.https import Connections, Patience
 from fedopt.instance import Instance
 from fedopt.instance.dumping import yaml_text
-from fedopt.instance.writing import write_atomically
 from fedopt.instance.yaml_text import read_yaml
+from fedopt.storage import write_atomically
 
 PATIENCE = 60.0
 """Seconds that anything of another process is waited for at most."""
