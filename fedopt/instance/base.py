@@ -57,6 +57,8 @@ NonNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False), Bef
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_number)]
 Probability = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_number)]
 OpenProbability = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False), BeforeValidator(_number)]
+Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False), BeforeValidator(_number)]
+Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False), BeforeValidator(_number)]
 Tilts = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=10_000), AfterValidator(_ascending)]
 Name = Annotated[StrictStr, AfterValidator(_name)]
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 UNORDERED = frozenset({"operators", "regions", "forbid", "dependent_with"})
 """Lists of names that are sets."""
 
+FOR_THE_EYE = frozenset({"position"})
+"""Fields that change no plan, so that no hash depends on them."""
+
 KEYED = {"domains": ("id",), "offers": ("id",), "tenants": ("id",), "links": ("from", "to")}
 """Lists whose entries are told apart by their names, not by their order."""
 
@@ -44,6 +47,8 @@ def canonical(value: Any) -> Any:
     if isinstance(value, Document):
         result: dict[str, Any] = {}
         for name, key in written_names(type(value)).items():
+            if key in FOR_THE_EYE:
+                continue
             item = canonical(getattr(value, name))
             if key in UNORDERED and item is not None:
                 item = sorted(set(item))

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, StrictInt, StrictStr, ValidationInfo, model_validator
 
 from .arrivals import Arrivals
-from .base import Document, Name, NonNegative, OpenProbability, Positive, Real, Share, Tilts
+from .base import (
+    Document,
+    Latitude,
+    Longitude,
+    Name,
+    NonNegative,
+    OpenProbability,
+    Positive,
+    Real,
+    Share,
+    Tilts,
+)
 from .costs import Cost, Linear
 from .errors import InstanceError, Problem, choice_remedy
 from .impairments import Impairment, NoImpairment
@@ -54,6 +65,7 @@ class Domain(Document):
 
     `capacity` is work per unit of time: Σ work_factor · reserved rate ≤ capacity. `dependent_with` names
     domains whose impairments may be correlated with this one's; the relation is read in both directions.
+    `position` is longitude and latitude in degrees, for maps alone.
     """
 
     id: Name
@@ -63,6 +75,7 @@ class Domain(Document):
     trust: Real = 0.0
     capacity: Positive
     dependent_with: tuple[Name, ...] = ()
+    position: tuple[Longitude, Latitude] | None = None
     offers: Annotated[tuple[Offer, ...], Field(min_length=1)]
 
 

@@ -253,7 +253,8 @@ def _domains(rng: np.random.Generator, graph: nx.Graph, plan: _Places) -> list[D
         offer = Offer(
             id="standard", latency=rounded(1.0 + farthest), latency_kind="delay", impairment=jitter, cost=cost
         )
-        domains.append(_domain(plan.access(hub), "access", carrier, plan.names[hub], [offer]))
+        where = _position(graph, hub)
+        domains.append(_domain(plan.access(hub), "access", carrier, plan.names[hub], where, [offer]))
     for node in plan.transits:
         price = rng.uniform(0.4, 1.2)
         traffic = rng.uniform(0.3, 0.8)
@@ -267,7 +268,8 @@ def _domains(rng: np.random.Generator, graph: nx.Graph, plan: _Places) -> list[D
             )
             for id, less, more in (("standard", 1.0, 1.0), ("express", 0.3, 1.5))
         ]
-        domains.append(_domain(plan.transport(node), "transport", carrier, "core", offers))
+        where = _position(graph, node)
+        domains.append(_domain(plan.transport(node), "transport", carrier, "core", where, offers))
     for i, site in enumerate(plan.sites):
         price = rng.uniform(0.8, 1.5)
         sharing = ExponentialImpairment(mean=rounded(rng.uniform(0.05, 0.15)))
@@ -282,12 +284,36 @@ def _domains(rng: np.random.Generator, graph: nx.Graph, plan: _Places) -> list[D
             )
             for id, accuracy, factor, latency, cost in MODELS
         ]
-        domains.append(_domain(plan.compute(site), "compute", f"cloud-{'ab'[i % 2]}", "core", offers))
+        where = _position(graph, site)
+        domains.append(_domain(plan.compute(site), "compute", f"cloud-{'ab'[i % 2]}", "core", where, offers))
     return domains
 
 
-def _domain(id: str, stage: str, operator: str, region: str, offers: Iterable[Offer]) -> Domain:
-    return Domain(id=id, stage=stage, operator=operator, region=region, capacity=1e12, offers=tuple(offers))
+def _domain(
+    id: str,
+    stage: str,
+    operator: str,
+    region: str,
+    position: tuple[float, float] | None,
+    offers: Iterable[Offer],
+) -> Domain:
+    return Domain(
+        id=id,
+        stage=stage,
+        operator=operator,
+        region=region,
+        position=position,
+        capacity=1e12,
+        offers=tuple(offers),
+    )
+
+
+def _position(graph: nx.Graph, node: str) -> tuple[float, float] | None:
+    """Longitude and latitude of a node to 10 m, None where the source has none on the globe."""
+    found = graph.nodes[node].get("position")
+    if found is None or abs(found[0]) > 180 or abs(found[1]) > 90:
+        return None
+    return round(found[0], 4), round(found[1], 4)
 
 
 def _tenants(

@@ -95,3 +95,12 @@ def test_arguments_are_checked(tmp_path: Path) -> None:
     with pytest.raises(InstanceError, match="areas") as caught:
         import_network("topohub:sndlib/abilene", areas=0, slack=0.5)
     assert [problem.place for problem in caught.value.problems] == ["areas", "slack"]
+
+
+def test_domains_carry_the_positions_of_their_nodes_and_no_hash_depends_on_them() -> None:
+    instance = import_network("topohub:sndlib/abilene", areas=2, transits=2, sites=2, paths=2)
+    assert all(
+        -125 < domain.position[0] < -70 and 25 < domain.position[1] < 48 for domain in instance.domains
+    )
+    bare = [{**domain, "position": None} for domain in instance.to_dict()["domains"]]
+    assert instance.with_({"domains": bare}).sha256 == instance.sha256
