@@ -6,6 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import grimp
+import networkx as nx
 import yaml
 
 import fedopt
@@ -47,3 +49,25 @@ def test_every_room_has_its_place_in_the_import_order() -> None:
         path.stem for path in (ROOT / "fedopt").iterdir() if path.suffix == ".py" or any(path.glob("*.py"))
     }
     assert rooms - {"__init__"} <= placed
+
+
+KNOWN_CIRCLES = frozenset({"contracts", "instance", "pricing"})
+"""Rooms whose files still import each other in a circle; the list only ever shrinks."""
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    built = grimp.build_graph("fedopt", exclude_type_checking_imports=True, cache_dir=None)
+    imports = nx.DiGraph(
+        (importer, imported)
+        for importer in built.modules
+        for imported in built.find_modules_directly_imported_by(importer)
+    )
+    circles = [
+        " → ".join([*(start for start, _ in circle), circle[0][0]])
+        for part in nx.strongly_connected_components(imports)
+        if len(part) > 1
+        for circle in [nx.find_cycle(imports.subgraph(part))]
+    ]
+    rooms = {circle.split(".")[1] for circle in circles}
+    assert rooms <= KNOWN_CIRCLES, "\n".join(circles)
+    assert rooms == KNOWN_CIRCLES, f"take out of the list: {sorted(KNOWN_CIRCLES - rooms)}"

@@ -155,3 +155,45 @@ def test_a_measurement_keeps_to_the_time_limit_within_an_entry(measured):
     assert len(rows) == len(proven.history) + 4
     assert [row.round for row in rows] == sorted({row.round for row in rows})
     assert plan.tenants["t"] == proven.tenants["t"]
+
+
+QUALITY = """
+fedopt: 1
+name: quality
+stages: [transport, compute]
+domains:
+  - {id: wan, stage: transport, capacity: 50, offers: [{id: std}]}
+  - {id: edge, stage: compute, capacity: 50, offers: [{id: large, cost: {model: linear, rate: 1}}]}
+  - {id: far, stage: compute, capacity: 50, offers: [{id: o, accuracy: 0.9, cost: {model: linear, rate: 9}}]}
+tenants:
+  - {id: t, arrivals: {model: poisson, rate: 0.5}, slo: {deadline: 60, epsilon: 0.001, min_accuracy: 0.85}}
+"""
+
+
+def test_an_offer_that_states_no_accuracy_serves_nobody_who_asks_for_one():
+    instance = loads(QUALITY)
+    plan = fedopt.solve(instance)
+    assert plan.tenants["t"].path == ["wan/std", "far/o"]
+    cheap = plan.model_dump()
+    cheap["tenants"][0]["path"] = ["wan/std", "edge/large"]
+    broken = fedopt.check(Plan.model_validate(cheap), instance)
+    assert "edge/large states no accuracy, 0.85 is asked for" in str(broken)
+    (reason,) = fedopt.solve(instance.with_({"domains.far.offers.o.accuracy": 0.8})).explanation
+    assert "edge/large (states no accuracy)" in reason.message
+    assert "far/o (accuracy 0.8 is below 0.85)" in reason.message
+    assert [remedy.place for remedy in reason.remedies] == ["tenants.t.slo.min_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("method", "guarantee"),
+    [("central", "minplus"), ("central", "split"), ("admm", "minplus"), ("bundle", "minplus")],
+)
+def test_a_drained_site_is_as_good_as_none(method, guarantee):
+    instance = loads(QUALITY).with_({"tenants.t.slo.min_accuracy": None, "domains.edge.capacity": 0})
+    plan = fedopt.solve(instance, method, guarantee=guarantee)
+    assert plan.tenants["t"].path == ["wan/std", "far/o"]
+    assert fedopt.check(plan, instance).ok
+    without = instance.with_(domains=tuple(d for d in instance.domains if d.id != "edge"))
+    assert plan.cost == pytest.approx(fedopt.solve(without, method, guarantee=guarantee).cost, rel=1e-3)
+    (reason,) = fedopt.solve(instance.with_({"domains.far.capacity": 0})).explanation
+    assert "drained (capacity 0): edge, far" in reason.message

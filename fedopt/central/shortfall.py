@@ -28,10 +28,12 @@ def shortfall(instance: Instance, guarantee: str = "minplus") -> dict[str, float
     """
     network = Network(instance).without_costs()
     oracle = Oracle(network, sizing_for(guarantee, network))
-    prices = 1.0 / network.capacity[network.domain] * network.factor
+    # A drained domain (capacity 0) admits nobody, so its price is never paid.
+    extra_cost = 1.0 / np.where(network.capacity > 0.0, network.capacity, 1.0)
+    prices = extra_cost[network.domain] * network.factor
     master = Master(network, False, 1.0)
-    for d, capacity in enumerate(network.capacity):
-        master.highs.changeColCost(d, 1.0 / float(capacity))
+    for d, cost in enumerate(extra_cost):
+        master.highs.changeColCost(d, float(cost))
     for kind in network.kinds:
         columns = oracle.price(kind, prices).columns
         if not columns:  # infeasible for another reason than capacity, which is not this question

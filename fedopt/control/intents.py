@@ -195,7 +195,7 @@ def resolve(
     ways: dict[str, tuple[float, TenantPlan]] = {}
     lost: dict[str, str] = {}
     for name, (domain, offer) in zip(names, offers, strict=True):
-        reasons = admissible(tenant, domain, offer)
+        reasons = admissible(tenant, domain, offer, instance.rated)
         if reasons:
             lost[name] = "not admissible: " + "; ".join(reasons)
             continue

@@ -106,7 +106,7 @@ class Learner:
             pattern = tenant_now(self.instance, like, like, {like: factor})
             for subject in self.subjects:
                 domain, offer = self.instance.offer(subject)
-                if admissible(pattern, domain, offer) or domain.id in moment.failed:
+                if admissible(pattern, domain, offer, self.instance.rated) or domain.id in moment.failed:
                     continue
                 kind = self._kind(subject, like)
                 if any(sender.like == like and subject in sender.entry.path for sender in found):

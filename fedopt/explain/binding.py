@@ -55,7 +55,8 @@ def _capacities(instance: Instance, plan: Plan) -> list[Worth]:
     found = []
     unit = f"{instance.units.work}/{instance.units.time}"
     for domain in plan.domains:
-        if domain.reserved < domain.capacity * (1 - FULL) and not (domain.price or 0.0) > 1e-9:
+        spare = domain.reserved < domain.capacity * (1 - FULL) and not (domain.price or 0.0) > 1e-9
+        if spare or domain.capacity == 0:
             continue
         change = f"1 {unit} more capacity in {domain.id}"
         part = 100 * domain.reserved / domain.capacity

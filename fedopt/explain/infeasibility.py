@@ -15,6 +15,7 @@ from fedopt.explain.remedies import (
     max_rate_remedies,
     policy_remedies,
 )
+from fedopt.instance.policy import exclusions
 from fedopt.plan.document import Explanation, Remedy
 
 if TYPE_CHECKING:
@@ -68,10 +69,13 @@ def _alone(instance: Instance, tenant: Tenant, feasible: Feasibility) -> Explana
         message = (
             f"{tenant.id}: no path through all stages satisfies its policy, its accuracy and its staleness"
         )
+        message += "".join(f"; {line}" for line in exclusions(single, tenant))
         constraint = "policy"
         if not _unrestricted(single, tenant).graph(tenant.id).number_of_nodes():
+            drained = [domain.id for domain in single.domains if domain.capacity == 0]
             message, constraint = (
-                f"{tenant.id}: no path leads through all stages, whatever its policy",
+                f"{tenant.id}: no path leads through all stages, whatever its policy"
+                + (f"; drained (capacity 0): {', '.join(drained[:12])}" if drained else ""),
                 "links",
             )
         elif not policy:

@@ -18,7 +18,7 @@ REMEDIES = {
     "deadline": "give the deadline in units of time, a number above 0",
     "latency": "give the latency in units of time, 0 or more",
     "latency_kind": "use rate (rate-latency guardrail) or delay (pure delay)",
-    "capacity": "give the capacity in work per unit of time, a number above 0",
+    "capacity": "give the capacity in work per unit of time, 0 (a drained site) or more",
     "count": "give a whole number of identical tenants, 1 or more",
     "theta": "give tilts in 1/work in ascending order, such as [0.1, 0.2, 0.4]",
     "fedopt": "write fedopt: 1, the version of the format",

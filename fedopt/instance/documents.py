@@ -24,6 +24,7 @@ from .base import (
 from .costs import Cost, Linear
 from .errors import InstanceError, Problem, choice_remedy
 from .impairments import Impairment, NoImpairment
+from .policy import RatedStages
 
 if TYPE_CHECKING:
     import networkx
@@ -63,7 +64,8 @@ class Offer(Document):
 class Domain(Document):
     """A part of the network under one operator, on one stage, with a capacity shared by all tenants.
 
-    `capacity` is work per unit of time: Σ work_factor · reserved rate ≤ capacity. `dependent_with` names
+    `capacity` is work per unit of time: Σ work_factor · reserved rate ≤ capacity; 0 is a drained site, which
+    serves nobody. `dependent_with` names
     domains whose impairments may be correlated with this one's; the relation is read in both directions.
     `position` is longitude and latitude in degrees, for maps alone.
     """
@@ -73,7 +75,7 @@ class Domain(Document):
     operator: Name | None = None
     region: Name | None = None
     trust: Real = 0.0
-    capacity: Positive
+    capacity: NonNegative
     dependent_with: tuple[Name, ...] = ()
     position: tuple[Longitude, Latitude] | None = None
     offers: Annotated[tuple[Offer, ...], Field(min_length=1)]
@@ -91,8 +93,9 @@ class Link(Document):
 class SLO(Document):
     """The promise to a tenant: P(delay > deadline) ≤ epsilon, of its requests or of the time.
 
-    `deadline` is in units of time. `min_accuracy` and `max_staleness` (seconds) restrict the offers that
-    state an accuracy or a staleness.
+    `deadline` is in units of time. `min_accuracy` and `max_staleness` (seconds) admit only offers that
+    state an accuracy or a staleness within the limit, on every stage where some offer states one (see
+    `fedopt.instance.policy.RatedStages`).
     """
 
     deadline: Positive
@@ -169,6 +172,11 @@ class Instance(Document):
         return {
             f"{domain.id}/{offer.id}": (domain, offer) for domain in self.domains for offer in domain.offers
         }
+
+    @cached_property
+    def rated(self) -> RatedStages:
+        """The stages whose offers must state an accuracy or a staleness to be admitted under a limit."""
+        return RatedStages.of(self.stages, self.domains)
 
     def domain(self, id: str) -> Domain:
         """The domain of that id; raises `InstanceError` with a near miss where there is none."""

@@ -23,7 +23,7 @@ def stage_graph(instance: Instance, tenant: str | Tenant | None = None) -> nx.Di
     graph = nx.DiGraph(name=instance.name, stages=instance.stages)
     offered: dict[str, list[str]] = {}
     for domain in instance.domains:
-        offers = [offer for offer in domain.offers if who is None or not admissible(who, domain, offer)]
+        offers = [o for o in domain.offers if who is None or not admissible(who, domain, o, instance.rated)]
         offered[domain.id] = [f"{domain.id}/{offer.id}" for offer in offers]
         for name, offer in zip(offered[domain.id], offers, strict=True):
             graph.add_node(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .documents import Domain, Link, Offer, Tenant
-from .policy import admissible
+from .policy import RatedStages, admissible
 from .sizing import ville_rate
 
 BATCHES = 24
@@ -42,6 +42,7 @@ class _Layers:
             [(domain, offer) for domain in domains if domain.stage == stage for offer in domain.offers]
             for stage in stages
         ]
+        self.rated = RatedStages.of(stages, domains)
         joined = None if links is None else {(link.from_, link.to): link for link in links}
         self.delays: list[np.ndarray] = []
         self.costs: list[np.ndarray] = []
@@ -112,7 +113,7 @@ class _Kind:
     def __init__(self, layers: _Layers, tenant: Tenant, slot: float) -> None:
         self.layers, self.tenant, self.slot = layers, tenant, slot
         self.allowed = [
-            np.array([not admissible(tenant, domain, offer) for domain, offer in layer])
+            np.array([not admissible(tenant, domain, offer, layers.rated) for domain, offer in layer])
             for layer in layers.offers
         ]
         self.rates: dict[tuple[int, ...], float] = {}

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
-from .documents import Domain, Offer, Tenant
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .documents import Domain, Instance, Offer, Tenant
 
 
-def admissible(tenant: Tenant, domain: Domain, offer: Offer) -> list[str]:
-    """The reasons for which `tenant` may not use `offer` of `domain`; empty where it may.
+@dataclass(frozen=True)
+class RatedStages:
+    """The stages whose offers must state an accuracy or a staleness to be admitted under a limit on it.
 
-    Allow-lists of operators and regions admit only domains that state one of them. Accuracy and staleness are
-    compared where the offer states them: an offer without is no AI model and is not restricted.
+    A stage where some offer states a quality is rated: there an offer that does not state it may have any,
+    and a limit does not admit it. A stage where none does, such as transport, has no such quality. Where no
+    offer of the instance states it, every stage is rated, so that nothing is admitted.
+    """
+
+    accuracy: frozenset[str]
+    staleness: frozenset[str]
+
+    @classmethod
+    def of(cls, stages: Sequence[str], domains: Iterable[Domain]) -> RatedStages:
+        """The rated stages of an instance with these stages and domains."""
+        stated: dict[str, set[str]] = {"accuracy": set(), "staleness": set()}
+        for domain in domains:
+            for quality, where in stated.items():
+                if any(getattr(offer, quality) is not None for offer in domain.offers):
+                    where.add(domain.stage)
+        return cls(**{quality: frozenset(where or stages) for quality, where in stated.items()})
+
+
+def admissible(tenant: Tenant, domain: Domain, offer: Offer, rated: RatedStages) -> list[str]:
+    """The reasons for which a tenant may not use an offer of a domain; empty where it may.
+
+    Allow-lists of operators and regions admit only domains that state one of them; limits on accuracy and
+    staleness only offers that state theirs, on the stages that are `rated`. A domain of capacity 0 is
+    drained and serves nobody.
     """
     policy, slo, reasons = tenant.policy, tenant.slo, []
     if policy.operators is not None and domain.operator not in policy.operators:
@@ -26,8 +55,33 @@ def admissible(tenant: Tenant, domain: Domain, offer: Offer) -> list[str]:
         reasons.append(f"domain {domain.id} is forbidden")
     elif f"{domain.id}/{offer.id}" in policy.forbid:
         reasons.append(f"offer {domain.id}/{offer.id} is forbidden")
-    if slo.min_accuracy is not None and offer.accuracy is not None and offer.accuracy < slo.min_accuracy:
-        reasons.append(f"accuracy {offer.accuracy:g} is below {slo.min_accuracy:g}")
-    if slo.max_staleness is not None and offer.staleness is not None and offer.staleness > slo.max_staleness:
-        reasons.append(f"staleness {offer.staleness:g} s is above {slo.max_staleness:g} s")
+    if domain.capacity == 0:
+        reasons.append(f"domain {domain.id} is drained (capacity 0)")
+    if slo.min_accuracy is not None:
+        if offer.accuracy is None:
+            if domain.stage in rated.accuracy:
+                reasons.append("states no accuracy")
+        elif offer.accuracy < slo.min_accuracy:
+            reasons.append(f"accuracy {offer.accuracy:g} is below {slo.min_accuracy:g}")
+    if slo.max_staleness is not None:
+        if offer.staleness is None:
+            if domain.stage in rated.staleness:
+                reasons.append("states no staleness")
+        elif offer.staleness > slo.max_staleness:
+            reasons.append(f"staleness {offer.staleness:g} s is above {slo.max_staleness:g} s")
     return reasons
+
+
+def exclusions(instance: Instance, tenant: Tenant, most: int = 12) -> list[str]:
+    """What keeps a tenant from the stages where it may use nothing: `stage: offer (reasons); …`, a line each.
+
+    At most `most` offers of a stage are listed.
+    """
+    lines = []
+    for stage in instance.stages:
+        offers = [(d, o) for d in instance.domains if d.stage == stage for o in d.offers]
+        reasons = [(f"{d.id}/{o.id}", admissible(tenant, d, o, instance.rated)) for d, o in offers]
+        if all(why for _, why in reasons):
+            shown = "; ".join(f"{name} ({', '.join(why)})" for name, why in reasons[:most])
+            lines.append(f"{stage}: {shown}" + ("; …" if len(reasons) > most else ""))
+    return lines

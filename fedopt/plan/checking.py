@@ -217,7 +217,7 @@ class _Entries:
         yield from broken
         if broken:
             return
-        yield from policy_violations(self.tenants[entry.id], stations)
+        yield from policy_violations(self.instance, self.tenants[entry.id], stations)
         if not entry.reservations and "agreement" in entry.parameters:
             why = "its operators keep the rates under private contracts; nobody else can check them"
             yield "rates", None, why

@@ -45,9 +45,17 @@ def path_violations(
     return found, stations
 
 
-def policy_violations(tenant: Tenant, stations: Sequence[tuple[Domain, Offer]]) -> Iterator[Violation]:
-    """What of a path the tenant's policy and SLO forbid."""
+def policy_violations(
+    instance: Instance, tenant: Tenant, stations: Sequence[tuple[Domain, Offer]]
+) -> Iterator[Violation]:
+    """What of a path the tenant's policy and SLO forbid.
+
+    Where some offer of a stage states an accuracy, one that states none fails a least accuracy; so does every
+    offer where no stage has any. Staleness likewise.
+    """
     policy, slo = tenant.policy, tenant.slo
+    accurate = {d.stage for d in instance.domains for o in d.offers if o.accuracy is not None}
+    dated = {d.stage for d in instance.domains for o in d.offers if o.staleness is not None}
     for domain, offer in stations:
         name = f"{domain.id}/{offer.id}"
         if policy.operators is not None and domain.operator not in policy.operators:
@@ -62,8 +70,23 @@ def policy_violations(tenant: Tenant, stations: Sequence[tuple[Domain, Offer]]) 
             yield "policy", domain.id, f"{name} has trust {domain.trust:g}, below {policy.min_trust:g}"
         if domain.id in policy.forbid or name in policy.forbid:
             yield "policy", domain.id, f"{name} is forbidden by the policy"
-        if slo.min_accuracy is not None and offer.accuracy is not None and offer.accuracy < slo.min_accuracy:
-            yield "policy", domain.id, f"{name} has accuracy {offer.accuracy:g}, below {slo.min_accuracy:g}"
+        if domain.capacity == 0:
+            yield "policy", domain.id, f"{name} is drained: its capacity is 0"
+        if slo.min_accuracy is not None:
+            if offer.accuracy is None and (domain.stage in accurate or not accurate):
+                yield "policy", domain.id, f"{name} states no accuracy, {slo.min_accuracy:g} is asked for"
+            elif offer.accuracy is not None and offer.accuracy < slo.min_accuracy:
+                yield (
+                    "policy",
+                    domain.id,
+                    f"{name} has accuracy {offer.accuracy:g}, below {slo.min_accuracy:g}",
+                )
+        if slo.max_staleness is not None and offer.staleness is None and (domain.stage in dated or not dated):
+            yield (
+                "policy",
+                domain.id,
+                f"{name} states no staleness, at most {slo.max_staleness:g} is asked for",
+            )
         if (
             slo.max_staleness is not None
             and offer.staleness is not None

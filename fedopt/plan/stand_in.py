@@ -52,7 +52,9 @@ def variants(instance: Instance, tenant: Tenant) -> list[Variant]:
     usable: dict[str, list[str]] = {}
     for domain in instance.domains:
         for offer in domain.offers:
-            if isinstance(offer.impairment, LearnedImpairment) and not admissible(tenant, domain, offer):
+            if isinstance(offer.impairment, LearnedImpairment) and not admissible(
+                tenant, domain, offer, instance.rated
+            ):
                 usable.setdefault(domain.stage, []).append(f"{domain.id}/{offer.id}")
     found = [Variant(tenant)]
     known: set[tuple[StandIn, ...]] = {()}

@@ -176,7 +176,9 @@ class Network:
             slo = tenant.slo
             asked = (tenant.policy, slo.min_accuracy, slo.max_staleness)
             if asked not in masks:
-                allowed = [not admissible(tenant, domain, offer) for domain, offer in self._stated]
+                allowed = [
+                    not admissible(tenant, domain, offer, instance.rated) for domain, offer in self._stated
+                ]
                 masks[asked] = np.array(allowed).tobytes()
             family = (row(tenant.arrivals), slo.deadline, slo.epsilon, slo.of, masks[asked])
             members.setdefault((family, tenant.payment if self.paid else None), []).append(tenant)

@@ -16,7 +16,8 @@ def test_an_operator_for_every_domain_admits_what_was_admitted():
     for tenant, same in zip(whole.tenants, apart.tenants, strict=True):
         for domain, alike in zip(whole.domains, apart.domains, strict=True):
             for offer in domain.offers:
-                assert bool(admissible(tenant, domain, offer)) == bool(admissible(same, alike, offer))
+                here = admissible(tenant, domain, offer, whole.rated)
+                assert bool(here) == bool(admissible(same, alike, offer, apart.rated))
 
 
 @pytest.mark.slow

@@ -53,7 +53,9 @@ def test_tenants_share_few_models_and_groups_differ() -> None:
     seen = set()
     for tenant in instance.tenants:
         allowed = frozenset(
-            domain.id for domain in instance.domains if not admissible(tenant, domain, domain.offers[0])
+            domain.id
+            for domain in instance.domains
+            if not admissible(tenant, domain, domain.offers[0], instance.rated)
         )
         seen.add(allowed)
     assert 2 <= len(seen) <= 6

@@ -53,7 +53,9 @@ def test_what_remains_is_the_union_of_the_admissible_paths(
     whole = instance.graph()
     assert nx.is_directed_acyclic_graph(whole)
     for tenant in instance.tenants:
-        allowed = [n for n, d in whole.nodes(data=True) if not admissible(tenant, *instance.offer(n))]
+        allowed = [
+            n for n, d in whole.nodes(data=True) if not admissible(tenant, *instance.offer(n), instance.rated)
+        ]
         part = whole.subgraph(allowed)
         paths = {
             node

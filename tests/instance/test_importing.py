@@ -9,7 +9,7 @@ import pytest
 from fedopt.instance import InstanceError, load, loads
 from fedopt.instance.importing import import_network
 from fedopt.instance.placing import place
-from fedopt.instance.topology import Node, Topology
+from fedopt.instance.topology import Edge, Node, Topology
 
 from .conftest import EXAMPLES
 
@@ -50,7 +50,7 @@ def test_germany50_keeps_every_demand() -> None:
 
 def test_delays_are_those_of_the_way_through_the_network() -> None:
     nodes = {name: Node(name, (float(i), 0.0)) for i, name in enumerate("abc")}
-    line = Topology("line", nodes, {("a", "b"): None, ("b", "c"): None}, {("a", "c"): 1.0, ("c", "a"): 3.0})
+    line = Topology("line", nodes, [Edge("a", "b"), Edge("b", "c")], {("a", "c"): 1.0, ("c", "a"): 3.0})
     instance = import_network(line, areas=3, transits=1, sites=1)
     assert instance.links is not None
     delays = sorted(link.delay for link in instance.links)
@@ -74,19 +74,19 @@ def test_many_networks_give_feasible_instances(source: str) -> None:
 
 
 def test_a_network_of_one_node() -> None:
-    instance = import_network(Topology("one", {"a": Node("A/B c", (0, 0))}, {}))
+    instance = import_network(Topology("one", {"a": Node("A/B c", (0, 0))}, []))
     assert [domain.id for domain in instance.domains] == ["access-a-b-c", "transit-a-b-c", "compute-a-b-c"]
 
 
 def test_names_that_collide() -> None:
     nodes = {str(i): Node("R", (float(i), 0.0)) for i in range(4)}
-    instance = import_network(Topology("r", nodes, {("0", "1"): None, ("1", "2"): None, ("2", "3"): None}))
+    instance = import_network(Topology("r", nodes, [Edge("0", "1"), Edge("1", "2"), Edge("2", "3")]))
     assert len({domain.id for domain in instance.domains}) == len(instance.domains)
 
 
 def test_a_net_that_is_too_wide_is_refused() -> None:
     nodes = {"a": Node("a"), "b": Node("b")}
-    wide = Topology("wide", nodes, {("a", "b"): 100_000.0}, {("a", "b"): 1.0, ("b", "a"): 1.0})
+    wide = Topology("wide", nodes, [Edge("a", "b", 100_000.0)], {("a", "b"): 1.0, ("b", "a"): 1.0})
     with pytest.raises(InstanceError, match="too far"):
         import_network(wide, areas=2, sites=1, transits=1)
 
