@@ -174,7 +174,7 @@ class _Problem:
         """What our operators would say of loads at prices and of loads proposed, as sums."""
         pairs = list(zip(self.domains, self.parts, strict=True))
         support = math.fsum(domain.support(prices[part]) for domain, part in pairs)
-        fits = all(domain.carries(proposed[part]) for domain, part in pairs)
+        fits = all(math.isfinite(domain.cost(proposed[part])) for domain, part in pairs)
         totals = Totals(
             support,
             math.fsum(domain.cost(loads[part]) for domain, part in pairs),

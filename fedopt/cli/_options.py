@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,3 +38,27 @@ Gap = Annotated[float, typer.Option("--gap", help="Relative gap to certify.", mi
 TimeLimit = Annotated[
     float | None, typer.Option("--time-limit", help="Seconds after which the best plan counts.", min=0.0)
 ]
+Problems = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--problem",
+        help="An operator's private problem in cvxpy (admm, bundle); several allowed.",
+        metavar="OPERATOR=FILE:FUNCTION",
+    ),
+]
+
+
+def problems_from(given: list[str] | None) -> dict[str, Any]:
+    """The functions named by --problem, by operator; nothing for nothing. Raises InputError."""
+    if not given:
+        return {}
+    from fedopt.errors import InputError
+    from fedopt.federated.problem import build_from
+
+    problems = {}
+    for text in given:
+        operator, equals, place = text.partition("=")
+        if not equals or not operator:
+            raise InputError(f"--problem {text}: name it as OPERATOR=FILE:FUNCTION")
+        problems[operator] = build_from(place)
+    return {"problems": problems}

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from fedopt.cli import BAD_INPUT, DONE, INFEASIBLE, LIMIT
-from fedopt.cli._options import Gap, InstanceFile, Json, Objective, Out, Quiet, Seed, TimeLimit
+from fedopt.cli._options import (
+    Gap,
+    InstanceFile,
+    Json,
+    Objective,
+    Out,
+    Problems,
+    Quiet,
+    Seed,
+    TimeLimit,
+    problems_from,
+)
 from fedopt.cli._output import check_out, emit, fail, say, screen_width, stdout_kept_clean
 from fedopt.cli._progress import RoundProgress
 
@@ -30,6 +41,7 @@ def command(
     gap: Gap = 1e-3,
     time_limit: TimeLimit = None,
     seed: Seed = 0,
+    problem: Problems = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     plot: Annotated[
         Path | None,
@@ -83,6 +95,7 @@ def command(
             time_limit=time_limit,
             progress=progress,
             simulation={"seed": seed},
+            **problems_from(problem),
         )
     if plot is not None:
         draw(comparison, plot)

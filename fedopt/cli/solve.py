@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedopt.cli import BAD_INPUT, DONE, INFEASIBLE, LIMIT
-from fedopt.cli._options import Gap, Guarantee, InstanceFiles, Json, Objective, Out, Quiet, Seed, TimeLimit
+from fedopt.cli._options import (
+    Gap,
+    Guarantee,
+    InstanceFiles,
+    Json,
+    Objective,
+    Out,
+    Problems,
+    Quiet,
+    Seed,
+    TimeLimit,
+    problems_from,
+)
 from fedopt.cli._output import check_out, emit, fail, say, stdout_kept_clean
 from fedopt.cli._progress import RoundProgress
 from fedopt.cli._trial_progress import TrialProgress
@@ -47,6 +59,7 @@ def command(
     warm_start: Annotated[
         Path | None, typer.Option("--warm-start", help="An earlier plan to start from.", metavar="PLAN")
     ] = None,
+    problem: Problems = None,
     jobs: Jobs = 1,
     backend: Backend = "loky",
     address: Address = None,
@@ -60,7 +73,8 @@ def command(
     confirms (random numbers from --seed): a measurement, not a theorem.
 
     With --method admm or bundle a broker and the operators negotiate: no cost curve and no capacity is sent,
-    and the plan's ledger says what was.
+    and the plan's ledger says what was. --problem puts an operator's own cvxpy problem in the place of the
+    costs and capacities that the instance states.
 
     With several instances, --out names a folder and --json prints a list; --jobs solves several at a time,
     in processes or on a cluster. A file that is refused does not stop the others. Ctrl-C stops at the best
@@ -81,7 +95,10 @@ def command(
         "gap": gap,
         "time_limit": time_limit,
         "simulation": {"seed": seed},
+        **problems_from(problem),
     }
+    if problem and (method not in ("admm", "bundle") or len(instances) > 1):
+        fail(BAD_INPUT, "--problem belongs to one instance and the methods admm and bundle")
     if len(instances) > 1:
         from fedopt.sweep.workers import Workers
 

@@ -123,13 +123,15 @@ def compare(
     time_limit: float | None = None,
     progress: Progress | None = None,
     simulation: Mapping[str, Any] | None = None,
+    problems: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Solve an instance by every method under every guarantee.
 
     A method that does not know a guarantee, or that fails on this instance with a message of its own, gives a
     row with status "refused" and the message. `simulation` holds options of the guarantee "simulated" (see
     `solve`). The method "admm" masks its sums where the extra `federation` is installed and
-    there are two operators or more. Raises OptionError
+    there are two operators or more. `problems` are
+    operators' private problems for the federated methods (see `fedopt.federated.solve`). Raises OptionError
     or GuaranteeError where a name does not exist at all.
     """
     from fedopt.plan.guarantees import check_guarantee
@@ -157,7 +159,7 @@ def compare(
                     progress=progress,
                     explain=False,
                     simulation=simulation,
-                    **_switches(method, instance),
+                    **_switches(method, instance, problems),
                 )
             except Exception as error:
                 if not hasattr(error, "exit_code"):
@@ -172,11 +174,12 @@ def compare(
     return Comparison(instance.name, tuple(rows), tuple(plans))
 
 
-def _switches(method: str, instance: Instance) -> dict[str, Any]:
+def _switches(method: str, instance: Instance, problems: Mapping[str, Any] | None) -> dict[str, Any]:
     """Sums are masked where that is possible: with the extra, and among two operators or more."""
+    own = {"problems": problems} if problems and method in ("admm", "bundle") else {}
     if method != "admm" or find_spec("cryptography") is None:
-        return {}
-    return {"masked": len({domain.operator or domain.id for domain in instance.domains}) > 1}
+        return own
+    return own | {"masked": len({domain.operator or domain.id for domain in instance.domains}) > 1}
 
 
 def largest_difference(plan: Plan, other: Plan) -> float:

@@ -1,23 +1,24 @@
-"""The domain step: what a domain would rather carry than the loads proposed, its private problem.
+"""The domain step in closed form, for cost curves and capacities that an instance can state.
 
 minimise  Σ_o v_o(z_o) − p_o z_o + ρ_o/2 (z_o − x_o)²   subject to  Σ_o w_o z_o ≤ C,  z ≥ 0
 
 with the cost curves v_o, the work factors w_o and the capacity C private. Given the multiplier μ of the
-capacity the offers part, each a problem in one unknown; μ is found by bisection. `domain_program` holds the
-same problem for a modelling language. Loads are work per unit of time.
+capacity the offers part, each a problem in one unknown; μ is found by bisection. `problem.default_problem` is
+the same problem in cvxpy. Loads are work per unit of time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fedopt.instance import Domain, Linear, Piecewise, Quadratic
 
-__all__ = ["PrivateDomain"]
+__all__ = ["InUnits", "PrivateDomain", "Subproblem", "offers_of"]
 
 Floats = npt.NDArray[np.float64]
 _HALVINGS = 200
@@ -25,8 +26,28 @@ ROOM = 1e-9
 """Relative rounding allowed when loads are compared with the capacity, as in the book of reservations."""
 
 
+class Subproblem(Protocol):
+    """What a run asks of an operator's private side; arrays are in the order of its offers, loads in work per
+    unit of time.
+
+    `free`: cost counts as nothing, only what can be carried matters.
+    """
+
+    def quote(self) -> Floats:
+        """Marginal costs to open with, shape (offers,)."""
+
+    def step(self, loads: Floats, prices: Floats, penalties: Floats, free: bool = False) -> Floats:
+        """The loads z of the domain step at x, p and ρ > 0."""
+
+    def support(self, prices: Floats, free: bool = False) -> float:
+        """The least v(z) − prices·z over all loads that can be carried, safely rounded down."""
+
+    def cost(self, loads: Floats) -> float:
+        """v(loads), rounded up; infinite where they cannot be carried."""
+
+
 class PrivateDomain:
-    """A domain's cost curves and capacity; arrays are in the order of its offers."""
+    """A `Subproblem` of one domain's cost curves and capacity; arrays are in the order of its offers."""
 
     def __init__(self, domain: Domain) -> None:
         self.capacity = float(domain.capacity)
@@ -35,12 +56,10 @@ class PrivateDomain:
         self.most = self.capacity / self.factor
 
     def cost(self, loads: Floats) -> float:
-        """Variable cost of loads ≥ 0."""
+        """Variable cost of loads ≥ 0; infinite where they exceed the capacity."""
+        if float(self.factor @ loads) > self.capacity * (1.0 + ROOM):
+            return math.inf
         return sum(float(curve.variable(z)) for curve, z in zip(self.curves, loads, strict=True) if z > 0.0)
-
-    def carries(self, loads: Floats) -> bool:
-        """Whether the loads fit the capacity."""
-        return float(self.factor @ loads) <= self.capacity * (1.0 + ROOM)
 
     def quote(self) -> Floats:
         """Marginal cost of the first unit of each offer, shape (offers,)."""
@@ -128,3 +147,33 @@ def _on_lines(curve: Piecewise, pull: float, rho: float, most: float) -> float:
         if rho > 0.0 and slope + rho * end >= pull:
             return min((pull - slope) / rho, most)
     return most
+
+
+class InUnits:
+    """A subproblem whose loads are told in units of the operator's own (split guarantee): a load z stands for
+    z/units of work per unit of time; money stays money."""
+
+    def __init__(self, inner: Subproblem, units: Floats) -> None:
+        self._inner, self._units = inner, units
+
+    def quote(self) -> Floats:
+        """Marginal costs of a unit."""
+        return self._inner.quote() / self._units
+
+    def step(self, loads: Floats, prices: Floats, penalties: Floats, free: bool = False) -> Floats:
+        """The domain step."""
+        u = self._units
+        return self._inner.step(loads / u, prices * u, penalties * u**2, free) * u
+
+    def support(self, prices: Floats, free: bool = False) -> float:
+        """The support."""
+        return self._inner.support(prices * self._units, free)
+
+    def cost(self, loads: Floats) -> float:
+        """The cost."""
+        return self._inner.cost(loads / self._units)
+
+
+def offers_of(domains: Sequence[Domain]) -> tuple[str, ...]:
+    """The offers of domains as fedopt names and orders them: "domain/offer"."""
+    return tuple(f"{domain.id}/{offer.id}" for domain in domains for offer in domain.offers)

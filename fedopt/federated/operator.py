@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from fedopt.federated.domain import PrivateDomain
+from fedopt.federated.domain import InUnits, PrivateDomain, Subproblem, offers_of
 from fedopt.federated.dual import answered_prices
 from fedopt.federated.messages import (
     Acknowledged,
@@ -37,8 +38,11 @@ from fedopt.instance import Domain
 
 if TYPE_CHECKING:
     from fedopt.federated.masking import Masker
+    from fedopt.federated.problem import PrivateProblem
     from fedopt.federated.reservations import Book
     from fedopt.federated.split.domain import ContractSide
+
+Floats = npt.NDArray[np.float64]
 
 __all__ = ["Lost", "Operator", "Transport"]
 
@@ -65,7 +69,8 @@ class Operator:
     `fedopt.federated.masking`), `book` reservations. `noise` (relative) blurs the marginal costs that its
     answers show, at a price in rounds and gap; `seed` makes the noise. `slot` is the length of a slot in
     units of time; it matters under the split guarantee, where the contracts stay here too and rates are told
-    in units that follow from the secret.
+    in units that follow from the secret. `problem` takes the place of the domains' cost curves and
+    capacities, on top of loads that are `booked` already, (offers,).
     """
 
     def __init__(
@@ -78,15 +83,24 @@ class Operator:
         noise: float = 0.0,
         seed: int = 0,
         slot: float = 1.0,
+        problem: PrivateProblem | None = None,
+        booked: Floats | None = None,
     ) -> None:
         self.name = name
-        self.offers = tuple(f"{domain.id}/{offer.id}" for domain in domains for offer in domain.offers)
+        self.offers = offers_of(domains)
         self._stated = list(domains)
-        self._domains = [PrivateDomain(domain) for domain in domains]
-        ends = np.cumsum([len(domain.offers) for domain in domains])
-        self._parts = [
-            slice(int(end) - len(d.offers), int(end)) for end, d in zip(ends, domains, strict=True)
-        ]
+        if problem is not None:
+            everything = slice(0, len(self.offers))
+            self._private: list[tuple[Subproblem, slice]] = [
+                (problem.compiled(self.offers, booked), everything)
+            ]
+        else:
+            ends = np.cumsum([len(domain.offers) for domain in domains])
+            self._private = [
+                (PrivateDomain(d), slice(int(end) - len(d.offers), int(end)))
+                for end, d in zip(ends, domains, strict=True)
+            ]
+        self._stated_sides = self._private
         self._home = {
             f"{domain.id}/{offer.id}": (domain.id, float(offer.work_factor))
             for domain in domains
@@ -135,19 +149,18 @@ class Operator:
             key = public_part(self._secret).hex()
         if message.services:
             self._keep_contracts(message)
-        marginal = np.concatenate([domain.quote() for domain in self._domains])
+        marginal = np.concatenate([private.quote() for private, _ in self._private])
         quotes = [_two_digits(q) for q in self._disturbed(marginal, message.sequence)]
         return Opened(**place, quotes=tuple(quotes), key=key)
 
     def _keep_contracts(self, message: Opening) -> None:
         """Under the split guarantee: rates in units of the domains' own, contracts at hand."""
-        from fedopt.federated.split.domain import ContractSide, in_unit, unit_of
+        from fedopt.federated.split.domain import ContractSide, unit_of
 
         secret = self._secret or b""
-        units = [unit_of(secret, message.run, domain.id) for domain in self._stated]
-        self._domains = [PrivateDomain(in_unit(d, u)) for d, u in zip(self._stated, units, strict=True)]
-        of_offers = [u for d, u in zip(self._stated, units, strict=True) for _ in d.offers]
-        self._contracts = ContractSide(self._stated, self._slot, of_offers, message.services)
+        units = np.array([unit_of(secret, message.run, d.id) for d in self._stated for _ in d.offers])
+        self._private = [(InUnits(private, units[part]), part) for private, part in self._stated_sides]
+        self._contracts = ContractSide(self._stated, self._slot, units, message.services)
 
     def _take_keys(self, message: Keys, place: dict[str, Any]) -> Acknowledged:
         from fedopt.federated.masking import Masker
@@ -170,17 +183,16 @@ class Operator:
             raise MessageError(f"{len(self.offers)} loads are due, {len(message.loads)} came")
         x, p, rho = (np.array(v, float) for v in (message.loads, message.prices, message.penalties))
         free = message.of == "capacity"
-        pairs = list(zip(self._domains, self._parts, strict=True))
         # noise: the answer to a question at disturbed prices; what certifies is exact for the loads disclosed
         own = self._disturbed(p, message.sequence)
-        z = np.concatenate([domain.step(x[part], own[part], rho[part], free) for domain, part in pairs])
+        z = np.concatenate([side.step(x[part], own[part], rho[part], free) for side, part in self._private])
         prices = answered_prices(x, p, rho, z)
-        support = sum(domain.support(prices[part], free) for domain, part in pairs)
-        cost = 0.0 if free else sum(domain.cost(z[part]) for domain, part in pairs)
-        carried = all(domain.carries(x[part]) for domain, part in pairs)
-        proposed = 0.0
-        if carried and not free:
-            proposed = sum(domain.cost(x[part]) for domain, part in pairs)
+        support = sum(side.support(prices[part], free) for side, part in self._private)
+        cost = 0.0 if free else sum(side.cost(z[part]) for side, part in self._private)
+        proposed = sum(side.cost(x[part]) for side, part in self._private)
+        carried = math.isfinite(proposed)
+        if free or not carried:
+            proposed = 0.0
         sums = (support, cost, proposed, 0.0 if carried else 1.0)
         summed = self._summed(sums, message.sequence)
         return Response(**place, loads=tuple(z.tolist()), sums=summed, shares=shares)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,14 +12,15 @@ import numpy.typing as npt
 from fedopt.central.report import dealt, instance_reference, tenant_plans
 from fedopt.federated.split.report import agreed_body, owner_columns
 from fedopt.federated.whole import Choice
-from fedopt.plan import DomainPlan, Plan, TenantPlan, TenantPlans
+from fedopt.plan import DomainPlan, InstanceReference, Plan, TenantPlan, TenantPlans
 from fedopt.plan.charges import domain_loads
 from fedopt.pricing import Column, Kind, Network
 
 if TYPE_CHECKING:
     from fedopt.federated.negotiating import Outcome
+    from fedopt.instance import Instance
 
-__all__ = ["as_owner", "entries_at_prices"]
+__all__ = ["as_broker", "as_owner", "entries_at_prices"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -81,6 +82,18 @@ def as_owner(outcome: Outcome, network: Network) -> Plan:
         prices = None if outcome.services else outcome.prices
         update["domains"] = _domains(network, entries, choice, prices)
     return plan.model_copy(update=update)
+
+
+def as_broker(outcome: Outcome, instance: Instance, operators: Sequence[str]) -> Plan:
+    """The plan as the broker states it, where operators have problems of their own: what a tenant costs, and
+    where a domain ends, only they know."""
+    reference = InstanceReference(name=instance.name, sha256=instance.sha256)
+    which = ", ".join(operators)
+    note = (
+        f"{which}: costs and limits are those of the operators' own problems, not the instance's; each "
+        "tenant's cost is its share of their sum, by rate and price."
+    )
+    return outcome.plan.model_copy(update={"instance": reference, "notes": [*outcome.plan.notes, note]})
 
 
 def _domains(

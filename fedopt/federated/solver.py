@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from fedopt.federated.negotiating import Method, Outcome, negotiate
 from fedopt.federated.operator import Operator, Transport
 from fedopt.federated.public import by_operator, public_view
-from fedopt.federated.report import as_owner
+from fedopt.federated.report import as_broker, as_owner
 from fedopt.federated.settings import Settings, SettingsError
 from fedopt.plan.progress import Progress
 from fedopt.pricing import Network
 
 if TYPE_CHECKING:
+    from fedopt.federated.problem import Build
     from fedopt.instance import Instance
     from fedopt.plan import Plan
 
@@ -32,12 +33,16 @@ def solve(
     warm_start: Plan | None = None,
     progress: Progress | None = None,
     transport: Transport | None = None,
+    problems: Mapping[str, Build] | None = None,
     **switches: Any,
 ) -> Plan:
     """Plan an instance by negotiation between a broker and its operators, all in this process.
 
     The broker works on the public view alone; under the split guarantee that view lacks the contracts too.
     `switches` are those of `Settings`. `transport` takes the place of the operators in this process.
+    `problems` states the private problems of operators in cvxpy, by operator: functions that take the
+    operator's domains and return a `PrivateProblem`; what an operator pays when nothing is carried is no part
+    of the cost. Operators that are not named have what the instance says.
 
     Status and bounds are as the central method's; `ledger` holds what crossed each boundary and the interval
     of the relaxation by round. Raises SettingsError, and OperatorLost where an operator falls silent.
@@ -46,7 +51,7 @@ def solve(
     if transport is None:
         from fedopt.federated.transport.in_process import InProcess
 
-        transport = InProcess(operators_of(instance, settings))
+        transport = InProcess(operators_of(instance, settings, problems))
     offers = {
         name: [f"{d.id}/{offer.id}" for d in mine for offer in d.offers]
         for name, mine in by_operator(instance, settings.alone).items()
@@ -64,22 +69,36 @@ def solve(
         progress=progress,
         settings=settings,
     )
+    if problems:
+        return as_broker(outcome, instance, sorted(problems))
     return as_owner(outcome, Network(instance, paid=objective == "profit"))
 
 
-def operators_of(instance: Instance, settings: Settings | None = None) -> dict[str, Operator]:
-    """The operators of an instance as they stand in one process: by name, the same for the same settings."""
-    settings = settings or Settings()
+def operators_of(
+    instance: Instance, settings: Settings | None = None, problems: Mapping[str, Build] | None = None
+) -> dict[str, Operator]:
+    """The operators of an instance as they stand in one process: by name, the same for the same settings.
+
+    Raises ProblemError, and SettingsError for a problem of an operator that does not exist.
+    """
+    settings, problems = settings or Settings(), problems or {}
+    owned = by_operator(instance, settings.alone)
+    for name in problems:
+        if name not in owned:
+            raise SettingsError(f"there is no operator {name!r}; there are {', '.join(owned)}")
+    if problems:
+        from fedopt.federated.problem import stated
     return {
         name: Operator(
             name,
             domains,
+            problem=stated(problems[name], domains) if name in problems else None,
             secret=_secret(settings, name),
             noise=settings.noise,
             seed=settings.seed,
             slot=float(instance.slot),
         )
-        for name, domains in by_operator(instance, settings.alone).items()
+        for name, domains in owned.items()
     }
 
 

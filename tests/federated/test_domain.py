@@ -1,14 +1,16 @@
-"""The domain step against a modelling language, and what certifies against brute force."""
+"""The domain step in closed form against brute force and against the same problem in cvxpy."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedopt.federated.domain import PrivateDomain
-from fedopt.federated.domain_program import DomainProgram
+from fedopt.federated.domain import InUnits, PrivateDomain, offers_of
+from fedopt.federated.problem import default_problem
 from fedopt.instance import Domain, Linear, Offer, Piecewise, Quadratic
 
 DOMAIN = Domain(
@@ -46,20 +48,40 @@ def fitted(domain, loads):
 
 @pytest.fixture(scope="module")
 def program():
-    return DomainProgram(DOMAIN)
+    return default_problem([DOMAIN]).compiled(offers_of([DOMAIN]))
 
 
-def test_step_is_the_programs(program):
+def test_closed_form_and_cvxpy_agree(program):
     rng = np.random.default_rng(3)
     domain = PrivateDomain(DOMAIN)
     full = 0
-    for _ in range(60):
+    for n in range(60):
         x, p, rho = rng.uniform(0, 8, 3), rng.uniform(0, 5, 3), rng.uniform(0.05, 5, 3)
-        z = domain.step(x, p, rho)
+        free = n % 3 == 0
+        z = domain.step(x, p, rho, free)
         full += domain.factor @ z > 9.999999
-        assert z == pytest.approx(program.step(x, p, rho), abs=2e-5)
-        assert domain.carries(z)
+        assert z == pytest.approx(program.step(x, p, rho, free), abs=2e-5)
+        prices = np.maximum(p + rho * (x - z), 0.0)
+        assert program.support(prices, free) == pytest.approx(domain.support(prices, free), abs=1e-5)
+        assert program.support(prices, free) <= domain.support(prices, free)
+        for loads in (z, x, fitted(domain, x)):
+            assert program.cost(loads) == pytest.approx(domain.cost(loads), rel=1e-6, abs=1e-5)
+            assert program.cost(loads) >= domain.cost(loads) * (1.0 - 1e-9)
     assert 5 < full < 55  # both regimes were met
+
+
+@pytest.mark.parametrize("side", ["closed form", "cvxpy"])
+def test_units_change_nothing_but_the_numbers(side, program):
+    inner = PrivateDomain(DOMAIN) if side == "closed form" else program
+    units = np.array([0.3, 5.0, 1.7])
+    told = InUnits(inner, units)
+    x, p, rho = np.array([3.0, 1.0, 4.0]), np.array([2.5, 2.0, 1.5]), np.array([0.5, 0.2, 1.0])
+    assert told.step(x * units, p / units, rho / units**2) / units == pytest.approx(
+        inner.step(x, p, rho), abs=1e-5
+    )
+    assert told.support(p / units) == pytest.approx(inner.support(p))
+    assert told.cost(x * units) == pytest.approx(inner.cost(x))
+    assert told.quote() * units == pytest.approx(inner.quote())
 
 
 @settings(max_examples=60, deadline=None)
@@ -91,13 +113,8 @@ def test_support_holds_at_any_prices_and_costs_of_ones_own():
     assert Cubic().marginal(z[0]) == pytest.approx(1.0 + 0.5 * (5.0 - z[0]), abs=1e-9)
 
 
-def test_loads_beyond_capacity_are_said_not_to_fit():
+def test_loads_beyond_capacity_cost_infinitely_much():
     domain = PrivateDomain(DOMAIN)
-    assert not domain.carries(np.array([10.0, 1.0, 0.0]))
-    assert domain.carries(fitted(domain, np.array([10.0, 1.0, 0.0])))
+    assert domain.cost(np.array([10.0, 1.0, 0.0])) == math.inf
+    assert math.isfinite(domain.cost(fitted(domain, np.array([10.0, 1.0, 0.0]))))
     assert domain.quote().tolist() == [2.0, 1.0, 0.5]
-
-
-def test_a_program_refuses_costs_it_cannot_state():
-    with pytest.raises(TypeError, match="Cubic"):
-        DomainProgram(Domain(id="d", stage="s", capacity=6.0, offers=(Offer(id="a", cost=Cubic()),)))

@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fedopt.federated.messages import MessageError, Promise, Service, ShareAnswers, ShareQuestions
 from fedopt.federated.split.step import HOP, REFUSED, least_margins, share_steps
-from fedopt.instance import Domain, Linear, Quadratic
+from fedopt.instance import Domain
 from fedopt.laws import build
 
-__all__ = ["ContractSide", "in_unit", "unit_of"]
+__all__ = ["ContractSide", "unit_of"]
 
 Floats = npt.NDArray[np.float64]
 BURST_STEP = 0.01
@@ -35,46 +34,13 @@ def unit_of(secret: bytes, run: str, domain: str) -> float:
     return float(10.0 ** (_SPREAD * (2.0 * uniform - 1.0)))
 
 
-def in_unit(domain: Domain, unit: float) -> Domain:
-    """The domain with its capacity and cost curves over rates in its own unit; money stays money."""
-    offers = []
-    for offer in domain.offers:
-        cost: Any = offer.cost
-        if isinstance(cost, Linear):
-            cost = cost.model_copy(update={"rate": cost.rate / unit})
-        elif isinstance(cost, Quadratic):
-            cost = cost.model_copy(update={"rate": cost.rate / unit, "quad": cost.quad / unit**2})
-        elif hasattr(cost, "points"):
-            cost = cost.model_copy(update={"points": tuple((rate * unit, c) for rate, c in cost.points)})
-        else:
-            cost = _InUnit(cost, unit)
-        offers.append(offer.model_copy(update={"cost": cost}))
-    return domain.model_copy(update={"capacity": domain.capacity * unit, "offers": tuple(offers)})
-
-
-class _InUnit:
-    """A cost curve of the operator's own, over rates in another unit."""
-
-    def __init__(self, curve: Any, unit: float) -> None:
-        self._curve, self._unit = curve, unit
-        self.fixed = curve.fixed
-
-    def variable(self, z: Any) -> Any:
-        """Cost of a rate."""
-        return self._curve.variable(z / self._unit)
-
-    def marginal(self, z: Any) -> Any:
-        """Slope at a rate."""
-        return self._curve.marginal(z / self._unit) / self._unit
-
-
 class ContractSide:
     """The contracts of an operator's offers in one run. `slot`: length of a slot in units of time; `units`:
     of each offer's rates.
     """
 
     def __init__(
-        self, domains: Sequence[Domain], slot: float, units: Sequence[float], services: Sequence[Service]
+        self, domains: Sequence[Domain], slot: float, units: npt.ArrayLike, services: Sequence[Service]
     ) -> None:
         self._slot, self._services = slot, list(services)
         self._units = np.asarray(units, float)
