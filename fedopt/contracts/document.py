@@ -13,10 +13,9 @@ from pydantic import AfterValidator, Field, StrictInt, model_validator
 from fedopt.contracts.canonical import canonical_bytes, digest
 from fedopt.contracts.errors import ContractError
 from fedopt.instance.base import Document, Name, NonNegative, OpenProbability, Positive
-from fedopt.instance.canonical import plain
 from fedopt.instance.errors import InstanceError
-from fedopt.instance.impairments import Impairment
-from fedopt.instance.learned import LearnedImpairment
+from fedopt.instance.impairments import Impairment, LearnedImpairment
+from fedopt.instance.writing import plain
 
 __all__ = ["Contract", "Evidence", "contract_of", "contract_schema", "instant", "now"]
 

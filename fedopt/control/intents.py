@@ -20,9 +20,9 @@ from fedopt.control.pricing import Pricing
 from fedopt.instance import SLO, Instance, InstanceError, LearnedImpairment, Policy, Problem, Tenant
 from fedopt.instance.arrivals import Arrivals
 from fedopt.instance.base import Document, Name, NonNegative, OpenProbability, Positive, Share
-from fedopt.instance.canonical import plain
 from fedopt.instance.policy import admissible
 from fedopt.instance.reading import read_document
+from fedopt.instance.writing import plain
 from fedopt.plan import Plan, TenantPlan
 
 __all__ = ["Alternative", "Answers", "Resolution", "ServiceIntent", "load_intent", "resolve"]

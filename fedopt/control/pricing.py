@@ -16,7 +16,7 @@ import numpy as np
 
 from fedopt.central.report import tenant_plans
 from fedopt.instance import Instance, Tenant
-from fedopt.instance.canonical import plain
+from fedopt.instance.writing import plain
 from fedopt.plan import TenantPlan
 from fedopt.plan.learned import has_learned
 from fedopt.plan.stand_in import Planned, Variant, planned, variants

@@ -21,7 +21,7 @@ from fedopt.contracts.registry import KeyRecord, State, Version
 from fedopt.contracts.signing import unchecked_payload
 from fedopt.control.scenario import Reissue, Scenario
 from fedopt.instance import Domain, Instance, LearnedImpairment, Offer, TableImpairment
-from fedopt.instance.canonical import plain
+from fedopt.instance.writing import plain
 
 __all__ = ["Register", "Signed", "rehearsal_key"]
 

@@ -17,8 +17,7 @@ from fedopt.instance import Instance, load
 from fedopt.instance.arrivals import TraceArrivals
 from fedopt.instance.base import Document, Name, NonNegative, OpenProbability, Positive, Probability
 from fedopt.instance.errors import InstanceError, Problem, choice_remedy
-from fedopt.instance.impairments import Impairment, NoImpairment
-from fedopt.instance.learned import LearnedImpairment
+from fedopt.instance.impairments import Impairment, LearnedImpairment, NoImpairment
 from fedopt.instance.reading import read_document
 from fedopt.plan.guarantees import MEASURED, check_guarantee
 

@@ -47,7 +47,7 @@ def signed_contract(path: Path, rows: int) -> Inspection:
 
 
 def _contract(kind: str, found: Contract, words: str, more: dict[str, Any], rows: int) -> Inspection:
-    from fedopt.instance.canonical import plain
+    from fedopt.instance.writing import plain
 
     model = plain(found.impairment)
     facts = {

@@ -12,20 +12,21 @@ from .arrivals import (
 )
 from .costs import Linear, OwnCost, Piecewise, Quadratic
 from .documents import SLO, Domain, Instance, Link, Offer, Policy, Tenant, Units
-from .dumping import dump, dumps
 from .errors import InstanceError, Problem
 from .impairments import (
+    Ask,
     ExponentialImpairment,
     GammaImpairment,
+    LearnedImpairment,
     NoImpairment,
     OnOffImpairment,
     OwnImpairment,
     PoissonImpairment,
     TableImpairment,
 )
-from .learned import Ask, LearnedImpairment
 from .policy import admissible
 from .reading import load, loads
+from .writing import dump, dumps
 
 __all__ = [
     "SLO",

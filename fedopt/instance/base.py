@@ -9,6 +9,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
 
+from .diagnosing import problems_of, shown
+from .errors import InstanceError
+
 LARGEST = 1e15
 """The largest number an instance may hold; beyond it sums of products lose their digits."""
 
@@ -19,18 +22,10 @@ SMALLEST = 1e-15
 def _number(value: object) -> object:
     """Refuse truth values, text and integers too long for a float where a number is due."""
     if isinstance(value, (bool, str, bytes)):
-        raise ValueError(f"must be a number, is {_shown(value)}")
+        raise ValueError(f"must be a number, is {shown(value)}")
     if isinstance(value, int) and abs(value) > LARGEST:
         raise ValueError(f"is beyond the largest number allowed, {LARGEST:g}")
     return value
-
-
-def _shown(value: object) -> str:
-    """A short form of a value for a message."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 _NAME = re.compile(r"[^\s/\x00-\x1f\x7f](?:[^/\x00-\x1f\x7f]*[^\s/\x00-\x1f\x7f])?")
@@ -39,7 +34,7 @@ _NAME = re.compile(r"[^\s/\x00-\x1f\x7f](?:[^/\x00-\x1f\x7f]*[^\s/\x00-\x1f\x7f]
 def _name(value: str) -> str:
     if len(value) > 200 or not _NAME.fullmatch(value) or not value.isprintable():
         raise ValueError(
-            f"must be a name without '/' or line breaks, of 1 to 200 characters, is {_shown(value)}"
+            f"must be a name without '/' or line breaks, of 1 to 200 characters, is {shown(value)}"
         )
     return value
 
@@ -61,11 +56,6 @@ Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False), Before
 Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False), BeforeValidator(_number)]
 Tilts = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=10_000), AfterValidator(_ascending)]
 Name = Annotated[StrictStr, AfterValidator(_name)]
-
-
-def written_names(kind: type[BaseModel]) -> dict[str, str]:
-    """The names of a document's fields as files write them, by their names in code."""
-    return {name: info.serialization_alias or name for name, info in kind.model_fields.items()}
 
 
 class Document(BaseModel):
@@ -98,9 +88,6 @@ class Document(BaseModel):
 
 
 def _explained(error: ValidationError, data: object, kind: type[BaseModel]) -> Exception:
-    from .diagnosing import problems_of
-    from .errors import InstanceError
-
     return InstanceError(problems_of(error, data, kind), source=kind.__name__)
 
 

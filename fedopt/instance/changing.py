@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .arrivals import TraceArrivals
-from .base import Document, written_names
+from .base import Document
+from .diagnosing import written_names
 from .errors import InstanceError, Problem, choice_remedy
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from .arrivals import Arrivals, EnvelopeArrivals, TraceArrivals
 from .errors import Problem, choice_remedy
-from .impairments import Impairment, TableImpairment
-from .learned import LearnedImpairment
+from .impairments import Impairment, LearnedImpairment, TableImpairment
 
 GUESSES = 200
 """Near misses looked for at most, which keeps a file of a million misspelt names fast."""

@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from .base import _shown, written_names
 from .errors import Problem, choice_remedy, near_miss
 
 UNIONS = frozenset({"arrivals", "impairment", "cost", "size", "request_size"})
@@ -35,6 +34,19 @@ REMEDIES = {
     "request_size": "give the work of one request, a number above 0 or {exponential: mean}",
     "slot": "give the length of a slot in units of time, a number above 0",
 }
+
+
+def shown(value: object) -> str:
+    """A short form of a value for a message."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def written_names(kind: type[BaseModel]) -> dict[str, str]:
+    """The names of a document's fields as files write them, by their names in code."""
+    return {name: info.serialization_alias or name for name, info in kind.model_fields.items()}
 
 
 def problems_of(error: ValidationError, data: object, kind: type[BaseModel]) -> list[Problem]:
@@ -96,11 +108,13 @@ def _told(entry: Any, path: list[str | int], data: object, kind: type[BaseModel]
             known = [part.strip("' ") for part in _listed(limits)]
             name = given.get("model") if isinstance(given, Mapping) else given
             said = "there is no model" if type_ == "union_tag_invalid" else "cannot be"
-            return f"{said} {_shown(name)}", choice_remedy(name, known, "name")
+            return f"{said} {shown(name)}", choice_remedy(name, known, "name")
         case "union_tag_not_found":
-            return "does not say which model it is", "add model: with one of " + ", ".join(_models(field))
+            return "does not say which model it is", "add model: with one of " + ", ".join(
+                _models(kind, path, data)
+            )
         case "finite_number":
-            return f"must be a finite number, is {_shown(given)}", remedy or "give a finite number"
+            return f"must be a finite number, is {shown(given)}", remedy or "give a finite number"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             return _out_of_range(type_, limits, given, remedy)
         case "too_short":
@@ -111,20 +125,20 @@ def _told(entry: Any, path: list[str | int], data: object, kind: type[BaseModel]
             return str(limits.get("error", entry["msg"])), remedy or _by_message(str(limits.get("error", "")))
         case "string_too_short" | "string_too_long" | "string_type":
             return (
-                f"must be text, is {_shown(given)}",
+                f"must be text, is {shown(given)}",
                 remedy or "give text, in quotes if it looks like a number",
             )
         case "bool_type" | "bool_parsing":
-            return f"must be true or false, is {_shown(given)}", "write true or false"
+            return f"must be true or false, is {shown(given)}", "write true or false"
         case "int_type" | "int_parsing" | "int_from_float":
-            return f"must be a whole number, is {_shown(given)}", remedy or "give a whole number"
+            return f"must be a whole number, is {shown(given)}", remedy or "give a whole number"
         case "float_type" | "float_parsing":
-            return f"must be a number, is {_shown(given)}", remedy or "give a number"
+            return f"must be a number, is {shown(given)}", remedy or "give a number"
         case "tuple_type" | "list_type":
-            return f"must be a list, is {_shown(given)}", remedy or "write a list: [first, second, …]"
+            return f"must be a list, is {shown(given)}", remedy or "write a list: [first, second, …]"
         case "model_type" | "model_attributes_type" | "dict_type":
             known = known_fields(kind, path, data)
-            return f"must hold named fields, is {_shown(given)}", "write fields: " + ", ".join(known[:12])
+            return f"must hold named fields, is {shown(given)}", "write fields: " + ", ".join(known[:12])
     return f"{entry['msg'][:1].lower()}{entry['msg'][1:]}", remedy or "see the schema of the document"
 
 
@@ -153,8 +167,8 @@ def _out_of_range(type_: str, limits: Mapping[str, Any], given: object, remedy: 
     bound = limits.get(key)
     if isinstance(bound, float) and 0 < bound <= 1e-15:
         word, bound = "above", 0
-    shown = f"{bound:g}" if isinstance(bound, (int, float)) else str(bound)
-    return f"must be {word} {shown}, is {_shown(given)}", remedy or f"give a number {word} {shown}"
+    limit = f"{bound:g}" if isinstance(bound, (int, float)) else str(bound)
+    return f"must be {word} {limit}, is {shown(given)}", remedy or f"give a number {word} {limit}"
 
 
 def _by_message(message: str) -> str:
@@ -174,11 +188,12 @@ def _listed(limits: Mapping[str, Any]) -> list[str]:
     return text.replace(" or ", ", ").split(",")
 
 
-def _models(field: str) -> list[str]:
-    from .documents import Offer, Tenant
-
-    owner = Tenant if field == "arrivals" else Offer
-    return [str(variant.model_fields["model"].default) for variant in variants(owner, field)]
+def _models(kind: type[BaseModel], path: Sequence[str | int], data: object) -> list[str]:
+    """The names of the models that the field at `path` may hold."""
+    field = next(part for part in reversed(path) if isinstance(part, str))
+    owner = owner_at(kind, path[: len(path) - list(reversed(path)).index(field) - 1], data)
+    found = [] if owner is None else variants(owner, field)
+    return [str(variant.model_fields["model"].default) for variant in found]
 
 
 def variants(owner: type[BaseModel], field: str) -> list[type[BaseModel]]:
@@ -197,20 +212,23 @@ def variants(owner: type[BaseModel], field: str) -> list[type[BaseModel]]:
 
 def known_fields(kind: type[BaseModel], path: Sequence[str | int], data: object) -> list[str]:
     """The names that a document may use at `path`, for the model that the data there names."""
+    owner = owner_at(kind, path, data)
+    return [] if owner is None else list(written_names(owner).values())
+
+
+def owner_at(kind: type[BaseModel], path: Sequence[str | int], data: object) -> type[BaseModel] | None:
+    """The class of the document at `path` in data that should be a `kind`, None where there is none."""
     owner: type[BaseModel] | None = kind
     here = data
     for part in path:
         here = _step(here, part)
         if isinstance(part, int) or owner is None:
             continue
-        name = "from_" if part == "from" else part
-        choices = variants(owner, name)
+        choices = variants(owner, "from_" if part == "from" else part)
         model = here.get("model") if isinstance(here, Mapping) else None
         named = [c for c in choices if "model" in c.model_fields and c.model_fields["model"].default == model]
         owner = (named or choices or [None])[0]  # type: ignore[list-item]
-    if owner is None:
-        return []
-    return list(written_names(owner).values())
+    return owner
 
 
 def _step(here: object, part: str | int) -> object:

@@ -200,7 +200,7 @@ class Instance(Document):
     @cached_property
     def sha256(self) -> str:
         """The hash of the canonical JSON; the order of lists that are sets does not matter."""
-        from .canonical import sha256
+        from .writing import sha256
 
         return sha256(self)
 
@@ -223,13 +223,13 @@ class Instance(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """The instance as mappings, lists and scalars, without what has its default value."""
-        from .canonical import plain
+        from .writing import plain
 
         return plain(self)
 
     def to_json(self) -> str:
         """The instance as JSON text that `loads` reads back."""
-        from .dumping import dumps
+        from .writing import dumps
 
         return dumps(self, "json")
 

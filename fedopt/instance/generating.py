@@ -13,8 +13,7 @@ from .costs import Linear, Quadratic
 from .documents import MAX_COUNT, MAX_DOMAINS, MAX_TENANTS, SLO, Domain, Instance, Link, Offer, Policy, Tenant
 from .errors import InstanceError, Problem
 from .impairments import ExponentialImpairment, GammaImpairment, PoissonImpairment
-from .placing import place
-from .rounding import rounded, rounded_up
+from .placing import place, rounded, rounded_up
 
 OPERATORS = ("opA", "opB", "opC", "opD")
 REGIONS = ("north", "east", "south", "west")

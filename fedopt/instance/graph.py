@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import networkx as nx
 
-from .documents import Domain, Instance, Tenant
 from .policy import admissible
+
+if TYPE_CHECKING:
+    from .documents import Domain, Instance, Tenant
 
 
 def stage_graph(instance: Instance, tenant: str | Tenant | None = None) -> nx.DiGraph:

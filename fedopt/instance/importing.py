@@ -36,8 +36,7 @@ from .costs import Linear
 from .documents import SLO, Domain, Instance, Link, Offer, Policy, Tenant
 from .errors import InstanceError, Problem
 from .impairments import ExponentialImpairment, GammaImpairment, PoissonImpairment
-from .placing import Placement, place
-from .rounding import rounded, rounded_up
+from .placing import Placement, place, rounded, rounded_up
 from .topology import Topology
 from .topology_files import topology
 

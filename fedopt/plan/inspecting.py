@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fedopt.instance.learned import LearnedImpairment
+from fedopt.instance.impairments import LearnedImpairment
 from fedopt.plan.document import Plan
 from fedopt.plan.summary import headline, summarize
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from fedopt.instance import Instance
-from fedopt.instance.learned import LearnedImpairment
+from fedopt.instance.impairments import LearnedImpairment
 from fedopt.plan.document import TenantPlan
 from fedopt.plan.policy import Violation
 

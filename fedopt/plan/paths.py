@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedopt.calculus.path import Path, groups
-from fedopt.instance.learned import LearnedImpairment
+from fedopt.instance.impairments import LearnedImpairment
 from fedopt.laws import NoImpairment, build
 from fedopt.plan.document import LearnedPromise, TenantPlan
 

@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fedopt.instance import Instance, Offer, Tenant, admissible
-from fedopt.instance.impairments import NoImpairment
-from fedopt.instance.learned import LearnedImpairment
+from fedopt.instance.impairments import LearnedImpairment, NoImpairment
 from fedopt.plan.document import LearnedPromise, TenantPlan
 from fedopt.plan.learned import total_log_bound
 

@@ -17,7 +17,7 @@ from fedopt.instance import (
     TokenBucket,
     loads,
 )
-from fedopt.instance.learned import no_heavier
+from fedopt.instance.impairments import no_heavier
 from fedopt.laws import build
 
 ASK = {

@@ -20,7 +20,7 @@ from fedopt.instance import (
     PoissonImpairment,
     TokenBucket,
 )
-from fedopt.instance.sizing import log_moment, ville_rate
+from fedopt.instance.placing import log_moment, ville_rate
 from fedopt.laws import build
 
 

@@ -1,61 +1,74 @@
 from __future__ import annotations
 
-import os
+import json
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fedopt.storage import write_atomically
+from fedopt.instance import Instance, InstanceError, dump, dumps, load, loads
+from fedopt.instance.generating import generate
 
-
-def test_writes_text_and_bytes_into_new_directories(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "b.txt"
-    assert write_atomically(path, "größe\n") == path
-    assert path.read_bytes() == "größe\n".encode()
-    write_atomically(path, b"\x00\x01")
-    assert path.read_bytes() == b"\x00\x01"
-    assert [entry.name for entry in path.parent.iterdir()] == ["b.txt"]
+from .conftest import EXAMPLES, SMALL
 
 
-def test_keeps_the_old_file_when_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "plan.json"
-    path.write_text("old")
-
-    def fail(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert len(list(tmp_path.iterdir())) == 1
+@settings(deadline=None, derandomize=True, max_examples=20)
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 5), st.integers(1, 3), st.integers(1, 8))
+def test_what_is_written_is_read_back(
+    seed: int, stages: int, domains: int, offers: int, tenants: int
+) -> None:
+    instance = generate(tenants, stages, domains, seed, offers=offers)
+    assert loads(dumps(instance)) == instance
+    assert loads(dumps(instance, "json")) == instance
 
 
-def test_keeps_the_mode_of_a_replaced_file_and_obeys_the_mask_for_new_ones(tmp_path: Path) -> None:
-    old = tmp_path / "old"
-    old.write_text("x")
-    old.chmod(0o600)
-    write_atomically(old, "y")
-    assert old.stat().st_mode & 0o777 == 0o600
-    before = os.umask(0o027)
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(st.text(min_size=1, max_size=30))
+def test_all_names_survive(name: str) -> None:
+    instance = Instance.model_validate(SMALL)
     try:
-        new = write_atomically(tmp_path / "new", "z")
-    finally:
-        os.umask(before)
-    assert new.stat().st_mode & 0o777 == 0o640
+        changed = instance.with_(name=name)
+    except InstanceError:  # lone surrogates are no text
+        return
+    assert loads(dumps(changed)).name == loads(changed.to_json()).name == name
 
 
-def test_follows_a_link_and_refuses_a_directory(tmp_path: Path) -> None:
-    target, link = tmp_path / "target", tmp_path / "link"
-    target.write_text("x")
-    link.symlink_to(target)
-    write_atomically(link, "y")
-    assert link.is_symlink()
-    assert target.read_text() == "y"
-    with pytest.raises(OSError, match="directory"):
-        write_atomically(tmp_path, "z")
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_other_readers_of_yaml_take_it_for_the_same(path: Path) -> None:
+    instance = load(path)
+    assert yaml.safe_load(dumps(instance)) == json.loads(instance.to_json())
 
 
-def test_writes_straight_to_a_device() -> None:
-    write_atomically("/dev/null", "gone")
-    assert not Path("/dev/null").is_file()
+def test_the_text_is_what_a_person_would_write(small: Instance) -> None:
+    text = dumps(small, header="First.\n\nThird.")
+    assert text.startswith("# First.\n#\n# Third.\nfedopt: 1\nname: small\ntheta: [0.1, 0.2, 0.4]\n")
+    assert "  - {from: radio, to: cloud, delay: 5, cost: 0.1}\n" in text
+    assert "    slo: {deadline: 50, epsilon: 0.001}\n" in text
+    assert "payment" not in text
+    tiny = small.with_({"tenants.chat.slo.epsilon": 1e-9, "name": "no"})
+    assert "epsilon: 1.0e-09" in dumps(tiny)
+    assert 'name: "no"' in dumps(tiny)
+    assert loads(dumps(tiny)) == tiny
+
+
+def test_files_by_suffix(tmp_path: Path, small: Instance) -> None:
+    assert json.loads(dump(small, tmp_path / "i.json").read_text())["name"] == "small"
+    assert dump(small, tmp_path / "i.yaml", "Note.").read_text().startswith("# Note.\nfedopt: 1\n")
+    assert load(tmp_path / "i.yaml") == load(tmp_path / "i.json") == small
+
+
+def test_own_objects_have_no_text(small: Instance) -> None:
+    class Own:
+        def rho(self, theta: float) -> float:
+            return 1.0
+
+        def sigma(self, theta: float) -> float:
+            return 0.0
+
+    own = small.with_({"tenants.chat.arrivals": Own()})
+    with pytest.raises(InstanceError, match=r"tenants\[0\].arrivals: is an object of class .*Own"):
+        dumps(own)
+    with pytest.raises(InstanceError, match="file cannot hold"):
+        own.to_json()

@@ -21,8 +21,8 @@ from fedopt.federated.public import operator_of, public_view
 from fedopt.federated.transport.certificates import make_certificate
 from fedopt.federated.transport.private_file import PrivateFile
 from fedopt.instance import Instance, InstanceError
-from fedopt.instance.dumping import yaml_text
 from fedopt.instance.errors import Problem
+from fedopt.instance.writing import yaml_text
 from fedopt.storage import write_atomically
 
 __all__ = ["Divided", "divide"]

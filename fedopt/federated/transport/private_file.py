@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 from fedopt.federated.public import operator_of
 from fedopt.instance import Domain, Instance, Units
 from fedopt.instance.base import Document, Name, Positive
-from fedopt.instance.canonical import plain
 from fedopt.instance.documents import MAX_DOMAINS
 from fedopt.instance.reading import read_document
+from fedopt.instance.writing import plain
 
 __all__ = ["PrivateFile"]
 

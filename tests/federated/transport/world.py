@@ -29,7 +29,7 @@ from fedopt.federated.transport.contract_folder import ContractFolder
 from fedopt.federated.transport.dividing import Divided, divide
 from fedopt.federated.transport.https import Connections, Patience
 from fedopt.instance import Instance
-from fedopt.instance.dumping import yaml_text
+from fedopt.instance.writing import yaml_text
 from fedopt.instance.yaml_text import read_yaml
 from fedopt.storage import write_atomically
 
