@@ -1,6 +1,4 @@
-"""One audit from beginning to end: collect, choose the threshold, fit, bound the quantiles, judge, look for
-drift.
-"""
+"""One audit from beginning to end: collect, count, fit the tail, judge the promise, look for drift."""
 
 from __future__ import annotations
 
@@ -10,22 +8,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy import special
 
-from fedopt.audit.collector import KEEP, Collector
+from fedopt.audit.counts import Counted, count_above, count_top, empirical_quantile, few_clusters
 from fedopt.audit.dependence import intervals_extremal_index, k_gaps_extremal_index
-from fedopt.audit.document import Audit, DriftReport, Promise, Quantile, ThresholdRow, finite
+from fedopt.audit.document import Audit, DriftReport, Probability, Promise, Quantile, ThresholdRow, finite
 from fedopt.audit.drift import Drift, find_drift
-from fedopt.audit.empirical import empirical_quantile
-from fedopt.audit.rounding import Rounding
-from fedopt.audit.tails import Sample, SeriesTail, tail_above
+from fedopt.audit.sample import KEEP, Collector, Rounding, Sample
+from fedopt.audit.tails import SeriesTail, tail_above
 from fedopt.audit.telemetry import MOST_GROUPS, Telemetry, TelemetryError
 from fedopt.audit.thresholds import Choice, choose, mean_residual_life
-from fedopt.audit.verdict import judge, samples_to_decide, violation
 
-__all__ = ["Settings", "audit", "audit_sample", "audit_telemetry"]
+__all__ = ["Settings", "audit", "audit_telemetry", "judge", "samples_to_decide"]
 
-FEW_CLUSTERS = 10
 DIRECTIONS: dict[int, Literal["heavier", "lighter", "none"]] = {1: "heavier", 0: "none", -1: "lighter"}
+MAX_SAMPLES = 10**15
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,8 @@ class Settings:
     probabilities: quantiles wanted; confidence: of every two-sided interval; threshold: fixed instead of
     chosen, in the data's unit; grid: width of the rounding grid (None: find it, 0: none) and the way of
     rounding; independent: treat the samples as independent of each other; false_alarms: rate of the drift
-    test; keep: values held in memory.
+    test; keep: values held in memory; censored_at: values at least as large are only known to be late (None:
+    a pile of equal values at the largest shows the level; 0: there is none).
     """
 
     probabilities: tuple[float, ...] = (0.99, 0.999, 0.9999)
@@ -46,6 +44,7 @@ class Settings:
     independent: bool = False
     false_alarms: float = 0.01
     keep: int = KEEP
+    censored_at: float | None = None
 
     def __post_init__(self) -> None:
         if not self.probabilities or not all(0 < p < 1 for p in self.probabilities):
@@ -117,18 +116,6 @@ def audit_telemetry(
         raise TelemetryError(f"{telemetry.path}: {error}") from error
 
 
-def audit_sample(
-    sample: Sample,
-    promise: Promise | None = None,
-    settings: Settings | None = None,
-    name: str = "all",
-    mean: float = math.nan,
-) -> Audit:
-    """Audit what a collector kept. Raises ValueError where there is too little to fit."""
-    settings = settings or Settings()
-    return _report(sample, promise, settings, name, mean, [], None, {})
-
-
 def _of_collector(
     collector: Collector,
     promise: Promise | None,
@@ -137,26 +124,14 @@ def _of_collector(
     notes: Iterable[str],
     clock: _Clock | None,
     series: Mapping[str, Audit] | None = None,
+    unit: str | None = None,
 ) -> Audit:
     sample = collector.sample(
-        grid=settings.grid, rounding=settings.rounding, independent=settings.independent
+        grid=settings.grid,
+        rounding=settings.rounding,
+        independent=settings.independent,
+        cap=settings.censored_at,
     )
-    notes = list(notes)
-    if collector.invalid:
-        notes.append(f"{collector.invalid:,} values were not finite and left out.")
-    return _report(sample, promise, settings, name, collector.mean, notes, clock, dict(series or {}))
-
-
-def _report(
-    sample: Sample,
-    promise: Promise | None,
-    settings: Settings,
-    name: str,
-    mean: float,
-    notes: list[str],
-    clock: _Clock | None,
-    series: dict[str, Audit],
-) -> Audit:
     deepest = 1 - max(p for p in settings.probabilities if p <= 0.999 or len(settings.probabilities) == 1)
     if promise is not None:
         deepest = promise.epsilon
@@ -164,10 +139,11 @@ def _report(
     tail = choice.tail
     chance = late = decide = None
     if promise is not None:
-        chance = violation(sample, tail, promise.deadline, settings.confidence)
+        counted = count_above(sample, promise.deadline)
+        chance = _violation(sample, counted, tail, promise.deadline, settings.confidence)
         late = judge(chance, promise.epsilon)
         if late == "undecided":
-            decide = samples_to_decide(sample, tail, promise.deadline, promise.epsilon, settings.confidence)
+            decide = samples_to_decide(counted, promise.epsilon, settings.confidence)
     position = sample.position[sample.above(tail.threshold)]
     quantiles = {_label(p): _quantile(sample, tail, p, settings.confidence) for p in settings.probabilities}
     errors = tail.fit.standard_errors()
@@ -177,8 +153,11 @@ def _report(
         verdict=late,
         promise=promise,
         samples=sample.samples,
-        mean=mean if math.isfinite(mean) else float(sample.value.mean()),
-        maximum=float(sample.value.max()),
+        lost=sample.lost,
+        cap=sample.cap,
+        unit=unit,
+        mean=collector.mean,
+        maximum=sample.maximum,
         grid=sample.grid.width,
         confidence=settings.confidence,
         threshold=tail.threshold,
@@ -198,16 +177,65 @@ def _report(
         drift=_drift(find_drift(sample, settings.false_alarms), sample, clock),
         thresholds=[_row(row) for row in choice.evidence],
         mean_residual_life=[(a, b, c, int(d)) for a, b, c, d in mean_residual_life(sample).tolist()],
-        notes=notes + _warnings(sample, choice, quantiles),
-        series=series,
+        notes=[*notes, *_notes(sample, choice, quantiles, chance)],
+        series=dict(series or {}),
     )
 
 
-def _choice(sample: Sample, settings: Settings, least_share: float) -> Choice:
-    if sample.value.size == 0 or sample.descending[0] == sample.descending[-1]:
+def judge(probability: Probability, epsilon: float) -> Literal["kept", "broken", "undecided"]:
+    """kept: the upper end of the interval is at most ε; broken: the lower end exceeds it; else undecided."""
+    low, high = probability.interval
+    if high <= epsilon:
+        return "kept"
+    return "broken" if low > epsilon else "undecided"
+
+
+def samples_to_decide(counted: Counted, epsilon: float, confidence: float) -> int | None:
+    """About how many samples would decide, if what was seen so far is typical; None where the share is ε."""
+    degrees = counted.degrees
+    quantile = 0.5 + confidence / 2
+    z = special.stdtrit(degrees, quantile) if math.isfinite(degrees) else special.ndtri(quantile)
+    inflation = max(counted.inflation, counted.slow[0] if counted.slow else 1.0)
+    distance = (counted.share - epsilon) ** 2
+    if not distance > 1e-6 * epsilon**2:
+        return None
+    needed = inflation * float(z) ** 2 * epsilon * (1 - epsilon) / distance
+    if counted.count == 0:  # the upper end of nothing seen must come down to ε
+        needed = -math.log((1 - confidence) / 2) * counted.alone / epsilon
+    return min(max(math.ceil(needed), counted.samples + 1), MAX_SAMPLES)
+
+
+def _violation(
+    sample: Sample, counted: Counted, tail: SeriesTail, deadline: float, confidence: float
+) -> Probability:
+    """P(delay > deadline) by the counts, and beside it what the fitted tail says."""
+    fitted = interval = None
+    if deadline > tail.threshold:
+        fitted = tail.exceedance(deadline)
+        low, high = tail.probability_interval(deadline, confidence)
+        never = count_top(sample, sample.lost).interval(confidence) if sample.lost else (0.0, 0.0)
+        interval = (
+            min(low, fitted) - tail.atom + never[0],
+            min(max(high, fitted) - tail.atom + never[1], 1.0),
+        )
+    return Probability(
+        level=deadline,
+        estimate=counted.share,
+        interval=counted.interval(confidence),
+        count=counted.count,
+        clusters=counted.clusters,
+        warning=few_clusters(counted) if counted.count else None,
+        tail=fitted,
+        tail_interval=interval,
+    )
+
+
+def _choice(sample: Sample, settings: Settings, min_share: float) -> Choice:
+    known = sample.descending[sample.lost :]
+    if known.size == 0 or known[0] == known[-1]:
         raise ValueError("all values are equal or there are none: no tail to fit")
     if settings.threshold is None:
-        return choose(sample, least_share=least_share)
+        return choose(sample, min_share=min_share)
     if settings.threshold < sample.floor:
         raise ValueError(
             f"the threshold {settings.threshold:g} lies below the values that were kept ({sample.floor:g})"
@@ -217,18 +245,36 @@ def _choice(sample: Sample, settings: Settings, least_share: float) -> Choice:
 
 
 def _quantile(sample: Sample, tail: SeriesTail, probability: float, confidence: float) -> Quantile:
-    counted, ends = empirical_quantile(sample, probability, confidence)
-    if 1.1 * (1 - probability) < tail.rate:
-        low, high = tail.quantile_interval(probability, confidence)
-        return Quantile(
-            estimate=tail.quantile(probability),
-            interval=(finite(low), finite(high)),
-            empirical=counted,
-            empirical_interval=ends,
-            method="tail",
+    """The counts where they bound a quantile from both sides; the fitted tail beyond them."""
+    empirical, (low, high), counted = empirical_quantile(sample, probability, confidence)
+    fitted = None
+    if 1.1 * (1 - probability - sample.lost / sample.samples) < tail.rate:
+        fitted = tail.quantile(probability)
+    estimate, ends, warning = empirical, (low, high), few_clusters(counted)
+    beyond = high is None and low != math.inf
+    if beyond:
+        nothing = count_top(sample, 0).interval(confidence)[1]
+        reach = sample.samples * nothing / (1 - probability)
+        warning = (
+            f"extrapolated: the counts bound it from below only; about {reach:,.0f} samples would reach it"
         )
+        if fitted is not None:
+            tail_low, tail_high = tail.quantile_interval(probability, confidence)
+            estimate = max(fitted, low or -math.inf)
+            ends = (min(tail_low, low if low is not None else tail_low), max(tail_high, estimate))
+    elif high is None:
+        warning = None  # all that can be said is that it did not come back
+    least = sample.cap if sample.cap is not None else sample.maximum
+    at_least = math.isinf(estimate)
     return Quantile(
-        estimate=counted, interval=ends, empirical=counted, empirical_interval=ends, method="counts"
+        estimate=least if at_least else estimate,
+        interval=(least if ends[0] == math.inf else finite(ends[0]), finite(ends[1])),
+        empirical=least if math.isinf(empirical) else empirical,
+        empirical_interval=(least if low == math.inf else finite(low), finite(high)),
+        method="tail" if beyond and fitted is not None else "counts",
+        at_least=at_least,
+        warning=warning,
+        tail=finite(fitted),
     )
 
 
@@ -269,27 +315,34 @@ def _drift(drift: Drift, sample: Sample, clock: _Clock | None) -> DriftReport:
     )
 
 
-def _warnings(sample: Sample, choice: Choice, quantiles: Mapping[str, Quantile]) -> list[str]:
+def _notes(
+    sample: Sample, choice: Choice, quantiles: Mapping[str, Quantile], chance: Probability | None
+) -> list[str]:
     notes = []
     tail = choice.tail
+    if sample.cap is not None:
+        notes.append(
+            f"{sample.lost:,} requests reached {sample.cap:g} or did not come back; they count as late, and "
+            "quantiles beyond are at least that (--censored-at 0: they are values like others)."
+        )
+    elif sample.lost:
+        notes.append(f"{sample.lost:,} requests did not come back and count as late.")
+    if chance is not None and chance.tail is not None and not _within(chance.tail, chance.interval):
+        notes.append(
+            f"The fitted tail puts P(delay > {chance.level:g}) at {chance.tail:.3g}, the counts at "
+            f"{chance.estimate:.3g}: the counts are used; the tail may be a mixture of two causes."
+        )
     for name, row in quantiles.items():
-        low, high = row.empirical_interval
-        if (high is not None and row.estimate > 1.5 * high) or (low is not None and row.estimate < low / 1.5):
+        if row.tail is not None and not _within(row.tail, row.empirical_interval):
             notes.append(
-                f"At {name} the fitted tail and the counts disagree; the tail may be a mixture of two causes."
+                f"At {name} the fitted tail and the counts disagree: the counts are used; "
+                "the tail may be a mixture of two causes."
             )
             break
-    clusters = tail.excesses.total / max(tail.clustering, 1.0)
     if not choice.passed:
         notes.append(
             "No candidate threshold passed its test; the one that fits best was taken. "
             "Look at the diagnostics."
-        )
-    if clusters < FEW_CLUSTERS and not sample.independent:
-        notes.append(
-            f"The exceedances form only about {clusters:.0f} independent clusters; "
-            f"intervals need {FEW_CLUSTERS} or more "
-            "to cover as stated. Collect a longer series."
         )
     if tail.fit.shape > 1:
         notes.append(
@@ -304,6 +357,11 @@ def _warnings(sample: Sample, choice: Choice, quantiles: Mapping[str, Quantile])
             f"Only {tail.excesses.left.size} distinct values lie above the threshold: the rounding is coarse."
         )
     return notes
+
+
+def _within(value: float, interval: tuple[float | None, float | None]) -> bool:
+    low, high = interval
+    return (low is None or value >= low) and (high is None or value <= high)
 
 
 def _label(probability: float) -> str:

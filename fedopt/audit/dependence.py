@@ -1,4 +1,4 @@
-"""Serial dependence: long-run variance, how much clustering inflates it, the extremal index, declustering.
+"""Serial dependence: long-run variance, how much clustering inflates it, the extremal index.
 
 The long-run variance comes from equally weighted cosines (Müller 2007; Lazarus, Lewis, Stock and Watson
 2018): the first ν cosine transforms of a stationary series are asymptotically independent normals of the
@@ -17,7 +17,6 @@ import numpy as np
 __all__ = [
     "CELLS",
     "cosine_transforms",
-    "decluster",
     "frequencies",
     "intervals_extremal_index",
     "k_gaps_extremal_index",
@@ -27,9 +26,9 @@ __all__ = [
 CELLS = 2048
 """Cells into which the time axis of a sample is cut before its cosine transforms."""
 
-MOST_DEPENDENT = 12
-MOST_INDEPENDENT = 64
-FEWEST = 6
+MAX_DEPENDENT = 12
+MAX_INDEPENDENT = 64
+MIN_DEPENDENT = 6
 
 
 @lru_cache(maxsize=4)
@@ -46,7 +45,7 @@ def time_cells(position: np.ndarray, samples: int, cells: int = CELLS) -> np.nda
     return (np.asarray(position, dtype=np.int64) * cells) // samples
 
 
-def cosine_transforms(series: np.ndarray, count: int = MOST_INDEPENDENT) -> np.ndarray:
+def cosine_transforms(series: np.ndarray, count: int = MAX_INDEPENDENT) -> np.ndarray:
     """The first `count` cosine transforms of sums per cell (shape (cells,) or (m, cells)); shape (…, count).
 
     Each has mean 0 and the variance of the total sum, if the series is stationary.
@@ -62,11 +61,11 @@ def frequencies(samples: int, transforms: np.ndarray, independent_variance: floa
     of the highest frequency used is kept at least 10 times the correlation length that the inflation
     implies. Between 6 and 12; 64 where no dependence shows.
     """
-    used = MOST_DEPENDENT
+    used = MAX_DEPENDENT
     inflation = 1.0
     for _ in range(3):
         inflation = max(float(np.mean(transforms[:used] ** 2)) / independent_variance, 1e-3)
-        used = int(np.clip(0.19 * samples / inflation, FEWEST, MOST_DEPENDENT))
+        used = int(np.clip(0.19 * samples / inflation, MIN_DEPENDENT, MAX_DEPENDENT))
     wide = float(np.mean(transforms**2)) / independent_variance
     if max(inflation, wide) < 2.0:
         return transforms.size, wide
@@ -108,29 +107,3 @@ def k_gaps_extremal_index(position: np.ndarray, samples: int, gap: int = 1) -> t
     estimate = min(max(estimate, 1e-12), 1.0)
     information = 2 * positive / estimate**2 + (zero / (1 - estimate) ** 2 if estimate < 1 else 0.0)
     return float(estimate), float(1 / math.sqrt(information)) if information > 0 else math.nan
-
-
-def decluster(
-    position: np.ndarray, value: np.ndarray, run: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cluster maxima: their positions and values. Never applied unless asked for.
-
-    position: ascending; run: exceedances further apart than this start a new cluster; None takes the number
-    of clusters from the intervals estimator (the largest gaps separate clusters).
-    """
-    position = np.asarray(position)
-    value = np.asarray(value, dtype=float)
-    if position.size == 0:
-        return position, value
-    gaps = np.diff(position)
-    if run is None:
-        clusters = max(1, round(intervals_extremal_index(position) * position.size))
-        cut = np.sort(gaps)[::-1][clusters - 1] if clusters <= gaps.size else 0
-        starts = np.concatenate([[0], np.flatnonzero(gaps > cut) + 1])
-    else:
-        starts = np.concatenate([[0], np.flatnonzero(gaps > run) + 1])
-    ends = np.concatenate([starts[1:], [position.size]])
-    peak = np.array(
-        [start + int(np.argmax(value[start:end])) for start, end in zip(starts, ends, strict=True)]
-    )
-    return position[peak], value[peak]

@@ -37,11 +37,12 @@ class _Document(BaseModel):
 
 
 class Quantile(_Document):
-    """A quantile: fitted estimate and interval, and beside them what the counts alone say.
+    """A quantile with its interval.
 
-    An end of an interval that is None lies beyond what the data can bound. method: "tail" where the estimate
-    comes from the fitted tail, "counts" where the quantile lies below the threshold and comes from the
-    counts.
+    method: "counts" where the counts bound it from both sides; "tail" where it lies beyond them and the
+    fitted tail extrapolates (never below what the counts say). An end that is None cannot be bounded.
+    at_least: the quantile lies among requests that did not come back or reached the cap; the estimate is the
+    least that it can be. warning: why the interval is not to be relied on as stated.
     """
 
     estimate: float
@@ -49,16 +50,27 @@ class Quantile(_Document):
     empirical: float
     empirical_interval: tuple[float | None, float | None]
     method: Literal["tail", "counts"]
+    at_least: bool = False
+    warning: str | None = None
+    tail: float | None = None
 
 
 class Probability(_Document):
-    """The probability of exceeding a level, with its interval, and what the counts alone say."""
+    """The probability of exceeding a level by the counts, with its interval; beside it what the fitted tail
+    says.
+
+    count: samples above the level, those included that did not come back. clusters: independent episodes that
+    hold them. warning: why the interval is not to be relied on as stated.
+    """
 
     level: float
     estimate: float
     interval: tuple[float, float]
-    empirical: float
-    empirical_interval: tuple[float, float]
+    count: int
+    clusters: int
+    warning: str | None = None
+    tail: float | None = None
+    tail_interval: tuple[float, float] | None = None
 
 
 class Promise(_Document):
@@ -119,6 +131,11 @@ class Audit(_Document):
     verdict: Verdict | None
     promise: Promise | None = None
     samples: int
+    lost: int = Field(0, description="samples that are late whatever the deadline: no answer, or at the cap")
+    cap: float | None = Field(
+        None, description="values that reached it are only known to be at least as large"
+    )
+    unit: str | None = Field(None, description="unit of the delays, where the telemetry states it")
     mean: float
     maximum: float
     grid: float = Field(description="width of the rounding grid; 0: none")

@@ -45,6 +45,12 @@ class Excesses:
         """The largest excess that is certain to have been reached."""
         return float(np.max(np.where(self.right > self.left, (self.left + self.right) / 2, self.left)))
 
+    @property
+    def middle(self) -> float:
+        """The weighted median, kept off zero: the scale from which every search over ψ sets out."""
+        index = int(np.searchsorted(np.cumsum(self.weight), self.total / 2))
+        return max(float((self.left[index] + self.right[index]) / 2), 1e-9 * self.largest)
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -293,15 +299,8 @@ def fit(data: Excesses) -> Fit:
     """
     if data.left.size < 3 or not data.largest > 0:
         raise ValueError("a tail needs at least 3 distinct excesses to be fitted")
-    middle = max(_weighted_median(data), 1e-9 * data.largest)
-    psi, scale, value = best_psi(data.left, data.right, data.weight, data.largest, middle)
+    psi, scale, value = best_psi(data.left, data.right, data.weight, data.largest, data.middle)
     return Fit(scale, psi, value, _information(data, scale, psi))
-
-
-def _weighted_median(data: Excesses) -> float:
-    cumulative = np.cumsum(data.weight)
-    index = int(np.searchsorted(cumulative, cumulative[-1] / 2))
-    return float((data.left[index] + data.right[index]) / 2)
 
 
 def _information(data: Excesses, scale: float, psi: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedopt.audit.document import Audit, Quantile
+from fedopt.audit.document import Audit, Probability, Quantile
 
 __all__ = ["summary"]
 
@@ -19,13 +19,9 @@ def summary(audit: Audit) -> str:
         f"  dependence: counts vary {audit.clustering:.1f} times as much as independent ones, "
         f"extremal index {audit.extremal_index:.2f}"
     )
-    lines.extend(f"  {_quantile(name, row, audit.confidence)}" for name, row in audit.quantiles.items())
+    lines.extend(_quantile(name, row, audit.confidence) for name, row in audit.quantiles.items())
     if audit.violation is not None and audit.promise is not None:
-        low, high = audit.violation.interval
-        lines.append(
-            f"  P(delay > {audit.promise.deadline:g}): {audit.violation.estimate:.3g} "
-            f"({low:.3g} to {high:.3g}); promised {audit.promise.epsilon:g}"
-        )
+        lines.extend(_chance(audit.violation, audit.promise.epsilon, audit.samples))
     if audit.verdict == "undecided":
         needed = audit.samples_to_decide
         lines.append(
@@ -64,12 +60,33 @@ def _head(audit: Audit) -> str:
     return f"{audit.name}: {words[audit.verdict]} (each way at {0.5 + audit.confidence / 2:.1%} confidence)"
 
 
+def _chance(chance: Probability, epsilon: float, samples: int) -> list[str]:
+    low, high = chance.interval
+    text = (
+        f"  P(delay > {chance.level:g}): {chance.count:,} of {samples:,}, {chance.estimate:.3g} "
+        f"({low:.3g} to {high:.3g}); promised {epsilon:g}"
+    )
+    if chance.tail is not None and chance.tail_interval is not None:
+        text += "; the fitted tail alone: {:.3g} ({:.3g} to {:.3g})".format(
+            chance.tail, *chance.tail_interval
+        )
+    return [text] + ([f"  !! not to be relied on: {chance.warning}"] if chance.warning else [])
+
+
 def _quantile(name: str, row: Quantile, confidence: float) -> str:
-    low, high = ("?" if end is None else f"{end:.5g}" for end in row.empirical_interval)
-    counts = f"{row.empirical:.5g} ({low} to {high})"
-    return f"p{100 * float(name):.10g}: {_ends(row)} [{confidence:.0%}]; counts alone: {counts}"
+    text = f"  p{100 * float(name):.10g}: {_ends(row)} [{confidence:.0%}] by {_method(row)}"
+    if row.method == "tail":
+        low, high = ("?" if end is None else f"{end:.5g}" for end in row.empirical_interval)
+        text += f"; counts alone: {row.empirical:.5g} ({low} to {high})"
+    elif row.tail is not None:
+        text += f"; the fitted tail: {row.tail:.5g}"
+    return text + (f"\n  !! {row.warning}" if row.warning else "")
+
+
+def _method(row: Quantile) -> str:
+    return "the fitted tail" if row.method == "tail" else "counts"
 
 
 def _ends(row: Quantile) -> str:
     low, high = ("?" if end is None else f"{end:.5g}" for end in row.interval)
-    return f"{row.estimate:.5g} ({low} to {high})"
+    return f"{'at least ' if row.at_least else ''}{row.estimate:.5g} ({low} to {high})"

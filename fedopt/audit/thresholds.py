@@ -16,16 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from fedopt.audit.empirical import clustering_at
-from fedopt.audit.tails import Sample, SeriesTail, tail_above
+from fedopt.audit.counts import count_above
+from fedopt.audit.sample import Sample
+from fedopt.audit.tails import SeriesTail, tail_above
 
 __all__ = ["Choice", "Evidence", "candidates", "choose", "mean_residual_life"]
 
-LARGEST_SHARE = 0.05
-MOST_EXCESSES = 100_000
-FEWEST_EXCESSES = 30
+MAX_SHARE = 0.05
+MAX_EXCESSES = 100_000
+MIN_EXCESSES = 30
 FEW = (5, 10, 20, 40)
-LARGEST_SHAPE = 1.0
+MAX_SHAPE = 1.0
 COMFORTABLE = 200
 RATIO = 0.7
 LEVEL = 0.05
@@ -71,32 +72,32 @@ class Choice:
     passed: bool
 
 
-def candidates(sample: Sample, least_share: float = 0.003) -> list[float]:
+def candidates(sample: Sample, min_share: float = 0.003) -> list[float]:
     """Candidate thresholds, lowest first: from 5 % of the samples (more in small samples, at most 20 %; at
-    most 100,000 exceedances) down in steps of 0.7 to 30 exceedances, and not below `least_share` of the
+    most 100,000 exceedances) down in steps of 0.7 to 30 exceedances, and not below `min_share` of the
     samples as long as one is left.
     """
-    share = max(LARGEST_SHARE, min(0.2, COMFORTABLE / sample.samples))
-    most = max(float(MOST_EXCESSES), 2 * least_share * sample.samples)
-    count = min(share * sample.samples, most, 0.9 * sample.value.size)
+    share = max(MAX_SHARE, min(0.2, COMFORTABLE / sample.samples))
+    most = max(float(MAX_EXCESSES), 2 * min_share * sample.samples)
+    count = min(share * sample.samples, most, 0.9 * (sample.value.size - sample.lost))
     levels: list[float] = []
-    least = max(FEWEST_EXCESSES, min(least_share * sample.samples, count))
+    least = max(MIN_EXCESSES, min(min_share * sample.samples, count))
     while count >= least and len(levels) < 40:
-        level = sample.upper(int(count))
+        level = sample.upper(sample.lost + int(count))
         if not levels or level > levels[-1]:
             levels.append(level)
         count *= RATIO
     return levels
 
 
-def choose(sample: Sample, levels: Sequence[float] | None = None, least_share: float = 0.003) -> Choice:
+def choose(sample: Sample, levels: Sequence[float] | None = None, min_share: float = 0.003) -> Choice:
     """Fit at every candidate and take the lowest that passes, one with a shape of at most 1 before any other.
 
-    levels: thresholds to choose from, ascending; None takes `candidates`. least_share: about three times 1 −
+    levels: thresholds to choose from, ascending; None takes `candidates`. min_share: about three times 1 −
     p of the quantile that matters. Raises ValueError where there is too little to fit.
     """
     tails: list[SeriesTail] = []
-    for level in candidates(sample, least_share) if levels is None else levels:
+    for level in candidates(sample, min_share) if levels is None else levels:
         try:
             tails.append(tail_above(sample, level))
         except ValueError:
@@ -104,14 +105,17 @@ def choose(sample: Sample, levels: Sequence[float] | None = None, least_share: f
     if not tails:
         raise ValueError(
             f"too little data for a tail: {sample.samples} samples, "
-            f"of which at least {FEWEST_EXCESSES} distinct "
+            f"of which at least {MIN_EXCESSES} distinct "
             "ones must lie above a threshold that at most a fifth exceeds"
         )
-    few = [(level, *clustering_at(sample, level)[:2]) for level in map(sample.upper, FEW)]
+    few = []
+    for level in map(sample.upper, (sample.lost + number for number in FEW)):
+        counted = count_above(sample, level)
+        few.append((level, counted.count - sample.lost, counted.inflation))
     evidence = tuple(_evidence(tails, index, few) for index in range(len(tails)))
     fitting = [i for i, row in enumerate(evidence) if row.accepted]
     # A delay has a finite mean; a shape above 1 shows a threshold below a second cause of delay.
-    chosen = next((i for i in fitting if evidence[i].shape <= LARGEST_SHAPE), fitting[0] if fitting else None)
+    chosen = next((i for i in fitting if evidence[i].shape <= MAX_SHAPE), fitting[0] if fitting else None)
     if chosen is not None:
         return Choice(tails[chosen], evidence, chosen, True)
     best = int(np.argmin([row.statistic / row.critical for row in evidence]))
@@ -168,7 +172,7 @@ def _against_few(tail: SeriesTail, level: float, observed: int, inflation: float
     """
     if level <= tail.threshold or observed < 3 or observed > tail.excesses.total / 3:
         return None
-    predicted = tail.samples * tail.exceedance(level)
+    predicted = tail.samples * (tail.exceedance(level) - tail.atom)
     return abs(observed - predicted) / math.sqrt(max(observed, predicted) * inflation)
 
 
@@ -178,7 +182,7 @@ def mean_residual_life(sample: Sample, points: int = 60) -> np.ndarray:
     Returns shape (points, 4): threshold, mean excess, standard error, exceedances. A generalised Pareto tail
     with ξ < 1 shows as a straight line of slope ξ/(1 − ξ).
     """
-    ordered = sample.descending
+    ordered = sample.descending[sample.lost :]
     sums = np.cumsum(ordered)
     squares = np.cumsum(ordered**2)
     largest = min(ordered.size - 1, int(0.2 * sample.samples))

@@ -49,6 +49,14 @@ def command(
     rounding: Annotated[
         Literal["nearest", "down", "up"], typer.Option(help="How values were rounded: nearest, down or up.")
     ] = "nearest",
+    censored_at: Annotated[
+        float | None,
+        typer.Option(
+            help="Delays this long or longer are only known to be late; found from a pile of equal values at "
+            "the largest if not given, 0: none.",
+            min=0.0,
+        ),
+    ] = None,
     independent: Annotated[bool, typer.Option(help="The samples are known to be independent.")] = False,
     false_alarms: Annotated[
         float, typer.Option(help="Rate of false alarms of the drift test.", min=1e-4, max=0.4)
@@ -92,6 +100,7 @@ def command(
             rounding=rounding,
             independent=independent,
             false_alarms=false_alarms,
+            censored_at=censored_at,
         )
     except ValueError as error:
         fail(2, str(error))

@@ -4,7 +4,6 @@ import pytest
 from fedopt.audit.dependence import (
     CELLS,
     cosine_transforms,
-    decluster,
     frequencies,
     intervals_extremal_index,
     k_gaps_extremal_index,
@@ -60,14 +59,3 @@ def test_fewer_frequencies_for_longer_correlation():
     assert inflation < 2
     used, _ = frequencies(100_000, white * 60, float(CELLS))
     assert 6 <= used < 12
-
-
-def test_declustering_keeps_one_maximum_per_cluster():
-    position = np.array([10, 11, 12, 100, 300, 301])
-    value = np.array([1.0, 3.0, 2.0, 5.0, 1.0, 4.0])
-    where, peak = decluster(position, value, run=5)
-    assert where.tolist() == [11, 100, 301]
-    assert peak.tolist() == [3.0, 5.0, 4.0]
-    automatic, _ = decluster(position, value)
-    assert set(automatic) <= set(position)
-    assert decluster(np.array([], dtype=int), np.array([]))[0].size == 0

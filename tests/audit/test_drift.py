@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from fedopt.audit.drift import find_drift
-from fedopt.audit.rounding import find_grid
-from fedopt.audit.tails import Sample
+from fedopt.audit.sample import Sample, find_grid
 from tests.audit.processes import tandem
 
 

@@ -6,7 +6,7 @@ from scipy import stats
 from scipy.optimize import minimize
 
 from fedopt.audit.gpd import Excesses, fit
-from fedopt.audit.profile import (
+from fedopt.audit.tails import (
     Tail,
     deviance,
     interval_of_probability,

@@ -5,9 +5,8 @@ import pytest
 from scipy import stats
 
 from fedopt.audit.auditing import Settings, audit
-from fedopt.audit.profile import deviance
-from fedopt.audit.rounding import find_grid
-from fedopt.audit.tails import Sample
+from fedopt.audit.sample import Sample, find_grid
+from fedopt.audit.tails import deviance
 from fedopt.audit.thresholds import choose
 from tests.audit.processes import autoregressive, tandem, tandem_quantile
 

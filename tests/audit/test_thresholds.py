@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedopt.audit.rounding import Grid, find_grid
-from fedopt.audit.tails import Sample
+from fedopt.audit.sample import Grid, Sample, find_grid
 from fedopt.audit.thresholds import candidates, choose, mean_residual_life
 
 

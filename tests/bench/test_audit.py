@@ -10,11 +10,9 @@ import pytest
 
 from fedopt.audit import audit
 from fedopt.audit.auditing import Settings
-from fedopt.audit.collector import Collector
 from fedopt.audit.drift import find_drift
-from fedopt.audit.profile import deviance
-from fedopt.audit.rounding import find_grid
-from fedopt.audit.tails import Sample
+from fedopt.audit.sample import Collector, Sample, find_grid
+from fedopt.audit.tails import deviance
 from fedopt.audit.thresholds import choose
 from tests.audit.processes import autoregressive, tandem, tandem_quantile
 from tests.audit.test_tails import LAWS, SAMPLES
