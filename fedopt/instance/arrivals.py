@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from .base import Document, NonNegative, Positive, Probability, Tilts, accepts_objects
+from .quantities import Unit
 
 
 def same_lengths(**columns: Sequence[float]) -> None:
@@ -32,7 +33,7 @@ def same_lengths(**columns: Sequence[float]) -> None:
 class ExponentialSize(Document):
     """Requests whose work is exponentially distributed with mean `exponential` (work)."""
 
-    exponential: Positive
+    exponential: Annotated[Positive, Unit("work")]
 
     def theta_limit(self) -> float:
         """The tilts below which the moment generating function is finite, 1/work."""
@@ -59,11 +60,11 @@ class EnvelopeArrivals(Document):
     """
 
     model: Literal["envelope"] = "envelope"
-    theta: Tilts
-    rho: tuple[NonNegative, ...]
-    sigma: tuple[NonNegative, ...]
+    theta: Annotated[Tilts, Unit("tilt")]
+    rho: Annotated[tuple[NonNegative, ...], Unit("rate")]
+    sigma: Annotated[tuple[NonNegative, ...], Unit("work")]
     independent_increments: StrictBool = False
-    request_size: Size | None = None
+    request_size: Annotated[Size | None, Unit("work")] = None
 
     @model_validator(mode="after")
     def _table(self) -> Self:
@@ -79,8 +80,8 @@ class TokenBucket(Document):
     """Work that never exceeds `rate` times the length of an interval plus `burst`."""
 
     model: Literal["token-bucket"] = "token-bucket"
-    rate: Positive
-    burst: NonNegative = 0.0
+    rate: Annotated[Positive, Unit("rate")]
+    burst: Annotated[NonNegative, Unit("work")] = 0.0
 
     def theta_limit(self, slot: float) -> float:
         """Every tilt is usable."""
@@ -91,8 +92,8 @@ class Poisson(Document):
     """Requests of a Poisson process: `rate` requests per unit of time of work `size` each."""
 
     model: Literal["poisson"] = "poisson"
-    rate: Positive
-    size: Size = 1.0
+    rate: Annotated[Positive, Unit("frequency")]
+    size: Annotated[Size, Unit("work")] = 1.0
 
     def theta_limit(self, slot: float) -> float:
         """The tilts below which the moment generating function is finite, 1/work."""
@@ -103,7 +104,7 @@ class ExponentialWork(Document):
     """Independent exponentially distributed work in every slot; `mean` is work per unit of time."""
 
     model: Literal["exponential"] = "exponential"
-    mean: Positive
+    mean: Annotated[Positive, Unit("rate")]
 
     def theta_limit(self, slot: float) -> float:
         """The tilts below which the moment generating function is finite, 1/work."""
@@ -117,9 +118,9 @@ class OnOff(Document):
     """
 
     model: Literal["on-off"] = "on-off"
-    peak: Positive
-    on_to_off: Probability
-    off_to_on: Probability
+    peak: Annotated[Positive, Unit("rate")]
+    on_to_off: Annotated[Probability, Unit("share")]
+    off_to_on: Annotated[Probability, Unit("share")]
 
     def theta_limit(self, slot: float) -> float:
         """Every tilt is usable."""

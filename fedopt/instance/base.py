@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
 
@@ -64,6 +64,9 @@ class Document(BaseModel):
     Built in code, a value that does not fit raises `InstanceError` with all the places that are wrong.
     """
 
+    unhashed: ClassVar[frozenset[str]] = frozenset()
+    """Fields that change no plan, so that no hash depends on them."""
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, arbitrary_types_allowed=True
     )
@@ -72,7 +75,10 @@ class Document(BaseModel):
         try:
             self.__pydantic_validator__.validate_python(data, self_instance=self)
         except ValidationError as error:
-            raise _explained(error, data, type(self)) from None
+            again = self._with_numbers(data)
+            if again is data:
+                raise _explained(error, data, type(self)) from None
+            self.__init__(**again)  # type: ignore[misc]
 
     # Tells pydantic that this is a plain constructor, so that it validates nested parts itself and the
     # places of their errors stay complete.
@@ -84,7 +90,15 @@ class Document(BaseModel):
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
-            raise _explained(error, obj, cls) from None
+            again = cls._with_numbers(obj)
+            if again is obj:
+                raise _explained(error, obj, cls) from None
+            return cls.model_validate(again, **options)
+
+    @classmethod
+    def _with_numbers(cls, data: Any) -> Any:
+        """The data with its quantities converted, where this kind of document knows units; else itself."""
+        return data
 
 
 def _explained(error: ValidationError, data: object, kind: type[BaseModel]) -> Exception:

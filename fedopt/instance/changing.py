@@ -9,9 +9,10 @@ from .arrivals import TraceArrivals
 from .base import Document
 from .diagnosing import written_names
 from .errors import InstanceError, Problem, choice_remedy
+from .quantities import converted_value
 
 if TYPE_CHECKING:
-    from .documents import Instance
+    from .documents import Instance, Units
 
 
 def changed(instance: Instance, changes: Mapping[str, Any]) -> Instance:
@@ -27,29 +28,35 @@ def changed(instance: Instance, changes: Mapping[str, Any]) -> Instance:
         name, _, rest = path.partition(".")
         if name not in current:
             raise _nowhere(path, name, list(current), "field")
-        current[name] = fields[name] = _replaced(current[name], rest, value, path) if rest else value
+        if not rest:
+            value = converted_value(value, type(instance), name, instance.units, None)
+        current[name] = fields[name] = _replaced(current[name], rest, value, path, instance.units)
     return type(instance)(**{**current, **fields})
 
 
-def _replaced(here: Any, rest: str, value: Any, path: str) -> Any:
+def _replaced(here: Any, rest: str, value: Any, path: str, units: Units, stage: str | None = None) -> Any:
     """`here` with the value at `rest` replaced, leaving `here` itself as it is."""
     if not rest:
         return value
     if isinstance(here, tuple):
-        return _in_list(here, rest, value, path)
+        return _in_list(here, rest, value, path, units, stage)
     if isinstance(here, Document):
-        return _in_document(here, rest, value, path)
+        return _in_document(here, rest, value, path, units, stage)
     raise InstanceError([Problem(path, f"does not exist: nothing lies below {rest!r}", "shorten the path")])
 
 
-def _in_document(here: Document, rest: str, value: Any, path: str) -> Document:
+def _in_document(
+    here: Document, rest: str, value: Any, path: str, units: Units, stage: str | None
+) -> Document:
     aliases = {written: name for name, written in written_names(type(here)).items()}
     name, _, below = rest.partition(".")
     if name not in aliases:
         raise _nowhere(path, name, list(aliases), "field")
     old = getattr(here, aliases[name])
     fields = {key: getattr(here, key) for key in aliases.values()}
-    fields[aliases[name]] = _replaced(old, below, value, path)
+    if not below:
+        value = converted_value(value, type(here), name, units, stage)
+    fields[aliases[name]] = _replaced(old, below, value, path, units, getattr(here, "stage", stage))
     context = {"directory": here._directory} if isinstance(here, TraceArrivals) else None
     try:
         return type(here).model_validate(fields, context=context)
@@ -59,9 +66,11 @@ def _in_document(here: Document, rest: str, value: Any, path: str) -> Document:
         raise InstanceError(problems, source="change") from None
 
 
-def _in_list(here: tuple[Any, ...], rest: str, value: Any, path: str) -> tuple[Any, ...]:
+def _in_list(
+    here: tuple[Any, ...], rest: str, value: Any, path: str, units: Units, stage: str | None
+) -> tuple[Any, ...]:
     if rest == "*" or rest.startswith("*."):
-        return tuple(_replaced(item, rest[2:], value, path) for item in here)
+        return tuple(_replaced(item, rest[2:], value, path, units, stage) for item in here)
     ids = {_id(item): i for i, item in reversed(list(enumerate(here))) if _id(item) is not None}
     # An id may hold dots, so the longest one that fits is meant.
     parts = rest.split(".")
@@ -69,7 +78,7 @@ def _in_list(here: tuple[Any, ...], rest: str, value: Any, path: str) -> tuple[A
         name = ".".join(parts[:length])
         index = ids.get(name, int(name) if length == 1 and name.isdecimal() and len(name) < 10 else None)
         if index is not None and index < len(here):
-            new = _replaced(here[index], ".".join(parts[length:]), value, path)
+            new = _replaced(here[index], ".".join(parts[length:]), value, path, units, stage)
             return (*here[:index], new, *here[index + 1 :])
     known = [str(name) for name in ids] or [str(i) for i in range(len(here))]
     raise _nowhere(path, parts[0], known, "entry")

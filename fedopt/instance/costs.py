@@ -12,14 +12,15 @@ import numpy as np
 from pydantic import Field, WrapValidator, model_validator
 
 from .base import Document, NonNegative, accepts_objects
+from .quantities import Unit
 
 
 class Linear(Document):
     """`rate` for each unit of rate reserved, and `fixed` per tenant."""
 
     model: Literal["linear"] = "linear"
-    rate: NonNegative
-    fixed: NonNegative = 0.0
+    rate: Annotated[NonNegative, Unit("price")]
+    fixed: Annotated[NonNegative, Unit("cost")] = 0.0
 
     def variable(self, z: Any) -> Any:
         """Cost of a total rate `z` ≥ 0 (number or array) without the fixed charge."""
@@ -34,9 +35,9 @@ class Quadratic(Document):
     """`rate·z + quad·z²` for a total rate z, and `fixed` per tenant."""
 
     model: Literal["quadratic"] = "quadratic"
-    rate: NonNegative
-    quad: NonNegative
-    fixed: NonNegative = 0.0
+    rate: Annotated[NonNegative, Unit("price")]
+    quad: Annotated[NonNegative, Unit("curvature")]
+    fixed: Annotated[NonNegative, Unit("cost")] = 0.0
 
     def variable(self, z: Any) -> Any:
         """Cost of a total rate `z` ≥ 0 (number or array) without the fixed charge."""
@@ -54,7 +55,11 @@ class Piecewise(Document):
     """
 
     model: Literal["piecewise"] = "piecewise"
-    points: Annotated[tuple[tuple[NonNegative, NonNegative], ...], Field(min_length=2, max_length=10_000)]
+    points: Annotated[
+        tuple[tuple[NonNegative, NonNegative], ...],
+        Field(min_length=2, max_length=10_000),
+        Unit("rate", "cost"),
+    ]
 
     @model_validator(mode="after")
     def _convex(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
@@ -12,8 +13,11 @@ from .errors import Problem, choice_remedy, near_miss
 UNIONS = frozenset({"arrivals", "impairment", "cost", "size", "request_size"})
 """Fields whose errors carry the name of the chosen variant in their location."""
 
+_UNIT = re.compile(r"[0-9]\s*[^\W\d_]")
+"""A digit and a letter after it, as in a quantity with its unit."""
+
 REMEDIES = {
-    "epsilon": "give the allowed violation probability, between 0 and 1, such as 0.001 for p99.9",
+    "epsilon": "give the allowed violation probability, between 0 and 1, such as 0.001, or percentile: 99.9",
     "deadline": "give the deadline in units of time, a number above 0",
     "latency": "give the latency in units of time, 0 or more",
     "latency_kind": "use rate (rate-latency guardrail) or delay (pure delay)",
@@ -122,7 +126,11 @@ def _told(entry: Any, path: list[str | int], data: object, kind: type[BaseModel]
         case "too_long":
             return f"has more than {limits.get('max_length')} entries", "leave some out"
         case "value_error":
-            return str(limits.get("error", entry["msg"])), remedy or _by_message(str(limits.get("error", "")))
+            said = str(limits.get("error", entry["msg"]))
+            remedy = remedy or _by_message(said)
+            if isinstance(given, str) and said.startswith("must be a number") and _UNIT.search(given):
+                remedy += "; quantities with units are read in an instance, which has units of its own"
+            return said, remedy
         case "string_too_short" | "string_too_long" | "string_type":
             return (
                 f"must be text, is {shown(given)}",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictInt, StrictStr, ValidationInfo, model_validator
+from pydantic_core import CoreSchema
 
 from .arrivals import Arrivals
 from .base import (
@@ -25,6 +28,7 @@ from .costs import Cost, Linear
 from .errors import InstanceError, Problem, choice_remedy
 from .impairments import Impairment, NoImpairment
 from .policy import RatedStages
+from .quantities import Unit, converted, measures
 
 if TYPE_CHECKING:
     import networkx
@@ -35,10 +39,35 @@ MAX_TENANTS = 1_000_000
 
 
 class Units(Document):
-    """The units of the numbers in the file: `time` a unit of time (or `slot`), `work` any word."""
+    """The units of the numbers in the file, to which quantities with units are converted.
+
+    `time` is a unit of time (or `slot`), `work` any word. `cost` says what a cost of 1 is, such as `EUR/h`.
+    `stages` says of a stage by name what one unit of work is there, such as `200 token`; `define` names units
+    of the reader's own, such as `L4: 1200 token/s`.
+    """
+
+    unhashed = frozenset({"cost", "stages", "define"})
 
     time: Literal["ns", "us", "µs", "ms", "s", "min", "h", "slot"] = "ms"
     work: Annotated[StrictStr, Field(min_length=1, max_length=50)] = "job"
+    cost: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
+    stages: dict[Name, StrictStr] = Field(default={})
+    define: dict[Name, StrictStr] = Field(default={})
+
+    @model_validator(mode="after")
+    def _understood(self) -> Self:
+        if self.cost is not None or self.stages or self.define:
+            measures(self)
+        return self
+
+    def __hash__(self) -> int:
+        return hash((self.time, self.work, self.cost))
+
+    def rate(self, value: float, stage: str) -> str:
+        """A rate on a stage in words, in the stage's own unit of work where `stages` gives it one."""
+        if stage in self.stages:
+            return measures(self).rate_text(value, stage)
+        return f"{value:.6g} {self.work}/{self.time}"
 
 
 class Offer(Document):
@@ -51,14 +80,14 @@ class Offer(Document):
     """
 
     id: Name
-    latency: NonNegative = 0.0
+    latency: Annotated[NonNegative, Unit("time")] = 0.0
     latency_kind: Literal["rate", "delay"] = "rate"
     impairment: Impairment = NoImpairment()
     cost: Cost = Linear(rate=1.0)
-    max_rate: Positive | None = None
+    max_rate: Annotated[Positive | None, Unit("rate")] = None
     work_factor: Positive = 1.0
-    accuracy: Share | None = None
-    staleness: NonNegative | None = None
+    accuracy: Annotated[Share | None, Unit("share")] = None
+    staleness: Annotated[NonNegative | None, Unit("seconds")] = None
 
 
 class Domain(Document):
@@ -70,12 +99,14 @@ class Domain(Document):
     `position` is longitude and latitude in degrees, for maps alone.
     """
 
+    unhashed = frozenset({"position"})
+
     id: Name
     stage: Name
     operator: Name | None = None
     region: Name | None = None
     trust: Real = 0.0
-    capacity: NonNegative
+    capacity: Annotated[NonNegative, Unit("rate")]
     dependent_with: tuple[Name, ...] = ()
     position: tuple[Longitude, Latitude] | None = None
     offers: Annotated[tuple[Offer, ...], Field(min_length=1)]
@@ -86,23 +117,54 @@ class Link(Document):
 
     from_: Name = Field(validation_alias="from", serialization_alias="from")
     to: Name
-    delay: NonNegative = 0.0
-    cost: NonNegative = 0.0
+    delay: Annotated[NonNegative, Unit("time")] = 0.0
+    cost: Annotated[NonNegative, Unit("cost")] = 0.0
 
 
 class SLO(Document):
     """The promise to a tenant: P(delay > deadline) ≤ epsilon, of its requests or of the time.
 
-    `deadline` is in units of time. `min_accuracy` and `max_staleness` (seconds) admit only offers that
+    `deadline` is in units of time. A `percentile` such as 99.9 may be given in the place of `epsilon`, which
+    is then 0.001. `min_accuracy` and `max_staleness` (seconds) admit only offers that
     state an accuracy or a staleness within the limit, on every stage where some offer states one (see
     `fedopt.instance.policy.RatedStages`).
     """
 
-    deadline: Positive
-    epsilon: OpenProbability
+    deadline: Annotated[Positive, Unit("time")]
+    epsilon: Annotated[OpenProbability, Unit("share")]
     of: Literal["requests", "time"] = "requests"
-    min_accuracy: Share | None = None
-    max_staleness: NonNegative | None = None
+    min_accuracy: Annotated[Share | None, Unit("share")] = None
+    max_staleness: Annotated[NonNegative | None, Unit("seconds")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_percentile(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or "percentile" not in data:
+            return data
+        if "epsilon" in data:
+            raise ValueError("epsilon and percentile say the same; leave one of them out")
+        rest = {key: value for key, value in data.items() if key != "percentile"}
+        return {**rest, "epsilon": _beyond(data["percentile"])}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: Any) -> dict[str, Any]:
+        described: dict[str, Any] = handler.resolve_ref_schema(handler(core))
+        rank = {
+            "anyOf": [{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 100}, {"type": "string"}]
+        }
+        described["properties"]["percentile"] = {"title": "Percentile", **rank}
+        described["required"] = [name for name in described["required"] if name != "epsilon"]
+        described["oneOf"] = [{"required": ["epsilon"]}, {"required": ["percentile"]}]
+        return described
+
+
+def _beyond(percentile: object) -> float:
+    """The probability beyond a percentile such as 99.9, `p99.9` or `99.9 %`, free of 1 − p's rounding."""
+    found = re.fullmatch(r"\s*p?\s*([0-9]+(?:\.[0-9]+)?)\s*%?\s*", str(percentile))
+    rank = None if found is None or isinstance(percentile, bool) else Decimal(found[1])
+    if rank is None or not 0 < rank < 100:
+        raise ValueError(f"percentile must be a number between 0 and 100, such as 99.9, is {percentile!r}")
+    return float((100 - rank) / 100)
 
 
 class Policy(Document):
@@ -128,8 +190,8 @@ class Tenant(Document):
     arrivals: Arrivals
     slo: SLO
     policy: Policy = Policy()
-    payment: NonNegative = 0.0
-    penalty: NonNegative = 0.0
+    payment: Annotated[NonNegative, Unit("cost")] = 0.0
+    penalty: Annotated[NonNegative, Unit("cost")] = 0.0
 
 
 class Instance(Document):
@@ -142,8 +204,8 @@ class Instance(Document):
     fedopt: Literal[1] = 1
     name: Annotated[StrictStr, Field(min_length=1, max_length=200)] = "instance"
     units: Units = Units()
-    slot: Positive = 1.0
-    theta: Tilts | None = None
+    slot: Annotated[Positive, Unit("time")] = 1.0
+    theta: Annotated[Tilts | None, Unit("tilt")] = None
     stages: Annotated[tuple[Name, ...], Field(min_length=1)]
     domains: Annotated[tuple[Domain, ...], Field(min_length=1, max_length=MAX_DOMAINS)]
     links: tuple[Link, ...] | None = None
@@ -158,6 +220,15 @@ class Instance(Document):
             if problems:
                 raise InstanceError(problems, source=f"instance {self.name!r}")
         return self
+
+    @classmethod
+    def _with_numbers(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        changed, problems = converted(data, cls)
+        if problems:
+            raise InstanceError(problems, source="instance")
+        return changed
 
     @cached_property
     def _domains_by_id(self) -> dict[str, Domain]:

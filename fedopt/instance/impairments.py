@@ -36,6 +36,7 @@ from .base import (
     _ascending,
     accepts_objects,
 )
+from .quantities import Unit
 
 
 class NoImpairment(Document):
@@ -58,9 +59,11 @@ class TableImpairment(Document):
     """
 
     model: Literal["table"] = "table"
-    theta: Annotated[tuple[Real, ...], Field(min_length=1, max_length=10_000), AfterValidator(_ascending)]
-    kappa: tuple[NonNegative, ...]
-    eta: tuple[NonNegative, ...]
+    theta: Annotated[
+        tuple[Real, ...], Field(min_length=1, max_length=10_000), AfterValidator(_ascending), Unit("tilt")
+    ]
+    kappa: Annotated[tuple[NonNegative, ...], Unit("rate")]
+    eta: Annotated[tuple[NonNegative, ...], Unit("work")]
     monotone: StrictBool = False
     independent_increments: StrictBool = False
 
@@ -82,7 +85,7 @@ class ExponentialImpairment(Document):
     """Independent exponentially distributed work in every slot; `mean` is work per unit of time."""
 
     model: Literal["exponential"] = "exponential"
-    mean: Positive
+    mean: Annotated[Positive, Unit("rate")]
 
     def theta_limit(self, slot: float) -> float:
         """The tilts below which the moment generating function is finite, 1/work."""
@@ -97,8 +100,8 @@ class GammaImpairment(Document):
     """
 
     model: Literal["gamma"] = "gamma"
-    shape: Positive
-    scale: Positive
+    shape: Annotated[Positive, Unit("frequency")]
+    scale: Annotated[Positive, Unit("work")]
 
     def theta_limit(self, slot: float) -> float:
         """The tilts below which the moment generating function is finite, 1/work."""
@@ -109,8 +112,8 @@ class PoissonImpairment(Document):
     """Pieces of work `size` that come with a Poisson process of `rate` per unit of time."""
 
     model: Literal["poisson"] = "poisson"
-    rate: Positive
-    size: Size = 1.0
+    rate: Annotated[Positive, Unit("frequency")]
+    size: Annotated[Size, Unit("work")] = 1.0
 
     def theta_limit(self, slot: float) -> float:
         """The tilts below which the moment generating function is finite, 1/work."""
@@ -124,9 +127,9 @@ class OnOffImpairment(Document):
     """
 
     model: Literal["on-off"] = "on-off"
-    peak: Positive
-    on_to_off: Probability
-    off_to_on: Probability
+    peak: Annotated[Positive, Unit("rate")]
+    on_to_off: Annotated[Probability, Unit("share")]
+    off_to_on: Annotated[Probability, Unit("share")]
 
     def theta_limit(self, slot: float) -> float:
         """Every tilt is usable."""
@@ -143,10 +146,15 @@ class Ask(Document):
     """
 
     arrivals: Arrivals
-    throughput: Positive
-    delay: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=1000), AfterValidator(_ascending)]
-    risk: tuple[Probability, ...]
-    estimate: tuple[Probability, ...] | None = None
+    throughput: Annotated[Positive, Unit("rate")]
+    delay: Annotated[
+        tuple[Positive, ...],
+        Field(min_length=1, max_length=1000),
+        AfterValidator(_ascending),
+        Unit("time"),
+    ]
+    risk: Annotated[tuple[Probability, ...], Unit("share")]
+    estimate: Annotated[tuple[Probability, ...] | None, Unit("share")] = None
     answers: Annotated[StrictInt, Field(ge=0)] = 0
 
     @model_validator(mode="after")
@@ -176,7 +184,7 @@ class LearnedImpairment(Document):
     """
 
     model: Literal["learned"] = "learned"
-    confidence: OpenProbability = 0.95
+    confidence: Annotated[OpenProbability, Unit("share")] = 0.95
     asks: tuple[Ask, ...] = ()
 
     def theta_limit(self, slot: float) -> float:

@@ -14,6 +14,7 @@ from .consistency import inconsistencies
 from .diagnosing import place_of, problems_of
 from .documents import Instance
 from .errors import InstanceError, Problem
+from .quantities import converted
 from .yaml_text import MAX_DEPTH, EmptyText, Lines, TextError, read_yaml
 
 Read = TypeVar("Read", bound=BaseModel)
@@ -115,18 +116,28 @@ def instance_of(
     """
     directory = None if directory is None else Path(directory)
     data = {key: value for key, value in read.items() if not key.startswith("x-")}
-    instance: Instance | None = None
-    problems: list[Problem] = []
     context = {"directory": directory, "checked_by_reader": True}
-    try:
-        instance = Instance.__pydantic_validator__.validate_python(data, context=context)
-    except ValidationError as error:
-        problems = problems_of(error, data, Instance)
+    instance, problems = _validated(data, context)
+    if problems:  # quantities with units are looked for only where bare numbers were not all that there is
+        numbers, refused = converted(data, Instance)
+        if numbers is not data or refused:
+            data = dict(numbers)
+            instance, problems = _validated(data, context)
+            places = {problem.place for problem in refused}
+            problems = refused + [problem for problem in problems if problem.place not in places]
     problems += inconsistencies(data if instance is None else instance, directory)
     problems += _traces_refused(data) if directory is None else []
     if problems or instance is None:
         raise InstanceError([_placed(problem, read, lines) for problem in problems], source)
     return instance
+
+
+def _validated(data: dict[str, Any], context: dict[str, Any]) -> tuple[Instance | None, list[Problem]]:
+    """The instance in fields whose quantities are numbers, or what is wrong with it."""
+    try:
+        return Instance.__pydantic_validator__.validate_python(data, context=context), []
+    except ValidationError as error:
+        return None, problems_of(error, data, Instance)
 
 
 def _content(file: Path, what: str) -> bytes:

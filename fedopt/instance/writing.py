@@ -132,9 +132,6 @@ def _text(value: str) -> str:
 UNORDERED = frozenset({"operators", "regions", "forbid", "dependent_with"})
 """Lists of names that are sets."""
 
-FOR_THE_EYE = frozenset({"position"})
-"""Fields that change no plan, so that no hash depends on them."""
-
 KEYED = {"domains": ("id",), "offers": ("id",), "tenants": ("id",), "links": ("from", "to")}
 """Lists whose entries are told apart by their names, not by their order."""
 
@@ -163,7 +160,7 @@ def canonical(value: Any) -> Any:
     if isinstance(value, Document):
         result: dict[str, Any] = {}
         for name, key in written_names(type(value)).items():
-            if key in FOR_THE_EYE:
+            if name in value.unhashed:
                 continue
             item = canonical(getattr(value, name))
             if key in UNORDERED and item is not None:

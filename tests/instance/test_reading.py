@@ -57,7 +57,7 @@ def test_problems_name_file_place_line_and_remedy(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{path}: 2 problems\n"
         "  tenants[0].slo.epsilon (line 5): must be below 1, is 1.5\n"
-        "    → give the allowed violation probability, between 0 and 1, such as 0.001 for p99.9\n"
+        "    → give the allowed violation probability, between 0 and 1, such as 0.001, or percentile: 99.9\n"
         "  domains[0].stage (line 3): there is no stage 'egde'\n"
         "    → did you mean 'edge'?"
     )

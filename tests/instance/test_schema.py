@@ -30,8 +30,10 @@ def test_the_examples_fit(validator: Any, path: Path) -> None:
 def test_what_the_reader_refuses_does_not_fit(validator: Any, data: dict[str, Any]) -> None:
     assert validator.is_valid(data)
     assert validator.is_valid({**data, "x-remark": "anything"})
+    assert validator.is_valid({**data, "slot": "5 ms"})
     for change in (
         {"slot": 0},
+        {"slot": "long"},
         {"fedopt": 2},
         {"stages": []},
         {"tenents": []},
@@ -52,7 +54,12 @@ def test_every_field_of_the_format_is_described() -> None:
         "of",
         "min_accuracy",
         "max_staleness",
+        "percentile",
     }
+    capacity = described["$defs"]["Domain"]["properties"]["capacity"]
+    assert capacity["x-unit"] == "rate"
+    assert {choice["type"] for choice in capacity["anyOf"]} == {"number", "string"}
+    assert "x-unit" not in json.dumps(schema("contract"))
 
 
 def test_kinds() -> None:
