@@ -147,12 +147,8 @@ class Measures:
         self.work = self.parse(work) if _NAME.fullmatch(work) else None
         self.cost = None if cost is None else self.parse(cost)
         self.stages = {stage: self.parse(text) for stage, text in (stages or {}).items()}
-        self._stated: dict[str, Any] = {
-            "time": time,
-            "work": work,
-            "cost": cost,
-            "stages": dict(stages or {}),
-        }
+        self._stated = {"time": time, "work": work, "cost": cost}
+        self._amounts = dict(stages or {})
 
     def parse(self, text: str) -> Any:
         """The quantity in a text, of any dimension."""
@@ -197,7 +193,7 @@ class Measures:
         if found:
             each = ", ".join(f"{number:g} by {said}" for number, said in found.items())
             raise UnitError(f"{text!r} is not the same on every stage: {each}")
-        raise UnitError(f"{text!r} is no {_wanted(unit, self._stated, stage)}")
+        raise UnitError(f"{text!r} is no {_wanted(unit, self._stated, self._amounts, stage)}")
 
     def _ones(self, unit: str, stage: str | None) -> list[tuple[str, Any]]:
         """What 1 of the instance's numbers may be as a quantity, and by which unit of work."""
@@ -235,12 +231,14 @@ class Measures:
         amount = self.stages.get(stage)
         if amount is None:
             return f"{value:.5g} {self._stated['work']}/{self._stated['time']}"
-        label = re.sub(r"^[\s0-9.eE+-]*", "", self._stated["stages"][stage])
+        label = re.sub(r"^[\s0-9.eE+-]*", "", self._amounts[stage])
         per_second = (value * amount / self.time / self.parse(f"1 {label}/s")).to_base_units()
         return f"{per_second.magnitude:.6g} {label}/s"
 
 
-def _wanted(unit: str, stated: Mapping[str, Any], stage: str | None) -> str:
+def _wanted(
+    unit: str, stated: Mapping[str, str | None], amounts: Mapping[str, str], stage: str | None
+) -> str:
     """The dimension that a field wants, in words, with what would make a text one of it."""
     words = {
         "time": "time",
@@ -257,7 +255,7 @@ def _wanted(unit: str, stated: Mapping[str, Any], stage: str | None) -> str:
     if unit in ("cost", "price", "curvature") and stated["cost"] is None:
         return f"{words}: units.cost does not say what a cost of 1 is, such as EUR/h"
     if unit in ("work", "rate", "price", "curvature", "tilt") and stage is not None:
-        amount = stated["stages"].get(stage)
+        amount = amounts.get(stage)
         if amount is None:
             return f"{words}: units.stages.{stage} does not say what one {stated['work']} is there"
         return f"{words} on stage {stage}, where one {stated['work']} is {amount}"
