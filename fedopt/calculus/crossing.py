@@ -120,7 +120,8 @@ def _image(
     none.
 
     Needs rates that do not fall along the path. ahead: Σ R_iT_i of rate-latency
-    guardrails, work; biased: whether the promise is about requests; other arguments as in `image`.
+    guardrails and what hand-overs add, work; biased: whether the promise is about requests; other arguments
+    as in `image`.
     """
     groups = cut.size - 1
     free = log_rate(models, arrival, theta)
@@ -143,9 +144,10 @@ def _image(
         if gamma[i] <= 0.0:
             return math.inf
     jumps, jump = _jumps(models, impair, cut, charge, gamma, theta)
-    factor, middle, ceiling = crossing_factor(
-        theta, rate[0], kind, size, requests, jumps, jump, shrink, cells
-    )
+    drain = rate[0] - models.rows[arrival, 12]  # what whole requests add flows in steadily
+    if not drain > 0.0:
+        return math.inf
+    factor, middle, ceiling = crossing_factor(theta, drain, kind, size, requests, jumps, jump, shrink, cells)
     total = window * main + free + main
     if groups == 1:
         plain = total
@@ -198,6 +200,7 @@ def bound_at_crossing(
         for i in range(cut[g], cut[g + 1]):
             ahead += group_rate[g] * lag[i]
     burst += theta * ahead
+    ahead += models.rows[arrival, 13] if arrival >= 0 else 0.0
     if not burst < math.inf:
         return math.inf
     charge = np.empty(groups - 1)

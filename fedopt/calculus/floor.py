@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from fedopt.kernels import kernel
-from fedopt.laws.compiled import log_burst, log_rate, request_log_bias
+from fedopt.laws.compiled import log_burst, log_rate, request_log_bias, ville_burst
 
 __all__ = ["ville_floor"]
 
@@ -22,7 +22,7 @@ _RATIO = 0.6180339887498949
 def floor_at_theta(models, arrival, row, exponent, window, lag, biased, log_epsilon, theta):
     """The floor at one θ, work/slot; +inf outside the domain of a model."""
     free = log_rate(models, arrival, theta)
-    burst = log_burst(models, arrival, theta)
+    burst = ville_burst(models, arrival, theta)
     if biased:
         burst += request_log_bias(models, arrival, theta)
     kappa = log_rate(models, row, theta * exponent) / exponent

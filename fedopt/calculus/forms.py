@@ -12,7 +12,7 @@ from fedopt.calculus.image import image, main_growth, set_charges
 from fedopt.calculus.monotone import monotone
 from fedopt.calculus.ville import ville
 from fedopt.kernels import kernel
-from fedopt.laws.compiled import log_burst, log_rate, request_log_bias
+from fedopt.laws.compiled import log_burst, log_rate, request_log_bias, ville_burst
 
 __all__ = [
     "ALL",
@@ -82,7 +82,13 @@ def at_theta(
         return math.inf
     hops = impair.size
     free = log_rate(models, arrival, theta)
-    burst = log_burst(models, arrival, theta)
+    # Without slots the other forms still cut time into some, each hand-over waiting for the next one.
+    if arrival >= 0 and models.rows[arrival, 14] > 0.0 and form in (FINE, BLOCK, BLOCK_VILLE):
+        window -= hops - 1
+        if window < 0:
+            return math.inf
+    by_ville = form in (IMAGE, PLAIN_IMAGE, VILLE)
+    burst = ville_burst(models, arrival, theta) if by_ville else log_burst(models, arrival, theta)
     if biased:
         burst += request_log_bias(models, arrival, theta)
     if not (free < math.inf and burst < math.inf):

@@ -17,7 +17,7 @@ from fedopt.calculus.image import image_prefactor, plain_charges
 from fedopt.calculus.moments import moment_and_slope
 from fedopt.calculus.series import log_sum
 from fedopt.kernels import kernel
-from fedopt.laws.compiled import log_burst, request_log_bias
+from fedopt.laws.compiled import log_burst, request_log_bias, ville_burst
 
 __all__ = ["image_slopes", "slopes_workspace"]
 
@@ -105,7 +105,7 @@ def image_slopes(path, x, y, margin, gamma, out, work) -> bool:
     theta, steep = math.exp(x), math.exp(y)
     a, near = theta * (1.0 + steep), theta * (1.0 + _H)
     free, free_rise = moment_and_slope(models, arrival, theta)
-    burst, burst_near = log_burst(models, arrival, theta), log_burst(models, arrival, near)
+    burst, burst_near = ville_burst(models, arrival, theta), ville_burst(models, arrival, near)
     if biased:
         burst += request_log_bias(models, arrival, theta)
         burst_near += request_log_bias(models, arrival, near)

@@ -11,7 +11,7 @@ import numpy as np
 
 from fedopt.calculus.image import image
 from fedopt.kernels import kernel
-from fedopt.laws.compiled import log_burst, request_log_bias
+from fedopt.laws.compiled import log_burst, request_log_bias, ville_burst
 
 __all__ = ["least_margin"]
 
@@ -22,7 +22,7 @@ def _log_bound(path, floor, cap, theta, alpha, margin, work):
     models, arrival, impair, lag, window, biased, log_epsilon = path
     rate, charge, gamma, log_wall, cut = work
     hops = impair.size
-    burst = log_burst(models, arrival, theta) - log_epsilon
+    burst = ville_burst(models, arrival, theta) - log_epsilon
     if biased:
         burst += request_log_bias(models, arrival, theta)
     for i in range(hops):

@@ -21,7 +21,7 @@ from fedopt.calculus.forms import (
     VILLE,
     allowed_forms,
 )
-from fedopt.calculus.path import Path
+from fedopt.calculus.path import Path, log_difference
 from fedopt.calculus.search import best_bound, cut_at
 from fedopt.calculus.slower import STARTS, least_at_slower, starting_point
 from fedopt.laws import ModelTable, pack
@@ -53,6 +53,7 @@ class PackedPath:
     """A path as the arrays that the compiled forms take; envelopes are packed once."""
 
     def __init__(self, path: Path) -> None:
+        path = path.fluid
         self.models: ModelTable = pack([path.arrival, *path.impairments])
         hops = len(path)
         self.impair = np.arange(1, hops + 1)
@@ -115,7 +116,7 @@ def evaluate(path: Path, rates: np.ndarray, forms: int = ALL, *, crossing: bool 
         best = min(best, _slower(slower, packed, rates, start))
     if crossing and mask >> IMAGE & 1 and best[0] < 0.0:
         best = min(best, _at_crossing(best, packed, rates))
-    return describe(best, packed)
+    return describe((_of(path, best[0]), *best[1:]), packed)
 
 
 def _at_crossing(found: tuple, packed: PackedPath, rates: np.ndarray) -> tuple[Any, ...]:
@@ -262,11 +263,16 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
         raise ValueError("one rate is needed for each domain of the path")
     if np.isnan(rate).any():
         return math.inf
-    enough = stated.log_bound
+    enough = stated.log_bound if path.whole is None else log_difference(stated.log_bound, path.fluid.broken)
     value = _at_slowest(packed, rate, form, stated.theta, parameter, split, enough)
     if enough < value and form in (IMAGE, VILLE) and packed.mask >> IMAGE & 1:
         cut = _cut(form, hops, split)
         for at in _starts(packed, rate):
             crossed = bound_at_crossing(*packed.of_image(), at, stated.theta, parameter, cut)
             value = min(value, float(crossed))
-    return value
+    return _of(path, value)
+
+
+def _of(path: Path, log_bound: float) -> float:
+    """What a bound of the path's fluid says of the path itself."""
+    return log_bound if path.whole is None else path.total(log_bound)

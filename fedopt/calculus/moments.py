@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 
 from fedopt.kernels import kernel
-from fedopt.laws.compiled import GAMMA, NONE, POISSON, POISSON_EXPONENTIAL, log_rate
+from fedopt.laws.compiled import GAMMA, NONE, POISSON, POISSON_EXPONENTIAL, own_log_rate
 
 __all__ = ["moment_and_slope"]
 
 
 @kernel
-def moment_and_slope(models, m, theta):
-    """(Λ(θ), Λ'(θ)) of row m, θ of either sign; (+inf, +inf) outside the domain.
-
-    Tables and user-defined models use a difference quotient to the right: an upper slope, as Λ is convex.
-    """
-    if m < 0 or models.rows[m, 0] == NONE:
+def _own_moment_and_slope(models, m, theta):
+    """The same without what whole requests add."""
+    if models.rows[m, 0] == NONE:
         return 0.0, 0.0
     code = models.rows[m, 0]
     first, second = models.rows[m, 1], models.rows[m, 2]
@@ -28,5 +25,17 @@ def moment_and_slope(models, m, theta):
     if code == POISSON_EXPONENTIAL:
         return (first * x / (1.0 - x), first * second / (1.0 - x) ** 2) if x < 1.0 else (math.inf, math.inf)
     step = 1e-6 * abs(theta) + 1e-12
-    value = log_rate(models, m, theta)
-    return value, (log_rate(models, m, theta + step) - value) / step
+    value = own_log_rate(models, m, theta)
+    return value, (own_log_rate(models, m, theta + step) - value) / step
+
+
+@kernel
+def moment_and_slope(models, m, theta):
+    """(Λ(θ), Λ'(θ)) of row m, θ of either sign; (+inf, +inf) outside the domain.
+
+    Tables and user-defined models use a difference quotient to the right: an upper slope, as Λ is convex.
+    """
+    if m < 0:
+        return 0.0, 0.0
+    value, slope = _own_moment_and_slope(models, m, theta)
+    return value + theta * models.rows[m, 12], slope + models.rows[m, 12]

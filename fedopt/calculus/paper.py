@@ -85,6 +85,7 @@ def local(path: Path, rates: npt.ArrayLike, thetas: npt.ArrayLike) -> Floats:
 
     +inf where R_d ≤ ρ + κ_d or the deadline is shorter than the domain's latency.
     """
+    path = path.fluid
     theta, start, rho, eta, kappa = _envelopes(path, thetas)
     rate = np.asarray(rates, dtype=float)
     rate = rate[..., None, :] if rate.ndim < 2 else rate
@@ -97,6 +98,7 @@ def local(path: Path, rates: npt.ArrayLike, thetas: npt.ArrayLike) -> Floats:
 
 def path_bound(path: Path, rates: npt.ArrayLike, thetas: npt.ArrayLike) -> Floats:
     """Log-bound (15)–(17) of the path, shape ``(…, M)`` for rates ``(L,)`` or ``(…, M, L)``."""
+    path = path.fluid
     theta, start, rho, eta, kappa = _envelopes(path, thetas)
     rate = np.asarray(rates, dtype=float)
     least = rate.min(axis=-1)[..., None] if rate.ndim < 2 else rate.min(axis=-1)
@@ -129,6 +131,7 @@ def least_local(
 
 def path_proven(path: Path, thetas: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Where (17) follows from the monotone form: ρ(τ − T_Σ) ≥ κ_ΣT_Σ − Σκ_dT_d; shape ``(M,)``."""
+    path = path.fluid
     _, _, rho, _, kappa = _envelopes(path, thetas)
     total = path.latencies.sum()
     with np.errstate(invalid="ignore"):
@@ -165,6 +168,8 @@ def size_path(path: Path, thetas: npt.ArrayLike | None = None, *, refine: bool =
     Only the smallest reservation counts in (15)–(17), so a common rate is the cheapest answer at any prices.
     """
 
+    path = path.fluid
+
     def rates(thetas: npt.ArrayLike) -> Floats:
         theta, start, rho, eta, kappa = _envelopes(path, thetas)
         with np.errstate(invalid="ignore"):
@@ -178,6 +183,8 @@ def size_path(path: Path, thetas: npt.ArrayLike | None = None, *, refine: bool =
 
 def size_local(path: Path, thetas: npt.ArrayLike | None = None, *, refine: bool = True) -> LocalSizing:
     """Least rate of every domain under (10) with the whole deadline in each, as problem (20) has it."""
+
+    path = path.fluid
 
     def rates(thetas: npt.ArrayLike) -> Floats:
         theta, start, rho, eta, kappa = _envelopes(path, thetas)

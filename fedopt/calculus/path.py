@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedopt.calculus.whole import Handover, handover, slots_lost
+from fedopt.laws import WholeRequests, own_arrival, own_impairment
+
 if TYPE_CHECKING:
     from fedopt.laws import Arrival, Impairment
 
@@ -32,6 +35,15 @@ class Path:
         per_request: True where the promise is about requests, False where it is about instants.
         dependent: groups of positions (0-based) whose impairments may depend on each other; domains in no
             group are independent of all others. Groups do not overlap.
+        whole: None: a fluid in slots, as the formulas of the forms have it. Else, for each domain, whether it
+            hands requests over whole; the path is then one of whole requests in continuous time, and bounds
+            are those of its `fluid`.
+        handover: what a hand-over is charged; by default as `whole.handover` has it for this path.
+        slotted: whether time must be cut into slots, because a law speaks of them; by default what the
+            path's own laws say.
+        rounding: slots by which link delays grow where they are rounded up to whole slots.
+        broken: of a `fluid`: natural log of what its ε leaves out, requests larger than hand-overs are
+        charged.
 
     Raises:
         ValueError: if shapes do not agree, a latency is negative, log_epsilon is positive or groups overlap.
@@ -45,6 +57,11 @@ class Path:
     log_epsilon: float
     per_request: bool = True
     dependent: tuple[tuple[int, ...], ...] = ()
+    whole: tuple[bool, ...] | None = None
+    handover: Handover | None = None
+    slotted: bool | None = None
+    rounding: float = 0.0
+    broken: float = -math.inf
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "impairments", tuple(self.impairments))
@@ -86,12 +103,58 @@ class Path:
         return math.floor(self.window + 1e-9)
 
     @cached_property
+    def fluid(self) -> Path:
+        """The path of a fluid in slots whose bounds hold for this one's whole requests; see `whole`.
+
+        Raises UnknownSize where requests are handed over whole and nothing bounds their size.
+        """
+        if self.whole is None:
+            return self
+        law = own_arrival(self.arrival)
+        laws = [law, *(own_impairment(impairment) for impairment in self.impairments)]
+        slotted = self.slotted if self.slotted is not None else not all(own.continuous for own in laws)
+        count = sum(self.whole[:-1])
+        cost = self.handover
+        if count == 0:
+            cost = Handover()
+        elif cost is None:
+            cost = handover(law, self.deadline, self.log_epsilon, self.per_request, len(self))
+        lost, latencies = 1.0, self.latencies
+        if slotted:
+            lost = self.rounding + slots_lost(law.slot_start, len(self))
+            rounded = np.ceil(self.latencies - 1e-9)
+            latencies = np.where(self.rate_latency, self.latencies, rounded)
+        return Path(
+            WholeRequests(law, count * cost.size, count * cost.slope, not slotted),
+            self.impairments,
+            latencies,
+            self.rate_latency,
+            self.deadline - lost,
+            log_difference(self.log_epsilon, cost.log_broken),
+            self.per_request,
+            self.dependent,
+            broken=cost.log_broken,
+        )
+
+    def total(self, log_bound: float) -> float:
+        """A bound of the `fluid`, and the probability that a request is larger than a hand-over is charged;
+        natural logs."""
+        return float(np.logaddexp(log_bound, self.fluid.broken))
+
+    @cached_property
     def exponents(self) -> np.ndarray:
         """Equal Hölder exponents, shape ``(L,)``: m in a group of m dependent domains, 1 elsewhere."""
         values = np.ones(len(self))
         for group in self.dependent:
             values[list(group)] = len(group)
         return _frozen(values, float)
+
+
+def log_difference(first: float, second: float) -> float:
+    """log(e^first − e^second), −inf where nothing is left."""
+    if second == -math.inf:
+        return first
+    return first + math.log(-math.expm1(second - first)) if second < first else -math.inf
 
 
 def groups(length: int, pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:

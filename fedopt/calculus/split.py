@@ -156,6 +156,7 @@ def terms(path: Path, thetas: npt.ArrayLike, exponents: npt.ArrayLike | None = N
 
     exponents: Hölder exponents ``(L,)``; by default equal ones within each dependent group of the path.
     """
+    path = path.fluid
     theta = np.atleast_1d(np.asarray(thetas, dtype=float))
     powers = path.exponents if exponents is None else np.asarray(exponents, dtype=float)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

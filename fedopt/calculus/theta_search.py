@@ -24,6 +24,8 @@ def theta_grid(path: Path, count: int = 40) -> Floats:
     is none.
     """
 
+    path = path.fluid
+
     def load(theta: float) -> float:
         with np.errstate(all="ignore"):
             kappa = max(

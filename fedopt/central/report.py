@@ -81,7 +81,7 @@ def _entry(network: Network, kind: Kind, column: Column) -> dict[str, Any]:
     body: dict[str, Any] = {
         "path": [name for _, name in network.hops(column.offers)],
         "reservations": {d: float(rate) / slot for d, rate in zip(domains, column.rates, strict=True)},
-        "log_bound": float(log_bound),
+        "log_bound": path.total(float(log_bound)),
         "risk_shares": dict(zip(domains, risk_shares(path, column.rates), strict=True)),
         **proof,
     }

@@ -30,7 +30,7 @@ from fedopt.calculus import forms, minplus, paper, split
 from fedopt.calculus.path import Path
 from fedopt.calculus.scaling import least_scale
 from fedopt.calculus.search import cut_at
-from fedopt.laws import Table
+from fedopt.laws import Table, WholeRequests
 from fedopt.plan import TenantPlan
 from fedopt.plan.guarantees import FORMS
 
@@ -106,7 +106,7 @@ class _Sizing:
     """B and G of one entry as functions of what may change."""
 
     def __init__(self, path: Path, rates: np.ndarray, entry: TenantPlan) -> None:
-        self.path, self.entry = path, entry
+        self.path, self.entry = path.fluid, entry
         self.theta = float(entry.theta or math.nan)
         self.parameters = dict(entry.parameters)
         self.ratio = entry.form == "image" and len(path) > 1
@@ -251,7 +251,10 @@ class _Sizing:
         """The path with so much more κ and η in domain i, or ρ and σ (None), known at the entry's θ alone."""
         path = self.path
         if i is None:
-            return replace(path, arrival=_at(path.arrival, self.theta, rate, burst, arrival=True))
+            tabled = _at(path.arrival, self.theta, rate, burst, arrival=True)
+            if isinstance(path.arrival, WholeRequests):
+                tabled = WholeRequests(tabled, without_slots=path.arrival.without_slots)
+            return replace(path, arrival=tabled)
         impairments = list(path.impairments)
         tilt = self.theta * float(self._exponents()[i])
         impairments[i] = _at(impairments[i], tilt, rate, burst, arrival=False)

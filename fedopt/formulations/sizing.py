@@ -55,14 +55,14 @@ def prove(route: Route, rates: np.ndarray, guarantee: str) -> Sized:
         if not math.isfinite(log_bound):
             return Sized(rates, math.nan, math.inf, "split")
         deadlines, budgets = split.shares(split.terms(path, theta), rates)
-        return Sized(rates, theta, log_bound, "split", deadlines, budgets)
+        return Sized(rates, theta, path.total(log_bound), "split", deadlines, budgets)
     if guarantee == "paper-path":
         log_bound, theta = paper.least_path(path, rates)
-        return Sized(rates, theta, log_bound, guarantee)
+        return Sized(rates, theta, path.total(log_bound), guarantee)
     if guarantee == "paper-local":
         bounds, thetas = paper.least_local(path, rates)
         each = {"thetas": [float(theta) for theta in thetas]}
-        return Sized(rates, float(thetas.min()), float(bounds.max()), guarantee, parameters=each)
+        return Sized(rates, float(thetas.min()), path.total(float(bounds.max())), guarantee, parameters=each)
     found = evaluate(path, rates, forms_of(guarantee))
     return Sized(
         rates, found.theta, found.log_bound, found.form, block=found.block, parameters=dict(found.parameters)
@@ -83,20 +83,24 @@ def size_route(
         sizing = split.size(path, prices, thetas, highs=route.highs, refine=thetas is None)
         if not math.isfinite(sizing.cost):
             return None
-        log_bound = float(split.log_bound(split.terms(path, sizing.theta), sizing.rates)[0][0])
+        log_bound = path.total(float(split.log_bound(split.terms(path, sizing.theta), sizing.rates)[0][0]))
         return Sized(sizing.rates, sizing.theta, log_bound, "split", sizing.deadlines, sizing.budgets)
     if guarantee == "paper-path":
         common = paper.size_path(path)
         rates = np.full(len(path), common.rate * (1 + MARGIN))
         if not np.all(rates <= route.highs):
             return None
-        return Sized(rates, common.theta, float(paper.path_bound(path, rates, common.theta)[0]), guarantee)
+        return Sized(
+            rates, common.theta, path.total(float(paper.path_bound(path, rates, common.theta)[0])), guarantee
+        )
     if guarantee == "paper-local":
         local = paper.size_local(path)
         rates = local.rates * (1 + MARGIN)
         if not np.all(rates <= route.highs):
             return None
-        worst = max(float(paper.local(path, rates, theta)[0, i]) for i, theta in enumerate(local.thetas))
+        worst = path.total(
+            max(float(paper.local(path, rates, theta)[0, i]) for i, theta in enumerate(local.thetas))
+        )
         each = {"thetas": [float(theta) for theta in local.thetas]}
         return Sized(rates, float(local.thetas.min()), worst, guarantee, parameters=each)
     rates = np.full(len(path), _least_common_rate(route, guarantee) * (1 + MARGIN))

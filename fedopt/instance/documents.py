@@ -97,6 +97,8 @@ class Domain(Document):
     serves nobody. `dependent_with` names
     domains whose impairments may be correlated with this one's; the relation is read in both directions.
     `position` is longitude and latitude in degrees, for maps alone.
+    `forwarding` says when the next stage may begin with a request: `whole` once all of it has been served
+    here, `cut-through` while it is being served (links whose packets are far smaller than a request).
     """
 
     unhashed = frozenset({"position"})
@@ -109,6 +111,7 @@ class Domain(Document):
     capacity: Annotated[NonNegative, Unit("rate")]
     dependent_with: tuple[Name, ...] = ()
     position: tuple[Longitude, Latitude] | None = None
+    forwarding: Literal["whole", "cut-through"] = "whole"
     offers: Annotated[tuple[Offer, ...], Field(min_length=1)]
 
 

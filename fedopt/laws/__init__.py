@@ -10,6 +10,7 @@ from fedopt.laws.operators import aggregate, hoelder, leftover, output
 from fedopt.laws.own import own_arrival, own_impairment
 from fedopt.laws.poisson import Poisson
 from fedopt.laws.protocol import Arrival, Impairment
+from fedopt.laws.requests import WholeRequests
 from fedopt.laws.table import Table
 from fedopt.laws.token_bucket import TokenBucket
 from fedopt.laws.trace import Trace
@@ -26,6 +27,7 @@ __all__ = [
     "Table",
     "TokenBucket",
     "Trace",
+    "WholeRequests",
     "aggregate",
     "build",
     "hoelder",

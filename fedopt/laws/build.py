@@ -16,6 +16,7 @@ every slot up to the rounding of time, except that on-off probabilities are stat
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def _size(size: Any) -> tuple[float, bool]:
 
 def _envelope(document: Any, slot: float) -> Table:
     theta = np.array(document.theta, float)
-    bias = None
+    bias, size, exponential = None, math.nan, False
     if (
         document.request_size is not None
     ):  # requests that find the stationary work and their own, as Poisson ones
@@ -96,6 +97,7 @@ def _envelope(document: Any, slot: float) -> Table:
         theta * np.array(document.sigma),
         np.asarray(bias) if bias is not None else None,
         independent_increments=document.independent_increments,
+        max_size=math.nan if document.request_size is None else math.inf if exponential else size,
     )
 
 

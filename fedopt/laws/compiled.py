@@ -21,11 +21,12 @@ from fedopt.laws.on_off import OnOff
 from fedopt.laws.own import own_arrival, own_impairment
 from fedopt.laws.poisson import Poisson
 from fedopt.laws.protocol import Law
+from fedopt.laws.requests import WholeRequests
 from fedopt.laws.table import Table
 from fedopt.laws.tabulate import tabulate
 from fedopt.laws.token_bucket import TokenBucket
 
-__all__ = ["ModelTable", "log_burst", "log_rate", "pack", "request_log_bias"]
+__all__ = ["ModelTable", "log_burst", "log_rate", "pack", "request_log_bias", "ville_burst"]
 
 NONE, POISSON, POISSON_EXPONENTIAL, GAMMA, ON_OFF, TOKEN_BUCKET, TABLE = range(7)
 
@@ -33,8 +34,8 @@ NONE, POISSON, POISSON_EXPONENTIAL, GAMMA, ON_OFF, TOKEN_BUCKET, TABLE = range(7
 class ModelTable(NamedTuple):
     """M models in slots, as two arrays: few arguments keep compiled calls and their compilation short.
 
-    rows: float64[M, 12]: the family's code, six parameters, where its table starts and stops, and the flags
-    below.
+    rows: float64[M, 15]: the family's code, six parameters, where its table starts and stops, the flags
+    below, and what `WholeRequests` adds: work per slot, work, and whether bounds begin without a slot.
     curves: float64[4, G]: θ grids (1/work, ascending, without 0), log-rates (nats per slot), log-bursts and
     request biases
     (nats) of all tabulated models, one after the other.
@@ -64,14 +65,18 @@ def pack(models: Iterable[Any]) -> ModelTable:
 
     Raises ValueError for an object whose envelope is infinite for every θ.
     """
-    rows = [_row(_completed(model)) for model in models]
-    table_rows = np.zeros((len(rows), 12))
+    laws = [_completed(model) for model in models]
+    rows = [_row(law.base if isinstance(law, WholeRequests) else law) for law in laws]
+    table_rows = np.zeros((len(rows), 15))
     curves: list[np.ndarray] = [np.empty((4, 0))]
     size = 0
     for m, (code, values, table, law) in enumerate(rows):
         table_rows[m, 0] = code
         table_rows[m, 1 : 1 + len(values)] = values
-        table_rows[m, 9:] = law.monotone, law.independent_increments, law.iid
+        table_rows[m, 9:12] = law.monotone, law.independent_increments, law.iid
+        whole = laws[m]
+        if isinstance(whole, WholeRequests):
+            table_rows[m, 12:] = whole.slope, whole.size, whole.without_slots
         if table is not None:
             names = ("grid", "log_rates", "log_bursts", "log_bias")
             curves.append(np.stack([_column(table, name) for name in names]))
@@ -168,13 +173,8 @@ def _on_off_start(ratio: float, p: float, q: float) -> float:
 
 
 @kernel
-def log_rate(models, m, theta):
-    """θρ(θ) or θκ(θ) of row m, nats per slot: the log-moment Λ(θ) of i.i.d. work.
-
-    +inf outside the domain; for θ < 0 Λ(θ) where it is known, else 0.
-    """
-    if m < 0 or theta == 0.0:
-        return 0.0
+def own_log_rate(models, m, theta):
+    """`log_rate` without what whole requests add."""
     code = models.rows[m, 0]
     first, second = models.rows[m, 1], models.rows[m, 2]
     if code == GAMMA:
@@ -198,10 +198,20 @@ def log_rate(models, m, theta):
 
 
 @kernel
-def log_burst(models, m, theta):
-    """θσ(θ) or θη(θ) of row m for θ > 0, nats; +inf outside the domain."""
-    if m < 0:
+def log_rate(models, m, theta):
+    """θρ(θ) or θκ(θ) of row m, nats per slot: the log-moment Λ(θ) of i.i.d. work.
+
+    +inf outside the domain; for θ < 0 Λ(θ) where it is known, else 0.
+    """
+    if m < 0 or theta == 0.0:
         return 0.0
+    value, slope = own_log_rate(models, m, theta), models.rows[m, 12]
+    return value + theta * slope if slope > 0.0 else value
+
+
+@kernel
+def _own_log_burst(models, m, theta):
+    """`log_burst` without what whole requests add."""
     code = models.rows[m, 0]
     if code in (GAMMA, POISSON_EXPONENTIAL):
         return 0.0 if theta * models.rows[m, 2] < 1.0 else math.inf
@@ -216,6 +226,25 @@ def log_burst(models, m, theta):
     if code == TOKEN_BUCKET:
         return theta * models.rows[m, 2]
     return 0.0
+
+
+@kernel
+def log_burst(models, m, theta):
+    """θσ(θ) or θη(θ) of row m for θ > 0, nats; +inf outside the domain."""
+    if m < 0:
+        return 0.0
+    value, size = _own_log_burst(models, m, theta), models.rows[m, 13]
+    return value + theta * size if size > 0.0 else value
+
+
+@kernel
+def ville_burst(models, m, theta):
+    """`log_burst` of arrivals where a bound begins by Ville's inequality: less θρ, the arrivals of a slot,
+    where no law of the path speaks of slots."""
+    burst = log_burst(models, m, theta)
+    if m >= 0 and models.rows[m, 14] > 0.0:
+        burst -= log_rate(models, m, theta)
+    return burst
 
 
 @kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,27 @@ class ExponentialWork(Law):
     """
 
     mean_work: float
+
+    @property
+    def slot_start(self) -> bool:
+        """One request in each slot, at its start."""
+        return True
+
+    @property
+    def max_size(self) -> float:
+        """+inf."""
+        return math.inf
+
+    @property
+    def mean_size(self) -> float:
+        """Mean work of the slot's request."""
+        return self.mean_work
+
+    def barrier(self, broken: float, slope: float, own: bool) -> float:
+        """Σ_{n ≥ 0} P(B > b + slope·n) = e^{−b/m} / (1 − e^{−slope/m}), n ≥ 1 where the request's own slot
+        does not count."""
+        total = -1.0 / math.expm1(-slope / self.mean_work) - (0.0 if own else 1.0)
+        return self.mean_work * math.log(total / broken)
 
     @property
     def theta_max(self) -> float:

@@ -16,6 +16,11 @@ class NoImpairment(Law):
     """No work at all: κ = η = 0 for every θ."""
 
     @property
+    def continuous(self) -> bool:
+        """Nothing happens, at any time."""
+        return True
+
+    @property
     def theta_max(self) -> float:
         """Every tilt is usable."""
         return np.inf

@@ -43,6 +43,21 @@ class OnOff(Law):
     off_to_on: float
 
     @property
+    def slot_start(self) -> bool:
+        """One request in each slot that is on, at its start."""
+        return True
+
+    @property
+    def max_size(self) -> float:
+        """The peak."""
+        return self.peak
+
+    @property
+    def mean_size(self) -> float:
+        """The peak."""
+        return self.peak
+
+    @property
     def iid(self) -> bool:
         """Only where the next state does not depend on the present one."""
         return self.on_to_off + self.off_to_on == 1.0

@@ -31,6 +31,16 @@ class Sum(Law):
         return all(part.independent_increments for part in self.parts)
 
     @property
+    def continuous(self) -> bool:
+        """Where all parts are."""
+        return all(part.continuous for part in self.parts)
+
+    @property
+    def max_size(self) -> float:
+        """The largest of the parts; nan where one is not known."""
+        return float(np.max([part.max_size for part in self.parts]))
+
+    @property
     def iid(self) -> bool:
         """Where all parts are."""
         return all(part.iid for part in self.parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,16 @@ class Own(Law):
     def iid(self) -> bool:
         """As stated, else False."""
         return bool(self._stated("iid", False))
+
+    @property
+    def continuous(self) -> bool:
+        """As stated, else False."""
+        return bool(self._stated("continuous", False))
+
+    @property
+    def max_size(self) -> float:
+        """As stated, else not known."""
+        return float(self._stated("max_size", math.nan))
 
     @property
     def theta_max(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,26 @@ class Poisson(Law):
     rate: float
     size: float = 1.0
     exponential: bool = False
+
+    @property
+    def continuous(self) -> bool:
+        """A Poisson process knows no slots."""
+        return True
+
+    @property
+    def max_size(self) -> float:
+        """The size, or +inf where it is exponential."""
+        return math.inf if self.exponential else self.size
+
+    @property
+    def mean_size(self) -> float:
+        """The mean size."""
+        return self.size
+
+    def barrier(self, broken: float, slope: float, own: bool) -> float:
+        """Earlier requests are Poisson points of their own (Slivnyak): ∫ rate·P(B > b + slope·x) dx and,
+        for the request itself, P(B > b), of exponential sizes of mean m: e^{−b/m}(own + rate·m/slope)."""
+        return self.size * math.log((own + self.rate * self.size / slope) / broken)
 
     @property
     def theta_max(self) -> float:

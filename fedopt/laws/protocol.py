@@ -8,6 +8,7 @@ the domain. A guarantee uses a form only where the envelope declares the propert
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -117,6 +118,37 @@ class Law:
     def iid(self) -> bool:
         """True unless the model says otherwise."""
         return True
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the same bound holds in continuous time, for intervals that begin and end anywhere:
+        stationary
+        independent increments, or a bound that holds with certainty. False: the law speaks of slots."""
+        return False
+
+    @property
+    def slot_start(self) -> bool:
+        """Whether all requests arrive at the start of a slot; False: anywhere."""
+        return False
+
+    @property
+    def max_size(self) -> float:
+        """The largest work of one request; +inf without a bound, nan where it is not known."""
+        return math.nan
+
+    @property
+    def mean_size(self) -> float:
+        """Mean work of a request; nan where it is not known."""
+        return math.nan
+
+    def barrier(self, broken: float, slope: float, own: bool) -> float:
+        """The least b such that, but for a probability `broken`, no request that arrived x slots before a
+        given
+        time (or request, `own`, which counts itself) is larger than b + slope·x; nan where it is not known.
+
+        slope: work per slot, positive; used only where `max_size` is +inf.
+        """
+        return math.nan
 
     @property
     def theta_max(self) -> float:

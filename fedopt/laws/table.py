@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,7 @@ class Table(Law):
         monotone: declared, see `Impairment`.
         independent_increments: declared: disjoint slots are independent and equally distributed.
         iid: the same where not stated.
+        max_size: the largest work of one request, nan where it is not known.
     """
 
     grid: np.ndarray
@@ -58,6 +60,7 @@ class Table(Law):
     monotone: bool = True
     independent_increments: bool = False
     iid: bool | None = None  # type: ignore[assignment]
+    max_size: float = math.nan
 
     def __post_init__(self) -> None:
         for name in ("grid", "log_rates", "log_bursts", "log_bias"):

@@ -34,6 +34,21 @@ class TokenBucket(Law):
     burst: float = 0.0
 
     @property
+    def continuous(self) -> bool:
+        """The bound holds for every interval."""
+        return True
+
+    @property
+    def max_size(self) -> float:
+        """No request is larger than the burst."""
+        return self.burst
+
+    @property
+    def mean_size(self) -> float:
+        """At most the burst."""
+        return self.burst
+
+    @property
     def theta_max(self) -> float:
         """Every tilt is usable."""
         return np.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,10 +33,17 @@ class Trace(Law):
     Attributes:
         work: work per slot, shape (slots,).
         requests: requests per slot, shape (slots,).
+        largest: the largest work of one request.
     """
 
     work: np.ndarray
     requests: np.ndarray
+    largest: float = math.nan
+
+    @property
+    def max_size(self) -> float:
+        """The largest request of the record: an estimate, like all of it."""
+        return self.largest
 
     @property
     def independent_increments(self) -> bool:
@@ -138,7 +146,7 @@ def read_trace(path: Path, time_column: str, work_column: str | None, slot: floa
     if slots > MOST_SLOTS:
         raise ValueError(f"spans {slots:.3g} slots, more than {MOST_SLOTS}; choose a longer slot")
     index = np.floor((time - time.min()) / slot).astype(np.int64)
-    return Trace(np.bincount(index, weights=work), np.bincount(index).astype(float))
+    return Trace(np.bincount(index, weights=work), np.bincount(index).astype(float), float(work.max()))
 
 
 def _lengths(longest: int) -> np.ndarray:

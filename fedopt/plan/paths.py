@@ -5,18 +5,46 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fedopt.calculus.path import Path, groups
+from fedopt.calculus.whole import Handover, UnknownSize, handover
+from fedopt.instance.errors import InstanceError, Problem
 from fedopt.instance.impairments import LearnedImpairment
-from fedopt.laws import NoImpairment, build
+from fedopt.laws import NoImpairment, build, own_arrival
 from fedopt.plan.document import LearnedPromise, TenantPlan
 
 if TYPE_CHECKING:
-    from fedopt.instance import Instance
+    from fedopt.instance import Instance, Tenant
     from fedopt.laws import Arrival, Impairment
+    from fedopt.laws.protocol import Law
+
+WITHOUT_SLOTS = frozenset(("poisson", "token-bucket", "none", "learned"))
+"""Models whose laws hold in continuous time."""
+
+
+def speaks_of_slots(instance: Instance) -> bool:
+    """Whether some law of an instance is stated per slot, so that time must be cut into slots."""
+    laws: list[Any] = [offer.impairment for domain in instance.domains for offer in domain.offers]
+    laws += [tenant.arrivals for tenant in instance.tenants]
+    return any(getattr(law, "model", None) not in WITHOUT_SLOTS for law in laws)
+
+
+def handover_of(instance: Instance, tenant: Tenant, arrivals: Law) -> Handover:
+    """What a hand-over of a tenant's requests is charged, `arrivals` in slots; the same on every path.
+
+    Raises InstanceError where nothing bounds their size.
+    """
+    slo, hops = tenant.slo, len(instance.stages)
+    own = slo.of == "requests"
+    try:
+        return handover(arrivals, slo.deadline / instance.slot, math.log(slo.epsilon), own, hops)
+    except UnknownSize as error:
+        place = f"tenants.{tenant.id}.arrivals"
+        message, remedy = str(error).split("; ", 1)
+        raise InstanceError([Problem(place, message, remedy)], f"instance {instance.name!r}") from None
 
 
 class Paths:
@@ -27,6 +55,8 @@ class Paths:
         self._arrivals: dict[str, Arrival] = {}
         self._impairments: dict[tuple[str, str], Impairment] = {}
         self._link_delays = {(link.from_, link.to): link.delay for link in instance.links or ()}
+        self._slotted = speaks_of_slots(instance)
+        self._handovers: dict[str, Handover] = {}
 
     def path(
         self,
@@ -49,7 +79,8 @@ class Paths:
             (learned or {}).get(domain) if isinstance(offer.impairment, LearnedImpairment) else None
             for (domain, _), offer in zip(hops, offers, strict=True)
         ]
-        links = sum(self._link_delays.get((first, second), 0.0) for (first, _), (second, _) in pairwise(hops))
+        crossed = [self._link_delays.get((first, second), 0.0) for (first, _), (second, _) in pairwise(hops)]
+        whole = tuple(instance.domain(domain).forwarding == "whole" for domain, _ in hops)
         return Path(
             arrival=self._arrival(tenant_id),
             impairments=tuple(
@@ -68,11 +99,21 @@ class Paths:
                     for offer, promise in zip(offers, promises, strict=True)
                 ]
             ),
-            deadline=(tenant.slo.deadline - links) / slot,
+            deadline=(tenant.slo.deadline - sum(crossed)) / slot,
             log_epsilon=_left(tenant.slo.epsilon, promises),
             per_request=tenant.slo.of == "requests",
             dependent=self._dependent([domain for domain, _ in hops]),
+            whole=whole,
+            handover=self._handover(tenant) if any(whole[:-1]) else None,
+            slotted=self._slotted,
+            rounding=sum(math.ceil(delay / slot - 1e-9) - delay / slot for delay in crossed),
         )
+
+    def _handover(self, tenant: Tenant) -> Handover:
+        if tenant.id not in self._handovers:
+            law = own_arrival(self._arrival(tenant.id))
+            self._handovers[tenant.id] = handover_of(self._instance, tenant, law)
+        return self._handovers[tenant.id]
 
     def entry(self, entry: TenantPlan) -> Path:
         """The path of a plan's entry; what domains without a contract promise is taken from the entry."""

@@ -37,7 +37,7 @@ def promise_violations(
     if entry.form == MEASURED:
         yield from _measurement(path, entry, tolerance)
         return
-    if path.log_epsilon == -math.inf:
+    if path.fluid.log_epsilon == -math.inf:
         yield "guarantee", None, "the learned risks leave nothing of ε to what must be proven"
         return
     bound = proven_log_bound(path, rates, entry, guarantee, tolerance)
@@ -85,12 +85,12 @@ def proven_log_bound(
             mask = forms.bit(form) if form else forms.ALL
             bound = min(bound, _finite(minplus.evaluate(path, rates, mask, crossing=True).log_bound))
     elif entry.form == "split":
-        bound = float(split.log_bound(split.terms(path, theta), rates)[0][0])
+        bound = path.total(float(split.log_bound(split.terms(path, theta), rates)[0][0]))
     elif entry.form == "paper-path":
-        bound = float(paper.path_bound(path, rates, theta)[0])
+        bound = path.total(float(paper.path_bound(path, rates, theta)[0]))
     else:
         thetas = entry.parameters.get("thetas", [theta] * len(path))
-        bound = max(float(paper.local(path, rates, tilt)[0, i]) for i, tilt in enumerate(thetas))
+        bound = path.total(max(float(paper.local(path, rates, tilt)[0, i]) for i, tilt in enumerate(thetas)))
     return _finite(bound)
 
 
@@ -102,6 +102,7 @@ def share_violations(
     path: Path, rates: np.ndarray, entry: TenantPlan, slot: float, tolerance: float
 ) -> Iterator[Violation]:
     """What is wrong with the deadline and budget shares of a split entry."""
+    path = path.fluid
     domains = [domain for domain, _ in entry.hops()]
     for name, shares in (("deadline", entry.deadlines), ("budget", entry.budgets)):
         if set(shares) != set(domains):
@@ -172,6 +173,7 @@ def _isolation(path: Path, rates: np.ndarray, entry: TenantPlan, tolerance: floa
     rate, block-ville ρ + max κ. The image form's θ is not that of one domain, and a measured entry has none,
     so these need stability: the means.
     """
+    path = path.fluid
     theta = float(entry.theta or 0.0)
     at = f" at θ={theta:.6g}" if theta else ""
     domains = [domain for domain, _ in entry.hops()]

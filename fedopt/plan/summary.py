@@ -13,8 +13,9 @@ from rich.text import Text
 from fedopt.plan.document import Plan, TenantPlan
 
 MEANING = {
-    "minplus": "The bounds are theorems and hold end to end.",
-    "split": "The bounds are theorems; each domain answers for its own deadline and budget.",
+    "minplus": "The bounds are theorems and hold end to end, for whole requests in continuous time.",
+    "split": "The bounds are theorems, for whole requests in continuous time; each domain answers for "
+    "its own deadline and budget.",
     "paper-path": "The paper's path formula: unproven where ρ(τ−T) is less than κT − Σκ_dT_d.",
     "paper-local": "The paper's local formula gives each domain the whole deadline: no end-to-end bound.",
     "simulated": "The rates were sized by simulation: a measurement, not a theorem.",

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedopt.calculus.forms import allowed_forms
-from fedopt.calculus.path import Path, groups
+from fedopt.calculus.path import Path, groups, log_difference
+from fedopt.calculus.whole import Handover, slots_lost
 from fedopt.errors import InputError
 from fedopt.instance.costs import Linear
 from fedopt.instance.policy import admissible
-from fedopt.laws import build, pack
+from fedopt.laws import WholeRequests, build, pack
+from fedopt.plan.paths import handover_of, speaks_of_slots
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance, Tenant
@@ -50,8 +52,10 @@ class Kind:
         tenants: (tenant id, count) of its members.
         count: heads in all.
         tenant: one of its members, for what they share.
-        arrival: row of the arrivals in the network's model table.
-        deadline: slots.
+        arrival: row of the arrivals in the network's model table, with what hand-overs add to them.
+        deadline: slots of the fluid whose bounds are those of whole requests (`calculus.whole`).
+        log_epsilon: natural logarithm of the allowed violation probability, of the same fluid.
+        broken: natural logarithm of what that leaves out of the promised one.
         allowed: which offers its policy and SLO admit, shape (offers,).
     """
 
@@ -62,12 +66,9 @@ class Kind:
     tenant: Tenant
     arrival: int
     deadline: float
+    log_epsilon: float
+    broken: float
     allowed: np.ndarray
-
-    @property
-    def log_epsilon(self) -> float:
-        """Natural logarithm of the allowed violation probability."""
-        return math.log(self.tenant.slo.epsilon)
 
     @property
     def service(self) -> tuple[int, float, float, bool]:
@@ -135,6 +136,9 @@ class Network:
         self.curves: list[Any] = [offer.cost for _, _, offer in entries]
         self.fixed = np.array([float(offer.cost.fixed) for _, _, offer in entries])
         self._stated = [(domain, offer) for _, domain, offer in entries]
+        self.slotted = speaks_of_slots(instance)
+        if self.slotted:  # each domain begins with a slot: pure delays end with one
+            self.latency = np.where(self.guardrail, self.latency, np.ceil(self.latency - 1e-9))
         self._link_arrays()
         self._models()
 
@@ -148,7 +152,10 @@ class Network:
         self.link_delay = np.full((count, count), math.inf)
         self.link_cost = np.full((count, count), math.inf)
         for link in self.instance.links:
-            self.link_delay[index[link.from_], index[link.to]] = link.delay / self.slot
+            delay = link.delay / self.slot
+            self.link_delay[index[link.from_], index[link.to]] = (
+                math.ceil(delay - 1e-9) if self.slotted else delay
+            )
             self.link_cost[index[link.from_], index[link.to]] = link.cost
 
     def _models(self) -> None:
@@ -184,6 +191,23 @@ class Network:
             members.setdefault((family, tenant.payment if self.paid else None), []).append(tenant)
         families = {family: f for f, family in enumerate(dict.fromkeys(key[0] for key in members))}
         self.families = len(families)
+        whole = np.array([domain.forwarding == "whole" for domain, _ in self._stated])
+        promises: dict[Any, tuple[int, float, float, float]] = {}
+        for family in families:
+            base, deadline, epsilon, _, mask = family
+            first = next(iter(members[key] for key in members if key[0] == family))[0]
+            allowed = np.frombuffer(mask, dtype=bool) & whole
+            count = sum(bool(allowed[self.stage == stage].any()) for stage in range(self.stages - 1))
+            cost = handover_of(instance, first, models[base]) if count else Handover()
+            law = WholeRequests(models[base], count * cost.size, count * cost.slope, not self.slotted)
+            key = (keys[base] or id(models[base]), law.size, law.slope, law.without_slots)
+            if str(key) not in rows:
+                rows[str(key)] = len(models)
+                keys.append(str(key).encode() if keys[base] is not None else None)
+                models.append(law)
+            lost = slots_lost(law.slot_start, self.stages) if self.slotted else 1
+            left = log_difference(math.log(epsilon), cost.log_broken)
+            promises[family] = rows[str(key)], deadline / slot - lost, left, cost.log_broken
         self.kinds = [
             Kind(
                 index,
@@ -191,8 +215,7 @@ class Network:
                 tuple((tenant.id, tenant.count) for tenant in tenants),
                 sum(tenant.count for tenant in tenants),
                 tenants[0],
-                int(key[0][0]),
-                tenants[0].slo.deadline / slot,
+                *promises[key[0]],
                 np.frombuffer(key[0][4], dtype=bool),
             )
             for index, (key, tenants) in enumerate(members.items())
@@ -328,7 +351,7 @@ class Network:
         return table[monotone + 2 * independent + 4 * iid + 8 * dependent]
 
     def path(self, kind: Kind, offers: np.ndarray, links: float) -> Path:
-        """One path as the calculus takes it."""
+        """One path as the calculus takes it: the fluid whose bounds are those of whole requests."""
         return Path(
             arrival=self.objects[kind.arrival],
             impairments=tuple(self.objects[row] for row in self.row[offers]),
@@ -338,6 +361,7 @@ class Network:
             log_epsilon=kind.log_epsilon,
             per_request=kind.biased,
             dependent=self.dependent(offers),
+            broken=kind.broken,
         )
 
     def hops(self, offers: np.ndarray) -> Iterator[tuple[str, str]]:

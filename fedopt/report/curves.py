@@ -107,9 +107,9 @@ def log_bound_at(path: Path, rates: np.ndarray, entry: TenantPlan, guarantee: st
     moved = replace(path, deadline=deadline)
     family, _, form = guarantee.partition(":")
     if entry.form == "split" and entry.theta is not None:
-        return float(split.log_bound(split.terms(moved, entry.theta), rates)[0][0])
+        return moved.total(float(split.log_bound(split.terms(moved, entry.theta), rates)[0][0]))
     if entry.form == "paper-path" or family == "paper-path":
-        return paper.least_path(moved, rates)[0]
+        return moved.total(paper.least_path(moved, rates)[0])
     bound = minplus.evaluate(moved, rates, forms.bit(form) if form in FORMS else forms.ALL).log_bound
     if (
         entry.form in FORMS and entry.theta is not None

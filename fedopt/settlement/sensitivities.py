@@ -44,7 +44,7 @@ def paper_sensitivities(path: Path, rates: np.ndarray, theta: float | None = Non
     """Of the paper's path bound (15)–(17) at θ (the best if not given). Raises ValueError where it proves
     nothing.
     """
-    rates = np.asarray(rates, dtype=float)
+    path, rates = path.fluid, np.asarray(rates, dtype=float)
     if theta is None:
         _, theta = paper.least_path(path, rates)
     score = -float(paper.path_bound(path, rates, theta)[0]) if theta and math.isfinite(theta) else -math.inf
@@ -68,7 +68,7 @@ def paper_sensitivities(path: Path, rates: np.ndarray, theta: float | None = Non
 
 def minplus_sensitivities(path: Path, rates: np.ndarray, theta: float | None = None) -> Sensitivities:
     """Of the fine form of minplus at θ (its best if not given). Raises ValueError where it proves nothing."""
-    rates = np.asarray(rates, dtype=float)
+    path, rates = path.fluid, np.asarray(rates, dtype=float)
     if theta is None:
         theta = minplus.evaluate(path, rates, bit("fine")).theta
     score = _fine_score(path, rates, theta)
