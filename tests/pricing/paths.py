@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from fedopt.calculus.image import image
 from fedopt.instance.generating import generate
 from fedopt.kernels import kernel
-from fedopt.laws.compiled import log_burst, request_log_bias
+from fedopt.laws.compiled import log_burst, request_log_bias, ville_burst
 from fedopt.pricing import Network
 from fedopt.pricing.services import Service
 
@@ -61,7 +61,7 @@ def sample(service: Service, rng: np.random.Generator, hops: int) -> Sample | No
 def log_bound(path, rate, theta, alpha):
     """The plain image form's log-bound less log ε at given rates."""
     models, arrival, row, lag, window, biased, log_epsilon = path
-    burst = log_burst(models, arrival, theta) - log_epsilon
+    burst = ville_burst(models, arrival, theta) - log_epsilon
     if biased:
         burst += request_log_bias(models, arrival, theta)
     for i in range(row.size):
