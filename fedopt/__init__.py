@@ -11,35 +11,56 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fedopt.audit import Audit as Audit
+    from fedopt.compare import Comparison as Comparison
     from fedopt.compare import compare as compare
+    from fedopt.errors import FedoptError as FedoptError
+    from fedopt.errors import InputError as InputError
+    from fedopt.errors import MissingExtraError as MissingExtraError
     from fedopt.instance import Instance as Instance
     from fedopt.instance import InstanceError as InstanceError
     from fedopt.instance import load as load
+    from fedopt.instance.examples import examples as examples
     from fedopt.plan import Plan as Plan
     from fedopt.plan import check as check
+    from fedopt.simulate import SimulationResult as SimulationResult
     from fedopt.simulate import simulate as simulate
     from fedopt.solve import solve as solve
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Audit": "fedopt.audit",
+    "Comparison": "fedopt.compare",
+    "FedoptError": "fedopt.errors",
+    "InputError": "fedopt.errors",
     "Instance": "fedopt.instance",
     "InstanceError": "fedopt.instance",
+    "MissingExtraError": "fedopt.errors",
     "Plan": "fedopt.plan",
+    "SimulationResult": "fedopt.simulate",
     "check": "fedopt.plan",
     "compare": "fedopt.compare",
+    "examples": "fedopt.instance.examples",
     "load": "fedopt.instance",
     "simulate": "fedopt.simulate",
     "solve": "fedopt.solve",
 }
 
 __all__ = [
+    "Audit",
+    "Comparison",
+    "FedoptError",
+    "InputError",
     "Instance",
     "InstanceError",
+    "MissingExtraError",
     "Plan",
+    "SimulationResult",
     "__version__",
     "check",
     "compare",
+    "examples",
     "load",
     "simulate",
     "solve",

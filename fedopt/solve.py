@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from fedopt.errors import InputError
+from fedopt.instance import Instance, InstanceError, LearnedImpairment, Problem, load
 from fedopt.plan.document import HistoryRow, Plan
-from fedopt.plan.guarantees import MEASURED, check_guarantee
-from fedopt.plan.progress import Progress
+from fedopt.plan.guarantees import MEASURED, Guarantee, check_guarantee
+from fedopt.plan.progress import Progress, round_line
 
-if TYPE_CHECKING:
-    from fedopt.instance import Instance
-
+Method = Literal["central", "admm", "bundle", "consensus"]
+Objective = Literal["cost", "profit"]
 OBJECTIVES = ("cost", "profit")
 
 METHODS: dict[str, str] = {
@@ -34,33 +36,74 @@ class OptionError(InputError):
 
 
 def solve(
-    instance: Instance,
-    method: str = "central",
+    instance: Instance | str | os.PathLike[str],
+    method: Method | str = "central",
     *,
-    guarantee: str = "minplus",
-    objective: str = "cost",
+    guarantee: Guarantee = "minplus",
+    objective: Objective = "cost",
     gap: float = 1e-3,
     time_limit: float | None = None,
     warm_start: Plan | None = None,
     progress: Progress | None = None,
+    verbose: bool = False,
     explain: bool = True,
     simulation: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Plan:
-    """Plan an instance.
+    """Plan an instance: who is served on which path, at which rates, at what cost.
 
-    `method` is "central" or "model:NAME_OR_PATH" (a model file), `guarantee` what each tenant is promised,
-    `objective` "cost" (serve all at least cost) or "profit" (admit what pays), `gap` the relative gap to
-    certify, `time_limit` in seconds. `progress` is called after every round and stops the solver by a true
-    answer. Further options go to the method.
+    Parameters
+    ----------
+    instance
+        An instance, or the path of its file.
+    method
+        "central" (the optimum with a certificate), "admm" or "bundle" (operators negotiate and keep their
+        costs and capacities), "consensus", or "model:NAME_OR_PATH" (a model file).
+    guarantee
+        What each tenant is promised. Under "simulated" the instance is planned under minplus, and simulation
+        scales the reservations down to the least that it confirms: a measurement, not a theorem.
+    objective
+        "cost" serves all at the least cost, "profit" admits what pays.
+    gap
+        The relative gap to certify.
+    time_limit
+        Seconds after which the best plan found is returned.
+    warm_start
+        An earlier plan to start from.
+    progress
+        Called with a history row after every round; a true answer stops the solver at its best plan.
+    verbose
+        Log every round to the logger "fedopt", on stderr where no handler is set up.
+    explain
+        Say why, where the instance is infeasible.
+    simulation
+        Options of the guarantee "simulated": `seed`, `slots`, `confidence` and `threads`.
+    **options
+        Further options of the method.
 
-    Under the guarantee "simulated" the instance is planned under minplus, and simulation scales the
-    reservations down to the least that it confirms (`fedopt.simulate.simulated`): a measurement, not a
-    theorem. `simulation` holds its options: `seed`, `slots`, `confidence` and `threads`.
+    Returns
+    -------
+    Plan
+        The plan. An infeasible instance is an answer (status "infeasible", with an explanation), no error.
 
-    An infeasible instance is an answer (status "infeasible", with an explanation), not an error.
-    Raises OptionError for an unknown method, guarantee or objective, or a number out of range.
+    Raises
+    ------
+    OptionError
+        If the method, the guarantee or the objective does not exist, or a number is out of range.
+    InstanceError
+        If the file of the instance cannot be used.
+
+    Examples
+    --------
+    >>> import fedopt
+    >>> plan = fedopt.solve(fedopt.examples()["quickstart"])
+    >>> plan.status
+    'optimal'
     """
+    if not isinstance(instance, Instance):
+        instance = load(instance)
+    if verbose:
+        progress = _logged(progress)
     guarantee = check_guarantee(guarantee)
     _check(objective, gap, time_limit)
     check_method(method)
@@ -91,10 +134,22 @@ def solve(
     return plan
 
 
+def _logged(progress: Progress | None) -> Progress:
+    """The progress callback, with a line of the log for every round before it."""
+    log = logging.getLogger("fedopt")
+    if not log.hasHandlers():
+        log.addHandler(logging.StreamHandler())
+    log.setLevel(min(log.getEffectiveLevel(), logging.INFO))
+
+    def logged(row: HistoryRow) -> bool | None:
+        log.info(round_line(row))
+        return None if progress is None else progress(row)
+
+    return logged
+
+
 def _with_contracts(instance: Instance) -> None:
     """Raises InstanceError with every offer that has no contract: a method would take it for one."""
-    from fedopt.instance import InstanceError, LearnedImpairment, Problem
-
     message = "the offer has no contract, so nothing follows from it that a plan could promise"
     remedy = (
         "plan with fedopt operate or fedopt intent, which weigh what was learned of it, or give a contract"

@@ -7,12 +7,17 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
 
 from fedopt.errors import InputError
+from fedopt.plan.present import frame, html_table
 from fedopt.storage import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 __all__ = [
     "Audit",
@@ -175,6 +180,49 @@ class Audit(_Document):
     def to_json(self, indent: int | None = 2) -> str:
         """The published JSON."""
         return json.dumps(self.model_dump(mode="json"), indent=indent, ensure_ascii=False, allow_nan=False)
+
+    def to_frame(self) -> DataFrame:
+        """A pandas DataFrame, a row per quantile of the audit and of each of its series.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed (the extra `table`).
+        """
+        return frame(self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        parts = self.series.values() if self.series else [self]
+        return [
+            {
+                "series": part.name,
+                "verdict": part.verdict,
+                "samples": part.samples,
+                "quantile": float(level),
+                "estimate": found.estimate,
+                "low": found.interval[0],
+                "high": found.interval[1],
+                "empirical": found.empirical,
+            }
+            for part in parts
+            for level, found in part.quantiles.items()
+        ]
+
+    def plot(self) -> Figure:
+        """A matplotlib figure: tail, quantiles, threshold stability and mean residual life.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed (the extra `plot`).
+        """
+        from fedopt.audit.plots import audit_figure
+
+        return audit_figure(self, self.unit or "")
+
+    def _repr_html_(self) -> str:
+        verdict = f", {self.verdict}" if self.verdict else ""
+        return html_table(f"Audit of {self.name}: {self.samples:,} samples{verdict}", self._rows())
 
     def save(self, path: str | Path) -> None:
         """Write the JSON to `path`, atomically."""

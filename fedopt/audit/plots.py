@@ -6,34 +6,40 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedopt.audit.document import Audit
+from fedopt.plan.present import figure
 
-__all__ = ["plot_audit"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fedopt.audit.document import Audit
+
+__all__ = ["audit_figure", "plot_audit"]
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 
 def plot_audit(audit: Audit, path: str | Path, unit: str = "") -> Path:
-    """Write the diagnostics of an audit as PNG. Raises ImportError, naming the extra, without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plots need the extra "plot": pip install "fedopt[plot]"') from error
-    figure = Figure(figsize=(11, 8), layout="constrained")
-    axes = figure.subplots(2, 2)
+    """Write the diagnostics of an audit as PNG; raises MissingExtraError without matplotlib."""
+    audit_figure(audit, unit).savefig(path, dpi=110)
+    return Path(path)
+
+
+def audit_figure(audit: Audit, unit: str = "") -> Figure:
+    """The diagnostics of an audit as a figure; raises MissingExtraError without matplotlib."""
+    drawn = figure(11, 8)
+    axes = drawn.subplots(2, 2)
     suffix = f" ({unit})" if unit else ""
     _tail(axes[0, 0], audit, suffix)
     _quantiles(axes[0, 1], audit, suffix)
     _stability(axes[1, 0], audit, suffix)
     _residual_life(axes[1, 1], audit, suffix)
     title = f"{audit.name}: {audit.samples:,} samples, ξ = {audit.shape:.3f}"
-    figure.suptitle(title + (f", verdict {audit.verdict}" if audit.verdict else ""))
-    figure.savefig(path, dpi=110)
-    return Path(path)
+    drawn.suptitle(title + (f", verdict {audit.verdict}" if audit.verdict else ""))
+    return drawn
 
 
 def _tail(axis: Any, audit: Audit, suffix: str) -> None:

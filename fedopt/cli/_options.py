@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -29,7 +29,7 @@ Guarantee = Annotated[
     ),
 ]
 Objective = Annotated[
-    str,
+    Literal["cost", "profit"],
     typer.Option(
         "--objective", help="cost: serve all at least cost; profit: admit what pays.", metavar="NAME"
     ),

@@ -9,7 +9,8 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, TextIO
 
-from fedopt.plan.document import HistoryRow, relative_gap
+from fedopt.plan.document import HistoryRow
+from fedopt.plan.progress import round_line
 
 SILENT_SECONDS = 2.0
 PLAIN_INTERVAL = 0.5
@@ -81,22 +82,3 @@ class RoundProgress:
             self._shown = True
             self._stream.write(f"\r\x1b[2K{line}" if self._terminal else f"{line}\n")
             self._stream.flush()
-
-
-def round_line(row: HistoryRow) -> str:
-    """One round in one line: cost, lower bound, gap, columns, seconds."""
-    parts = [f"round {row.round}"]
-    if row.cost is not None:
-        parts.append(f"cost {row.cost:.6g}")
-    if row.lower_bound is not None:
-        parts.append(f"bound {row.lower_bound:.6g}")
-    if row.cost is not None and row.lower_bound is not None:
-        gap = relative_gap(row.cost, row.lower_bound)
-        if gap is not None:
-            parts.append(f"gap {100 * gap:.3g} %")
-    if row.primal_residual is not None:
-        parts.append(f"residuals {row.primal_residual:.2g} {row.dual_residual or 0.0:.2g}")
-    if row.columns is not None:
-        parts.append(f"columns {row.columns}")
-    parts.append(f"{row.seconds:.1f} s")
-    return "  ".join(parts)

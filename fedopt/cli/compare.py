@@ -71,17 +71,16 @@ def command(
     from rich.console import Group
     from rich.table import Table
 
-    from fedopt.compare import HEADINGS, cells, compare
-    from fedopt.compare.plot import FORMATS, drawing
-    from fedopt.compare.plot import plot as draw
+    from fedopt.compare import FORMATS, HEADINGS, cells, compare
     from fedopt.instance import load
+    from fedopt.plan.present import figure
 
     check_out(out, [instance])
     check_out(plot, [instance])
     if plot is not None:
         if plot.suffix.lstrip(".").lower() not in FORMATS:
             fail(BAD_INPUT, f"--plot: {plot} must end with one of .{', .'.join(FORMATS)}")
-        drawing()  # before any work: is matplotlib there?
+        figure()  # before any work: is matplotlib there?
     if not _names(methods) or not _names(guarantees):
         fail(BAD_INPUT, "--methods and --guarantees: name one at least")
     document = load(instance)
@@ -98,7 +97,7 @@ def command(
             **problems_from(problem),
         )
     if plot is not None:
-        draw(comparison, plot)
+        comparison.plot(plot)
         if not quiet:
             say(f"drawn to {plot}")
     texts = [cells(row) for row in comparison.rows]

@@ -16,8 +16,9 @@ from fedopt.control.scenario import Planning
 from fedopt.instance import Instance, Tenant
 from fedopt.plan import InstanceReference, Plan
 from fedopt.plan.document import TenantPlans, relative_gap
+from fedopt.plan.guarantees import check_guarantee
 from fedopt.plan.stand_in import Variant, planned, variants
-from fedopt.solve import solve
+from fedopt.solve import Objective, solve
 
 __all__ = ["solved", "whom_to_serve"]
 
@@ -125,13 +126,13 @@ def _open(pricing: Pricing, tenant: Tenant) -> Variant:
 
 
 def _solve(
-    instance: Instance, guarantee: str, planning: Planning, warm: Plan | None, objective: str = "cost"
+    instance: Instance, guarantee: str, planning: Planning, warm: Plan | None, objective: Objective = "cost"
 ) -> Plan:
     options: dict[str, Any] = {"effort": planning.effort} if planning.method == "central" else {}
     return solve(
         instance,
         planning.method,
-        guarantee=guarantee,
+        guarantee=check_guarantee(guarantee),
         objective=objective,
         gap=planning.gap,
         warm_start=warm,

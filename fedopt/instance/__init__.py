@@ -13,6 +13,7 @@ from .arrivals import (
 from .costs import Linear, OwnCost, Piecewise, Quadratic
 from .documents import SLO, Domain, Instance, Link, Offer, Policy, Tenant, Units
 from .errors import InstanceError, Problem
+from .examples import examples
 from .impairments import (
     Ask,
     ExponentialImpairment,
@@ -63,6 +64,7 @@ __all__ = [
     "admissible",
     "dump",
     "dumps",
+    "examples",
     "load",
     "loads",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictInt, StrictStr, ValidationInfo, model_validator
@@ -300,6 +302,12 @@ class Instance(Document):
         from .writing import plain
 
         return plain(self)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the instance to a file, atomically: as JSON where its name ends in `.json`, else as YAML."""
+        from .writing import dump
+
+        return dump(self, path)
 
     def to_json(self) -> str:
         """The instance as JSON text that `loads` reads back."""

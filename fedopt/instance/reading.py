@@ -36,8 +36,22 @@ def load(path: str | os.PathLike[str]) -> Instance:
     """Read an instance from a YAML or JSON file (JSON where the name ends in `.json`).
 
     Fields of the top level whose names begin with `x-` are passed over: a place for anchors and remarks.
-    Trace files that it names are looked for relative to it. Raises `InstanceError` with all problems of the
-    file, each with its place and a remedy; also for a file that is missing, unreadable, too large or no text.
+
+    Parameters
+    ----------
+    path
+        The file; trace files that it names are looked for relative to it.
+
+    Returns
+    -------
+    Instance
+        The instance, every quantity with a unit converted to a number in its `units`.
+
+    Raises
+    ------
+    InstanceError
+        With all problems of the file, each with its place and a remedy; also for a file that is missing,
+        unreadable, too large or no text.
     """
     file = Path(path)
     content = _content(file, "an instance")

@@ -84,9 +84,21 @@ def check(
 ) -> CheckReport:
     """Verify a plan: paths, policy, rates, capacity, isolation, guarantee, shares, counts, costs, bound, gap.
 
-    Without `instance` only what the plan states about itself is checked. A plan with status "infeasible" or
-    "limit" must promise nothing; no more can be said about it. `tolerance` is relative for sums and rates,
-    absolute for log-bounds.
+    A plan with status "infeasible" or "limit" must promise nothing; no more can be said about it.
+
+    Parameters
+    ----------
+    plan
+        The plan; nothing that it states is believed.
+    instance
+        What it is for; without it only what the plan states about itself is checked.
+    tolerance
+        Relative for sums and rates, absolute for log-bounds.
+
+    Returns
+    -------
+    CheckReport
+        All findings; `ok` where there are none.
     """
     if instance is None:
         findings = tuple(_own_arithmetic(plan, tolerance))

@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from fedopt.errors import InputError
 from fedopt.storage import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 Status = Literal["optimal", "feasible", "infeasible", "limit"]
 """optimal: certified to the gap asked for; feasible: every constraint holds, the gap is larger or unknown;
@@ -267,6 +271,35 @@ class Plan(_Document):
     def save(self, path: str | Path) -> None:
         """Write the JSON to `path`, atomically."""
         write_atomically(Path(path), self.to_json() + "\n")
+
+    def to_frame(self) -> DataFrame:
+        """A pandas DataFrame with a row for every hop of every tenant entry.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed (the extra `table`).
+        """
+        from fedopt.plan.present import frame, plan_rows
+
+        return frame(plan_rows(self))
+
+    def plot(self) -> Figure:
+        """A matplotlib figure: how full each domain is, and cost and bound by round.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed (the extra `plot`).
+        """
+        from fedopt.plan.present import plan_figure
+
+        return plan_figure(self)
+
+    def _repr_html_(self) -> str:
+        from fedopt.plan.present import plan_html
+
+        return plan_html(self)
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from typing import Literal, cast
 
 from fedopt.errors import InputError
 
@@ -19,14 +20,30 @@ MEASURED = "simulated"
 GUARANTEES = (*THEOREMS, MEASURED)
 
 
+Guarantee = Literal[
+    "minplus",
+    "minplus:image",
+    "minplus:ville",
+    "minplus:block-ville",
+    "minplus:fine",
+    "minplus:monotone",
+    "minplus:block",
+    "split",
+    "paper-path",
+    "paper-local",
+    "simulated",
+]
+"""The names for type checkers; a test keeps them equal to `GUARANTEES`."""
+
+
 class GuaranteeError(InputError):
     """A guarantee that does not exist; the message lists those that do."""
 
 
-def check_guarantee(name: str) -> str:
+def check_guarantee(name: str) -> Guarantee:
     """The guarantee's name, if it exists. Raises GuaranteeError, with the nearest name, if it does not."""
     if name in GUARANTEES:
-        return name
+        return cast(Guarantee, name)
     near = difflib.get_close_matches(name, GUARANTEES, n=1) or [f"minplus:{name}"] * (name in FORMS)
     hint = f"did you mean {near[0]!r}? There" if near else "there"
     raise GuaranteeError(f"there is no guarantee {name!r}; {hint} are {', '.join(GUARANTEES)}")

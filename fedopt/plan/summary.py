@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import math
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fedopt.plan.document import Plan, TenantPlan
+if TYPE_CHECKING:
+    from fedopt.plan.document import Plan, TenantPlan
 
 MEANING = {
     "minplus": "The bounds are theorems and hold end to end, for whole requests in continuous time.",
@@ -61,9 +63,9 @@ def paragraph(plan: Plan) -> str:
     if plan.status == "limit":
         return "A limit was reached before any plan was found. More time may find one."
     heads = sum(entry.count for entry in plan.tenants)
-    served = (
-        "all " + _plural(heads, "tenant") if plan.admitted == heads else f"{plan.admitted} of {heads} tenants"
-    )
+    served = f"{plan.admitted} of {_plural(heads, 'tenant')}"
+    if plan.admitted == heads:
+        served = f"{'the' if heads == 1 else 'all'} {_plural(heads, 'tenant')}"
     sentences = [f"Serves {served} at a total cost of {plan.cost:.6g}."]
     if plan.objective == "profit":
         sentences = [f"Admits {served}; cost less payments is {plan.cost:.6g}."]

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from fedopt.plan.present import frame, html_table, tail_figure
 from fedopt.simulate.intervals import Share
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,52 @@ class SimulationResult:
     def to_json(self) -> str:
         """The published JSON as text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+
+    def to_frame(self) -> DataFrame:
+        """A pandas DataFrame, a row per entry; quantiles are columns `q0.999` with `_low` and `_high`.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed (the extra `table`).
+        """
+        return frame(self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows = []
+        for tenant in self.tenants:
+            share = tenant.violation
+            row: dict[str, Any] = {
+                "tenant": tenant.id,
+                "count": tenant.count,
+                "deadline": tenant.deadline,
+                "promised": tenant.epsilon,
+                "simulated": share.estimate,
+                "low": share.low,
+                "high": share.high,
+                "bound": None if tenant.log_bound is None else math.exp(tenant.log_bound),
+                "verdict": tenant.verdict,
+            }
+            for p, value in tenant.quantiles.items():
+                row |= {f"q{p:g}": value.estimate, f"q{p:g}_low": value.low, f"q{p:g}_high": value.high}
+            rows.append(row)
+        return rows
+
+    def plot(self) -> Figure:
+        """A matplotlib figure: simulated violation probabilities with intervals beside the promises.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed (the extra `plot`).
+        """
+        rows = [
+            (t.id, t.violation.estimate, t.violation.low, t.violation.high, t.epsilon) for t in self.tenants
+        ]
+        return tail_figure(f"simulated, {self.confidence:.0%} intervals", rows)
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Simulation of {len(self.tenants)} entries", self._rows())
 
     def to_text(self) -> str:
         """A plain table, one line per entry, and what it means."""

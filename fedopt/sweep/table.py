@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fedopt.storage import write_atomically
-from fedopt.sweep.cases import Case, SweepError
-from fedopt.sweep.row import RESULTS, Row
+from fedopt.sweep.cases import RESULTS, Case, Row, SweepError
 
 __all__ = ["SUFFIXES", "Table", "record"]
 

@@ -6,8 +6,9 @@ import time
 import pytest
 
 from fedopt.cli import _progress
-from fedopt.cli._progress import RoundProgress, round_line
+from fedopt.cli._progress import RoundProgress
 from fedopt.plan import HistoryRow
+from fedopt.plan.progress import round_line
 
 
 class Terminal(io.StringIO):

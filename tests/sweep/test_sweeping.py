@@ -55,7 +55,7 @@ def test_what_goes_wrong_in_a_row_stops_nothing(edge, monkeypatch):
             raise ZeroDivisionError("a defect")
         return fedopt.solve(instance, *given, **options)
 
-    monkeypatch.setattr("fedopt.sweep.row.solve", solver)
+    monkeypatch.setattr("fedopt.sweep.cases.solve", solver)
     records = sweep(cases(edge, "slot=0,1,2"), Workers(jobs=1))
     assert [row["status"] for row in records] == ["refused", "optimal", "failed"]
     assert "slot" in records[0]["problem"]
@@ -76,7 +76,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(edge, tmp_path, monkeypatch):
     assert set(table.known(asked)) == {case.key for case in asked[:2]}
     solved = []
     monkeypatch.setattr(
-        "fedopt.sweep.row.solve",
+        "fedopt.sweep.cases.solve",
         lambda *given, **options: solved.append(1) or fedopt.solve(*given, **options),
     )
     records = sweep(asked, Workers(jobs=1), table, resume=True)

@@ -5,6 +5,7 @@ import pytest
 
 import fedopt
 from fedopt.compare import HEADINGS, largest_difference
+from fedopt.errors import FedoptError
 from fedopt.instance import loads
 from fedopt.plan import GuaranteeError, HistoryRow, InstanceReference, Plan, TenantPlan
 from fedopt.solve import OptionError
@@ -41,7 +42,7 @@ def plan(method: str, rate: float, **fields) -> Plan:
     )
 
 
-class Refusal(Exception):
+class Refusal(FedoptError):
     exit_code = 2
 
 

@@ -14,7 +14,7 @@ import pytest
 from fedopt.cli import run
 from tests.cli.conftest import METRO
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 CONTRACT = """
 {issuer: opA, domain: edge, offer: gold, version: 1, latency: 2,
  impairment: {model: table, theta: [0.1, 0.5], kappa: [0.3, 0.4], eta: [0, 0.1]},

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 import fedopt
-from fedopt.compare.disclosure import disclosed, private_numbers
-from fedopt.compare.plot import plot
+from fedopt.compare import disclosed, private_numbers
 from fedopt.instance import Piecewise, load
 from fedopt.instance.generating import generate
 
-INSTANCES = Path(__file__).parents[2] / "instances"
+INSTANCES = Path(__file__).parents[1] / "instances"
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +22,15 @@ def comparison():
 
 def test_every_method_is_drawn(comparison, tmp_path):
     pytest.importorskip("matplotlib")
-    drawn = plot(comparison, tmp_path / "convergence.svg").read_text(encoding="utf-8")
+    comparison.plot(tmp_path / "convergence.svg")
+    drawn = (tmp_path / "convergence.svg").read_text(encoding="utf-8")
     for text in ("admm: relaxation", "bundle: dual", "central: plan", "certifies nothing", "is given"):
         # text is drawn as glyphs; the SVG keeps it in comments
         assert re.search(rf"<!--[^>]*{text}", drawn), text
-    assert (plot(comparison, tmp_path / "convergence.png")).read_bytes()[:4] == b"\x89PNG"
+    comparison.plot(tmp_path / "convergence.png")
+    assert (tmp_path / "convergence.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(ValueError, match="png, svg, pdf"):
-        plot(comparison, tmp_path / "convergence.xls")
+        comparison.plot(tmp_path / "convergence.xls")
 
 
 def test_disclosure_of_each_method(comparison):
