@@ -1,11 +1,12 @@
 """Simulate a plan: violation probabilities and tail delays per tenant, with intervals, beside the bounds.
 
-Every admitted tenant is run over its path at its reserved rates, slot by slot, with impairments that carry
-over.
+Every admitted tenant's whole requests cross its path at its reserved rates, with impairments that carry over,
+until it is decided whether the promise is kept.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,14 +20,33 @@ if TYPE_CHECKING:
     from fedopt.instance import Instance
 
 
+class Model(StrEnum):
+    """What is simulated."""
+
+    REQUESTS = "requests"
+    FLUID = "fluid"
+
+
 def command(
     plan: PlanFile,
     instance: Annotated[
         Path, typer.Argument(help="The instance that the plan is for (YAML or JSON).", metavar="INSTANCE")
     ],
+    model: Annotated[
+        Model,
+        typer.Option(
+            "--model", help="Whole requests in continuous time, or the fluid in slots of the calculus."
+        ),
+    ] = Model.REQUESTS,
     slots: Annotated[
-        int | None, typer.Option("--slots", help="Slots per tenant in all trials together.", min=1)
+        int | None,
+        typer.Option(
+            "--slots", help="Simulated slots per tenant, all trials together. Default: until decided.", min=1
+        ),
     ] = None,
+    budget: Annotated[
+        int, typer.Option("--budget", help="Requests per tenant after which it stays undecided.", min=1000)
+    ] = 5_000_000,
     trials: Annotated[int, typer.Option("--trials", help="Independent trials per tenant.", min=2)] = 32,
     confidence: Annotated[
         float, typer.Option("--confidence", help="Confidence of every interval.", min=0.5, max=0.999999)
@@ -78,7 +98,9 @@ def command(
         result = simulate(
             decided,
             document,
+            model=model.value,
             slots=slots,
+            budget=budget,
             trials=trials,
             seed=seed,
             threads=threads,

@@ -34,11 +34,15 @@ class Trace(Law):
         work: work per slot, shape (slots,).
         requests: requests per slot, shape (slots,).
         largest: the largest work of one request.
+        gaps, sizes: of the single requests in their order, slots and work; None where only slots are known.
+            The first gap is the mean of the others: it joins the record's end to its start.
     """
 
     work: np.ndarray
     requests: np.ndarray
     largest: float = math.nan
+    gaps: np.ndarray | None = None
+    sizes: np.ndarray | None = None
 
     @property
     def max_size(self) -> float:
@@ -145,8 +149,13 @@ def read_trace(path: Path, time_column: str, work_column: str | None, slot: floa
     slots = (time.max() - time.min()) / slot
     if slots > MOST_SLOTS:
         raise ValueError(f"spans {slots:.3g} slots, more than {MOST_SLOTS}; choose a longer slot")
-    index = np.floor((time - time.min()) / slot).astype(np.int64)
-    return Trace(np.bincount(index, weights=work), np.bincount(index).astype(float), float(work.max()))
+    order = np.argsort(time, kind="stable")
+    time, work = time[order], work[order]
+    index = np.floor((time - time[0]) / slot).astype(np.int64)
+    gaps = np.diff(time, prepend=time[0]) / slot
+    gaps[0] = gaps[1:].mean() if gaps.size > 1 else 1.0
+    per_slot, count = np.bincount(index, weights=work), np.bincount(index).astype(float)
+    return Trace(per_slot, count, float(work.max()), gaps, work)
 
 
 def _lengths(longest: int) -> np.ndarray:

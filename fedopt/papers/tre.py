@@ -15,9 +15,10 @@ import numpy as np
 
 from fedopt.papers.series import Series
 from fedopt.papers.tre_exact import exact_quantile
-from fedopt.simulate import laws, sources
-from fedopt.simulate import shared as shared_tandem
-from fedopt.simulate.tandem import Estimate, Tandem, simulate
+from fedopt.papers.tre_shared import Shared, sample_quantiles
+from fedopt.simulate import traffic
+from fedopt.simulate.estimates import Estimate, estimate, top_size
+from fedopt.simulate.requests import Delays, Stage, System, simulate
 
 Figure = Callable[..., list[Series]]
 
@@ -43,9 +44,17 @@ def figures() -> dict[str, Figure]:
     return {"table1": settings, "fig2": admission, "fig3": isolation, "fig4": degradation}
 
 
-def tandem(load: float, rates: tuple[float, ...] = RATES) -> Tandem:
-    """The paper's tandem with Poisson packets of rate ``load`` (the first server has rate 1)."""
-    return Tandem(sources.poisson(load), tuple(laws.exponential(1 / rate) for rate in rates), SHIFTS)
+def tandem(load: float, rates: tuple[float, ...] = RATES) -> System:
+    """The paper's tandem with Poisson packets of rate ``load``, of exponential size drawn anew in each domain
+    (the first server has rate 1)."""
+    stages = tuple(Stage(rate, delay=shift) for rate, shift in zip(rates, SHIFTS, strict=True))
+    return System(traffic.poisson(load), (traffic.exponential(1.0),) * len(rates), stages)
+
+
+def _trials(system: System, trials: int, seed: int) -> Delays:
+    """Short runs from empty, with what the p99.9 of each needs."""
+    top = top_size(PACKETS, PROBABILITY)
+    return simulate(system, PACKETS, trials=trials, top=top, cells=False, seed=seed)
 
 
 def settings(trials: int = TRIALS, seed: int = 0, quick: bool = False) -> list[Series]:
@@ -91,10 +100,7 @@ def admission(trials: int = TRIALS, seed: int = 0, quick: bool = False) -> list[
 
 
 def _short_runs(load: float, trials: int, seed: int) -> Estimate:
-    run = simulate(
-        tandem(load), PACKETS, trials=trials, probabilities=(PROBABILITY,), sketch=False, seed=seed
-    )
-    return run.mean_quantile(PROBABILITY)
+    return _trials(tandem(load), trials, seed).mean_quantile(PROBABILITY)
 
 
 def _largest_share(load: float, trials: int, seed: int) -> float:
@@ -119,23 +125,14 @@ def isolation(trials: int = TRIALS, seed: int = 0, quick: bool = False) -> list[
     bursty_shared: list[Estimate] = []
     bursty_reserved: list[Estimate] = []
     for factor in FACTORS:
-        system = shared_tandem.with_bursts(
-            (VICTIM, *BURSTY),
-            (False, True, True, True),
-            factor,
-            BURST_SHARE,
-            burst_length=BURST_LENGTH,
-            service_rates=RATES,
-            shares=SHARES,
-            shift=sum(SHIFTS),
+        system = Shared.bursting(
+            (VICTIM, *BURSTY), (False, True, True, True), factor, BURST_SHARE, BURST_LENGTH, RATES, SHARES
         )
         for tenant, one, own in ((0, shared, reserved), (1, bursty_shared, bursty_reserved)):
-            run = shared_tandem.simulate(
-                system, PACKETS, tenant=tenant, trials=count if tenant == 0 else max(1, count // 4), seed=seed
-            )
-            first, second = run.estimates()
-            one.append(first)
-            own.append(second)
+            trials_of = count if tenant == 0 else max(1, count // 4)
+            found = sample_quantiles(system, PACKETS, tenant, trials_of, PROBABILITY, seed) + sum(SHIFTS)
+            one.append(estimate(found[0]))
+            own.append(estimate(found[1]))
     axes = ("burst rate over mean rate of the other tenants", "p99.9 of the end-to-end delay")
     alone = exact_quantile(VICTIM, tuple(SHARES[0] * rate for rate in RATES)) + sum(SHIFTS)
     return [
@@ -183,13 +180,12 @@ def degradation(trials: int = TRIALS, seed: int = 0, quick: bool = False) -> lis
 def _marginals(rates: tuple[float, ...], trials: int, seed: int) -> tuple[Estimate, np.ndarray]:
     """The tandem's p99.9 and, per trial and domain, what vanishes when the domain takes no time."""
     whole = tandem(DEGRADED_LOAD, rates)
-    options = {"trials": trials, "probabilities": (PROBABILITY,), "sketch": False, "seed": seed}
-    run = simulate(whole, PACKETS, **options)  # type: ignore[arg-type]
+    run = _trials(whole, trials, seed)
     columns = []
     for d in range(len(rates)):
-        services = tuple(laws.deterministic(0.0) if j == d else law for j, law in enumerate(whole.services))
-        without = simulate(replace(whole, services=services), PACKETS, **options)  # type: ignore[arg-type]
-        columns.append(run.quantiles[:, 0] - without.quantiles[:, 0])
+        sizes = tuple(traffic.deterministic(0.0) if j == d else law for j, law in enumerate(whole.sizes))
+        without = _trials(replace(whole, sizes=sizes), trials, seed)
+        columns.append(run.quantiles(PROBABILITY) - without.quantiles(PROBABILITY))
     return run.mean_quantile(PROBABILITY), np.stack(columns, axis=1)
 
 

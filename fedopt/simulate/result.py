@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fedopt.plan.present import frame, html_table, tail_figure
-from fedopt.simulate.intervals import Share
+from fedopt.simulate.estimates import Share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
+
+WHOLE, FLUID = "requests", "fluid"
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ class Quantile:
 class TenantResult:
     """One entry of a plan, simulated.
 
-    ``verdict``: kept (the interval lies at or below ε), broken (above it), undecided (ε lies inside).
-    ``requests`` counts requests (slots where the promise is about instants or the model knows only work).
+    ``verdict``: kept (the interval lies at or below ε), broken (above it), undecided (ε lies inside, or what
+    was replayed is the very record that the plan rests on). ``requests`` counts requests (slots where the
+    promise is about instants or the model knows only work); ``more`` is how many further ones would decide.
+    ``model``: whole requests, or the fluid in slots.
     """
 
     id: str
@@ -42,13 +46,16 @@ class TenantResult:
     quantiles: dict[float, Quantile]
     log_bound: float | None
     notes: tuple[str, ...] = ()
+    model: str = WHOLE
+    more: float | None = None
+    independent: bool = True
 
     @property
     def verdict(self) -> str:
         """kept, broken or undecided."""
         if self.violation.low > self.epsilon:
             return "broken"
-        return "kept" if self.violation.high <= self.epsilon else "undecided"
+        return "kept" if self.violation.high <= self.epsilon and self.independent else "undecided"
 
     @property
     def kept(self) -> bool:
@@ -82,6 +89,9 @@ class TenantResult:
             "log_bound": self.log_bound,
             "kept": self.kept,
             "verdict": self.verdict,
+            "model": self.model,
+            "more_to_decide": None if self.more is None else math.ceil(self.more),
+            "independent": self.independent,
             "notes": list(self.notes),
         }
 
@@ -184,18 +194,29 @@ class SimulationResult:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
-        lines.append("")
+        lines = [*(_MODELS[model] for model in dict.fromkeys(t.model for t in self.tenants)), *lines, ""]
         broken = [tenant.id for tenant in self.tenants if not (tenant.kept and tenant.bound_holds)]
-        open_ = [tenant.id for tenant in self.tenants if tenant.verdict == "undecided"]
+        open_ = [tenant for tenant in self.tenants if tenant.verdict == "undecided"]
         if broken:
             lines.append(f"Broken: {', '.join(dict.fromkeys(broken))}.")
         else:
             lines.append(f"No promise is broken ({self.confidence:.0%} intervals over {self.trials} trials).")
-        if open_:
-            lines.append(
-                f"Not decided at this length: {', '.join(dict.fromkeys(open_))}; --slots makes runs longer."
-            )
+        lines.extend(f"Not decided: {reason}." for reason in dict.fromkeys(map(_undecided, open_)))
         notes = dict.fromkeys(note for tenant in self.tenants for note in tenant.notes)
         lines.extend(f"Note: {note}." for note in notes)
         lines.extend(f"Skipped: {reason}." for reason in self.skipped)
         return "\n".join(lines)
+
+
+_MODELS = {
+    WHOLE: "Whole requests in continuous time.",
+    FLUID: "A fluid in slots: work moves on while it is served; whole requests may take longer.",
+}
+
+
+def _undecided(tenant: TenantResult) -> str:
+    if not tenant.independent:
+        return f"{tenant.id}, its own record is no independent evidence"
+    if tenant.more is None:
+        return tenant.id
+    return f"{tenant.id}, some {tenant.more:.2g} more requests would decide"

@@ -23,7 +23,7 @@ from fedopt.plan.paths import Paths
 from fedopt.simulate import rare
 from fedopt.simulate import slots as slot_simulator
 from fedopt.simulate.crossing import crossing
-from fedopt.simulate.intervals import Share, tail_share
+from fedopt.simulate.estimates import Share, tail_share
 from fedopt.simulate.paths import allowed_slots, counts_requests, slot_path
 from fedopt.simulate.slots import SlotPath
 from fedopt.simulate.trials import Progress

@@ -132,7 +132,8 @@ def begin(code, a, b, c, work, origin, step, state):
 
 
 @kernel
-def _jump(code, b, work, requests, word):
+def piece(code, b, work, requests, word):
+    """The work of one request of compound Poisson work."""
     if code == POISSON_EXPONENTIAL:
         return b * exponential(mix(word + _AFTER_COUNT))
     u = uniform(mix(word + _AFTER_COUNT))
@@ -160,7 +161,7 @@ def _fill_requests(code, a, b, work, requests, origin, step, state, out, weights
             index += 1
             left += exponential(word) / a
             if code != POISSON:
-                total += _jump(code, b, work, requests, word)
+                total += piece(code, b, work, requests, word)
         left -= 1.0
         out[t] = count * b if code == POISSON else total
         weights[t] = count

@@ -1,22 +1,27 @@
 """Simulating a plan: every admitted tenant on its path at its reserved rates, beside what was promised and
-proven.
+proven, for as long as it takes to decide.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from fedopt.laws.table import Table
+from fedopt.laws.trace import Trace
 from fedopt.plan.learned import theorem_log_bound
 from fedopt.plan.paths import Paths
+from fedopt.simulate import requests as whole_requests
 from fedopt.simulate import slots as slot_simulator
-from fedopt.simulate.intervals import Share, quantile_interval, tail_share
-from fedopt.simulate.paths import allowed_slots, counts_requests, remarks, slot_path
-from fedopt.simulate.result import Quantile, SimulationResult, TenantResult
-from fedopt.simulate.slots import DelayCounts
+from fedopt.simulate.estimates import Share, edges, quantile_interval, tail_share
+from fedopt.simulate.paths import allowed_slots, counts_requests, remarks, request_system, slot_path
+from fedopt.simulate.requests import System
+from fedopt.simulate.result import FLUID, WHOLE, Quantile, SimulationResult, TenantResult
 from fedopt.simulate.trials import Progress
 
 if TYPE_CHECKING:
@@ -24,15 +29,35 @@ if TYPE_CHECKING:
     from fedopt.instance import Instance
     from fedopt.plan import Plan, TenantPlan
 
+BUDGET = 5_000_000
+"""Requests of an entry after which it stays undecided."""
+FIRST_LOOK, GROWTH = 64_000, 4
+"""Requests before the first look at an entry's interval, and how many times as many at each further look."""
 LEAST_SLOTS, MOST_SLOTS = 1_000_000, 20_000_000
 VIOLATIONS_WANTED = 3_000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the simulation of an entry showed, in slots.
+
+    ``quantile`` gives (estimate, low, high); ``more``: requests beyond those simulated that would decide.
+    """
+
+    late: Share
+    quantile: Callable[[float], tuple[float, float, float]]
+    observations: float
+    model: str
+    more: float | None = None
 
 
 def simulate(
     plan: Plan,
     instance: Instance,
     *,
+    model: Literal["requests", "fluid"] = "requests",
     slots: int | None = None,
+    budget: int = BUDGET,
     trials: int = 32,
     seed: int = 0,
     threads: int | None = None,
@@ -41,45 +66,166 @@ def simulate(
     arrivals: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> SimulationResult:
-    """Monte-Carlo of a plan, slot by slot, with impairments that carry over.
+    """Monte-Carlo of a plan, by whole requests in continuous time or as the fluid in slots of the calculus.
 
-    Every distinct entry (arrivals, path, rates) is simulated once, over ``slots`` slots in all (default:
-    enough for some 3,000 violations at ε, between 1 and 20 million), spread over ``trials`` independent
-    trials; ``progress`` is told of those of all entries. ``arrivals`` replaces the arrivals of tenants by
-    their id with other envelope objects in slots, for instance a recorded trace. Intervals are at
-    ``confidence``, per tenant, from the spread between trials.
+    Every distinct entry (arrivals, path, rates) is simulated once, in independent trials. Whole requests are
+    added until the interval of the violation probability lies on one side of ε or ``budget`` is spent.
 
-    Raises InstanceError where the plan does not fit the instance.
+    Parameters
+    ----------
+    model : {"requests", "fluid"}
+        Whole requests (domains that cut through excepted), or work that moves on while it is served and waits
+        for the ends of slots. Promises about instants are always those of the fluid.
+    slots : int, optional
+        Simulated time of an entry in all trials together. Default: until it is decided; of the fluid enough
+        for some 3,000 violations at ε, between 1 and 20 million.
+    budget : int
+        Requests of an entry at most.
+    confidence : float
+        Of every interval, all looks at it together.
+    arrivals : mapping, optional
+        Replaces the arrivals of tenants by their id with other models in slots, such as a recorded trace.
+
+    Returns
+    -------
+    SimulationResult
+
+    Raises
+    ------
+    InstanceError
+        Where the plan does not fit the instance.
     """
     paths = Paths(instance)
     entries = [entry for entry in plan.tenants if entry.admitted and entry.count > 0]
-    done: dict[tuple[Any, ...], tuple[DelayCounts, Path] | str] = {}
+    done: dict[tuple[Any, ...], Seen | str] = {}
     results: list[TenantResult] = []
     skipped: dict[str, None] = {}
+    run = Run(model, slots, budget, trials, seed, threads, confidence)
 
-    def told(entries_done: int, trials_done: int = 0) -> None:
+    def told(entries_done: float) -> None:
         if progress is not None:
-            progress(entries_done * trials + trials_done, len(entries) * trials)
+            progress(int(entries_done * trials), len(entries) * trials)
 
     for number, entry in enumerate(entries):
         path = paths.entry(entry)
         rates = paths.rates(entry)
         other = (arrivals or {}).get(entry.id)
-        model = path.arrival if other is None else other
-        key: tuple[Any, ...] = (model, tuple(entry.path), tuple(rates), allowed_slots(path), path.log_epsilon)
+        law = path.arrival if other is None else other
+        key: tuple[Any, ...] = (law, tuple(entry.path), tuple(rates), path.deadline, path.log_epsilon)
         if not _hashable(key):
             key = (number,)
         if key not in done:
-            done[key] = _counts(
-                path, rates, other, slots, trials, seed, threads, lambda n, _, at=number: told(at, n)
-            )
-        counts = done[key]
-        if isinstance(counts, str):
-            skipped[f"{entry.id}: {counts}"] = None
+            size = getattr(instance.tenant(entry.id).arrivals, "request_size", None)
+            done[key] = run.entry(path, rates, other, size, partial(_add, told, number))
+        seen = done[key]
+        if isinstance(seen, str):
+            skipped[f"{entry.id}: {seen}"] = None
         else:
-            results.append(summarise(entry, path, counts[0], instance, model, confidence, probabilities))
+            results.append(_summary(entry, path, seen, instance, law, probabilities))
         told(number + 1)
     return SimulationResult(tuple(results), seed, trials, confidence, tuple(skipped))
+
+
+@dataclass(frozen=True)
+class Run:
+    """How entries are simulated."""
+
+    model: str
+    slots: int | None
+    budget: int
+    trials: int
+    seed: int
+    threads: int | None
+    confidence: float
+
+    def entry(
+        self, path: Path, rates: np.ndarray, other: Any, size: Any, progress: Callable[[float], None]
+    ) -> Seen | str:
+        """One entry; the reason where it cannot be simulated."""
+        try:
+            if self.model == FLUID or not path.per_request:
+                return self._fluid(path, rates, other, progress)
+            system = request_system(path, rates, arrivals=other, request_size=size, seed=self.seed)
+        except TypeError as error:
+            return str(error)
+        return self._requests(system, path, progress)
+
+    def _requests(self, system: System, path: Path, progress: Callable[[float], None]) -> Seen:
+        """Whole requests, more and more, until the interval lies on one side of ε."""
+        epsilon = math.exp(path.log_epsilon)
+        looks = self._looks(system)
+        one_look = 1 - (1 - self.confidence) / len(looks)
+        counts, late = None, Share(math.nan, 0.0, 1.0, 0.0)
+        for number, count in enumerate(looks):
+            more = whole_requests.simulate(
+                system,
+                count,
+                trials=self.trials,
+                warmup=settling(system, count),
+                deadlines=(path.deadline,),
+                seed=np.random.SeedSequence((self.seed, number)),
+                threads=self.threads,
+            )
+            counts = more if counts is None else counts.and_more(more)
+            late = _late(counts, path.deadline, one_look)
+            if late.high <= epsilon or late.low > epsilon:
+                break
+            progress(counts.requests / sum(looks))
+        assert counts is not None
+        cells, bounds = counts.cells, edges()
+
+        def quantile(probability: float) -> tuple[float, float, float]:
+            low, middle, high = sorted(quantile_interval(cells, probability, self.confidence))
+            return float(bounds[middle + 1]), float(bounds[low]), float(bounds[high + 1])
+
+        total = float(counts.requests * self.trials)
+        return Seen(late, quantile, total, WHOLE, _missing(late, epsilon, total))
+
+    def _looks(self, system: System) -> list[int]:
+        """Requests of a trial that are added before each look."""
+        if self.slots is not None:
+            return [max(1, round(self.slots * system.source.rate / self.trials))]
+        total, looks = 0, []
+        while total < self.budget:
+            wanted = min(self.budget, max(FIRST_LOOK, GROWTH * total))
+            looks.append(max(1, (wanted - total) // self.trials))
+            total = wanted
+        return looks
+
+    def _fluid(self, path: Path, rates: np.ndarray, other: Any, progress: Callable[[float], None]) -> Seen:
+        """The fluid in slots, over a length chosen beforehand."""
+        simulated = slot_path(path, rates, arrivals=other, seed=self.seed)
+        epsilon, allowed = math.exp(path.log_epsilon), allowed_slots(path)
+        wanted = self.slots or enough_slots(epsilon, simulated.arrivals.mean)
+        counts = slot_simulator.simulate(
+            simulated,
+            max(1, -(-wanted // self.trials)),
+            trials=self.trials,
+            bins=max(slot_simulator.BINS, 4 * max(allowed, 0)),
+            seed=self.seed,
+            threads=self.threads,
+            progress=lambda done, total: progress(done / total),
+        )
+        delays = counts.requests if path.per_request else counts.instants.astype(float)
+        plain = not path.per_request or counts_requests(path.arrival if other is None else other)
+        observations = float(delays.sum() if plain else counts.instants.sum())
+        late = Share(1.0, 1.0, 1.0, observations)
+        if allowed >= 0:
+            late = tail_share(delays, allowed, self.confidence, observations)
+        latency = float(path.latencies.sum())
+
+        def quantile(probability: float) -> tuple[float, float, float]:
+            found = quantile_interval(delays, probability, self.confidence, observations)
+            return found[0] + latency, found[1] + latency, found[2] + latency
+
+        return Seen(late, quantile, observations, FLUID, _missing(late, epsilon, observations))
+
+
+def settling(system: System, requests: int) -> int:
+    """Requests before a trial of so many counts: an eighth of it, and ten relaxation times of the busiest
+    stage taken as an M/M/1 queue."""
+    load = min(float(system.loads.max()), 0.999)
+    return max(requests // 8, min(math.ceil(10 * load / (1 - math.sqrt(load)) ** 2), 200_000))
 
 
 def enough_slots(epsilon: float, requests_per_slot: float) -> int:
@@ -88,64 +234,57 @@ def enough_slots(epsilon: float, requests_per_slot: float) -> int:
     return int(min(max(wanted, LEAST_SLOTS), MOST_SLOTS))
 
 
-def _counts(
-    path: Path,
-    rates: np.ndarray,
-    other: Any,
-    slots: int | None,
-    trials: int,
-    seed: int,
-    threads: int | None,
-    progress: Progress,
-) -> tuple[DelayCounts, Path] | str:
-    try:
-        simulated = slot_path(path, rates, arrivals=other, seed=seed)
-    except TypeError as error:
-        return str(error)
-    wanted = slots if slots is not None else enough_slots(math.exp(path.log_epsilon), simulated.arrivals.mean)
-    each = max(1, -(-wanted // trials))
-    bins = max(slot_simulator.BINS, 4 * max(allowed_slots(path), 0))
-    return slot_simulator.simulate(
-        simulated, each, trials=trials, bins=bins, seed=seed, threads=threads, progress=progress
-    ), path
+def _late(counts: whole_requests.Delays, deadline: float, confidence: float) -> Share:
+    """P(delay > deadline) with its interval."""
+    place = int(np.searchsorted(edges(), deadline, side="right")) - 1
+    late = counts.late[:, counts.deadlines.index(deadline)].astype(float)
+    return tail_share(counts.cells, place, confidence, late=late)
 
 
-def summarise(
+def _missing(late: Share, epsilon: float, observations: float) -> float | None:
+    """Observations beyond those made at which the interval would leave ε, None where it has or never will."""
+    if late.high <= epsilon or late.low > epsilon or late.estimate == epsilon:
+        return None
+    width = late.high - late.estimate if late.estimate < epsilon else late.estimate - late.low
+    return observations * ((width / (epsilon - late.estimate)) ** 2 - 1)
+
+
+def _summary(
     entry: TenantPlan,
     path: Path,
-    counts: DelayCounts,
+    seen: Seen,
     instance: Instance,
-    model: Any,
-    confidence: float,
+    law: Any,
     probabilities: Sequence[float],
 ) -> TenantResult:
     """The delays of an entry as probabilities and quantiles in the instance's own units of time."""
     tenant = instance.tenant(entry.id)
-    delays = counts.requests if path.per_request else counts.instants.astype(float)
-    plain = not path.per_request or counts_requests(model)
-    observations = float(delays.sum() if plain else counts.instants.sum())
-    allowed = allowed_slots(path)
-    if allowed < 0:
-        violation = Share(1.0, 1.0, 1.0, observations)
-    else:
-        violation = tail_share(delays, allowed, confidence, observations)
-    fixed = tenant.slo.deadline - (path.deadline - float(path.latencies.sum())) * instance.slot
+    links = tenant.slo.deadline - path.deadline * instance.slot
     quantiles = {}
     for probability in probabilities:
-        found = quantile_interval(delays, probability, confidence, observations)
-        estimate, low, high = (value * instance.slot + fixed for value in found)
+        estimate, low, high = (value * instance.slot + links for value in seen.quantile(probability))
         quantiles[probability] = Quantile(estimate, low, high)
+    known = path.arrival
+    own = isinstance(law, Trace) and isinstance(known, Trace) and np.array_equal(law.work, known.work)
+    notes = [*remarks(path, law, seen.model == WHOLE), *_unlearned(entry)]
+    if own:
+        notes.append("the very record that the plan rests on is replayed: no independent evidence")
+    elif isinstance(law, Trace) and isinstance(known, Table):
+        notes.append("if the envelope was fitted to the replayed record, this is no independent evidence")
     return TenantResult(
         id=entry.id,
         path=tuple(entry.path),
         count=entry.count,
-        requests=observations,
+        requests=seen.observations,
         epsilon=math.exp(path.log_epsilon) if entry.learned else tenant.slo.epsilon,
         deadline=tenant.slo.deadline,
-        violation=violation,
+        violation=seen.late,
         quantiles=quantiles,
         log_bound=theorem_log_bound(entry),
-        notes=(*remarks(path, model), *_unlearned(entry)),
+        notes=tuple(notes),
+        model=seen.model,
+        more=seen.more,
+        independent=not own,
     )
 
 
@@ -158,6 +297,10 @@ def _unlearned(entry: TenantPlan) -> list[str]:
         f"no contract: {domains} is taken to need just the delay that it is asked for; its learned risk is "
         "not simulated, and ε and the bound are what the theorem is left with"
     ]
+
+
+def _add(told: Callable[[float], None], before: float, part: float) -> None:
+    told(before + part)
 
 
 def _hashable(key: object) -> bool:

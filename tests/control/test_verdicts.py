@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedopt.control.verdicts import intervals, verdicts
-from fedopt.simulate.intervals import tail_share
+from fedopt.simulate.estimates import tail_share
 
 
 @pytest.mark.parametrize("parts", [1, 2, 24])

@@ -13,7 +13,7 @@ from fedopt.laws.none import NoImpairment
 from fedopt.laws.on_off import OnOff
 from fedopt.laws.poisson import Poisson
 from fedopt.laws.token_bucket import TokenBucket
-from fedopt.simulate.intervals import tail_share
+from fedopt.simulate.estimates import tail_share
 from fedopt.simulate.paths import allowed_slots, counts_requests, slot_path
 from fedopt.simulate.slots import simulate
 

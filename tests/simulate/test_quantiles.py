@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedopt.simulate import quantiles as q
+from fedopt.simulate import estimates as q
 
 
 @given(

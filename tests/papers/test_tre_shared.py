@@ -6,19 +6,25 @@ import numpy as np
 import pytest
 
 from fedopt.papers.tre_exact import exact_quantile, exact_tail
-from fedopt.simulate.shared import SharedTandem, simulate, with_bursts
+from fedopt.papers.tre_shared import Shared, sample_quantiles
+from fedopt.simulate.estimates import estimate
 
 BASE = {"burst_length": 30.0, "service_rates": (1.0, 1.15, 1.25), "shares": (0.4, 0.6)}
 
 
+def estimates(system, packets, trials, probability=0.999, seed=1, threads=None):
+    """Mean sample quantiles of the first tenant: one queue for all, reserved servers."""
+    found = sample_quantiles(system, packets, 0, trials, probability, seed, threads)
+    return estimate(found[0]), estimate(found[1])
+
+
 def steady(rates=(0.25, 0.45)):
-    return SharedTandem(calm=rates, burst=rates, burst_share=0.0, **BASE)
+    return Shared(calm=rates, burst=rates, burst_share=0.0, **BASE)
 
 
 def test_without_bursts_both_worlds_are_jackson_tandems():
     """Long runs from empty: the sample quantile approaches that of the exact sum of exponentials."""
-    run = simulate(steady(), 200_000, trials=32, probability=0.99, seed=1)
-    shared, reserved = run.estimates()
+    shared, reserved = estimates(steady(), 200_000, 32, 0.99)
     own = tuple(0.4 * rate for rate in BASE["service_rates"])
     for found, exact in (
         (shared, exact_quantile(0.7, BASE["service_rates"], 0.99)),
@@ -30,26 +36,24 @@ def test_without_bursts_both_worlds_are_jackson_tandems():
 def test_reservation_isolates_and_sharing_does_not():
     tails = []
     for factor in (1.0, 3.0):
-        system = with_bursts((0.25, 0.45), (False, True), factor, 0.2, **BASE)
-        run = simulate(system, 6_000, trials=150, seed=3)
-        tails.append(run.estimates())
+        system = Shared.bursting((0.25, 0.45), (False, True), factor, 0.2, **BASE)
+        tails.append(estimates(system, 6_000, 150, seed=3))
     (calm_shared, calm_own), (burst_shared, burst_own) = tails
     assert burst_shared.mean > 2 * calm_shared.mean
     assert abs(burst_own.mean - calm_own.mean) < 4 * math.hypot(burst_own.error, calm_own.error)
 
 
 def test_bursts_keep_the_mean_rate():
-    system = with_bursts((0.25, 0.45), (False, True), 3.0, 0.2, **BASE)
+    system = Shared.bursting((0.25, 0.45), (False, True), 3.0, 0.2, **BASE)
     mean = [0.8 * c + 0.2 * b for c, b in zip(system.calm, system.burst, strict=True)]
     assert mean == pytest.approx([0.25, 0.45])
     assert system.burst == pytest.approx((0.25, 1.35))
 
 
 def test_identical_for_any_number_of_threads():
-    system = with_bursts((0.25, 0.45), (False, True), 2.0, 0.2, **BASE)
-    runs = [simulate(system, 1_000, trials=40, seed=2, threads=n) for n in (1, 2, 4)]
-    assert all(np.array_equal(run.shared, runs[0].shared) for run in runs)
-    assert all(np.array_equal(run.reserved, runs[0].reserved) for run in runs)
+    system = Shared.bursting((0.25, 0.45), (False, True), 2.0, 0.2, **BASE)
+    runs = [sample_quantiles(system, 1_000, 0, 40, 0.999, 2, threads=n) for n in (1, 2, 4)]
+    assert all(np.array_equal(run, runs[0]) for run in runs)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +68,9 @@ def test_identical_for_any_number_of_threads():
 )
 def test_nonsense_is_refused(change):
     with pytest.raises(ValueError, match=r"."):
-        SharedTandem(**{"calm": (0.2, 0.3), "burst": (0.2, 0.3), "burst_share": 0.1, **BASE, **change})
+        Shared(**{"calm": (0.2, 0.3), "burst": (0.2, 0.3), "burst_share": 0.1, **BASE, **change})
     with pytest.raises(ValueError, match="factor"):
-        with_bursts((0.25, 0.45), (False, True), 6.0, 0.2, **BASE)
+        Shared.bursting((0.25, 0.45), (False, True), 6.0, 0.2, **BASE)
 
 
 def test_exact_tail_where_rates_agree():

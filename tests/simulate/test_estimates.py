@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedopt.simulate import intervals
+from fedopt.simulate import estimates as intervals
 
 
 def clustered(rng, trials, clusters, size, probability):

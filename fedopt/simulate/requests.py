@@ -1,0 +1,586 @@
+"""Whole requests in continuous time: one compiled kernel for first-in first-out servers and pools.
+
+A request crosses the stages of its path in order. Each stage has a server of its own for the tenant:
+
+- *whole* (store and forward): it begins with a request when the stage before has finished it and the request
+  before has left, serves it at the stage's rate and hands it on when all of it is done;
+- *cut-through*: between two stages that both forward so, work moves on while it is being served;
+- a *pool* of c servers of one speed: the first waiting request takes the first server that is free; requests
+  may overtake each other, and the next stage takes them in the order in which they come;
+- *impairments* are work with priority: it pre-empts, and what is not yet served carries over. A law per slot
+  brings its work at the starts of slots, a Poisson law at its own instants.
+
+After each stage there is a fixed delay (latency, propagation). The unit of time is the caller's slot, which
+only laws per slot notice. Requests are worked off in chunks, stage by stage; times count from the last
+arrival of the chunk before, so a run of any length keeps its precision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fedopt.kernels import kernel
+from fedopt.simulate import slot_work as sw
+from fedopt.simulate import traffic
+from fedopt.simulate.estimates import CELLS, Estimate, Sketch, cell, estimate, from_top, push
+from fedopt.simulate.slot_work import SlotWork
+from fedopt.simulate.streams import exponential, gamma, mix, streams, uniform, word_at
+from fedopt.simulate.traffic import Law, Source
+from fedopt.simulate.trials import Progress, over_blocks
+
+CHUNK = 512
+WHOLE, CUT_THROUGH, POOL = range(3)
+NOTHING = SlotWork(sw.NONE, (0.0, 0.0, 0.0), 0.0, np.zeros(1), np.zeros(1))
+_ARRIVALS, _SIZES = np.uint64(0x589965CC75374CC3), np.uint64(0x2545F4914F6CDD1D)
+_STAGES = np.uint64(0x94D049BB133111EB)
+_FREE, _NOW, _PRIORITY, _NEXT, _PHASE = range(5)
+"""State of a stage: when its last request leaves; up to when its impairment is known, the priority work
+waiting then, the instant of the next, and the phase or place of its law."""
+_LAST = 5
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One domain of a path as the tenant meets it.
+
+    Attributes:
+        rate: work per slot of the tenant's server; in a pool the speed of one server.
+        impairment: work with priority; None or a law without work for none.
+        delay: slots between the end of service and the next stage.
+        cut_through: whether work moves on while it is being served.
+        servers: 0 for the tenant's own server, else the number of servers of a pool.
+        stream: number of the random stream of the impairment; stages of one number and law are impaired by
+            one process. Negative: a stream of its own.
+    """
+
+    rate: float
+    impairment: SlotWork | None = None
+    delay: float = 0.0
+    cut_through: bool = False
+    servers: int = 0
+    stream: int = -1
+
+    def __post_init__(self) -> None:
+        if not self.rate >= 0 or not self.delay >= 0 or self.servers < 0:
+            raise ValueError("rates, delays and numbers of servers must not be negative")
+        if self.servers and (self.cut_through or self.mean > 0):
+            raise ValueError("a pool of servers forwards whole requests and takes no impairment")
+
+    @property
+    def mean(self) -> float:
+        """Mean work per slot of the impairment."""
+        return 0.0 if self.impairment is None else self.impairment.mean
+
+
+@dataclass(frozen=True)
+class System:
+    """A tenant's requests and the stages they cross.
+
+    ``sizes``: one law for a size common to all stages, or one for each stage. Sizes of a replayed record take
+    the place of the laws.
+    """
+
+    source: Source
+    sizes: tuple[Law, ...]
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", tuple(self.sizes))
+        object.__setattr__(self, "stages", tuple(self.stages))
+        if not self.stages or len(self.sizes) not in (1, len(self.stages)):
+            raise ValueError("a system needs a stage, and one law of sizes or one for each stage")
+
+    @property
+    def loads(self) -> np.ndarray:
+        """Mean work over capacity of every stage, shape (L,)."""
+        rate = self.source.rate
+        return np.array(
+            [
+                (rate * self.sizes[min(i, len(self.sizes) - 1)].mean + stage.mean)
+                / max(stage.rate * max(stage.servers, 1), 1e-300)
+                for i, stage in enumerate(self.stages)
+            ]
+        )
+
+    @cached_property
+    def overtakes(self) -> bool:
+        """Whether requests may change their order before the last stage."""
+        return any(stage.servers > 1 for stage in self.stages[:-1])
+
+    @cached_property
+    def arrays(self) -> tuple[Any, ...]:
+        """The system as the kernel takes it: the source, the sizes, the stages."""
+        source = self.source
+        table = source.gap.table if source.gap.table.size > 1 else source.size.table
+        rows, tables, starts = _rows(self.sizes)
+        arrivals = (
+            source.kind, _row(source.gap), _row(source.size), np.array(source.rates), np.array(source.leave),
+            table, source.recorded,
+        )  # fmt: skip
+        laws = [stage.impairment or NOTHING for stage in self.stages]
+        kinds = [POOL if s.servers else CUT_THROUGH if s.cut_through else WHOLE for s in self.stages]
+        stages = (
+            np.array(kinds, dtype=np.int64),
+            np.array([stage.rate for stage in self.stages], dtype=float),
+            np.array([stage.delay for stage in self.stages], dtype=float),
+            np.array([stage.servers for stage in self.stages], dtype=np.int64),
+            np.array([s.stream if s.stream >= 0 else i for i, s in enumerate(self.stages)], dtype=np.int64),
+            np.array([law.code for law in laws], dtype=np.int64),
+            np.array([law.parameters for law in laws]),
+            np.concatenate([law.work for law in laws]),
+            np.concatenate([law.requests for law in laws]),
+            np.concatenate([[0], np.cumsum([law.work.size for law in laws])]).astype(np.int64),
+        )
+        return arrivals, (rows, tables, starts), stages
+
+
+def _row(law: Law) -> np.ndarray:
+    return np.array((float(law.code), *law.parameters[:3]))
+
+
+def _rows(laws: Sequence[Law]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Laws as arrays: rows (code, a, b, c), their tables end to end, and where each table starts."""
+    starts = np.concatenate([[0], np.cumsum([law.table.size for law in laws])]).astype(np.int64)
+    return np.array([_row(law) for law in laws]), np.concatenate([law.table for law in laws]), starts
+
+
+# --- impairments --------------------------------------------------------------------------------------------
+
+
+@kernel
+def begin(code, parameters, size, phase, origin, step, state, words):
+    """A stage, empty, its law stationary; phase: time to the next slot's start; size: of the law's table."""
+    state[:] = 0.0
+    state[_NEXT] = phase
+    word = word_at(origin, step, 0)
+    words[0] = 1
+    a, b, c = parameters[0], parameters[1], parameters[2]
+    if code == sw.NONE:
+        state[_NEXT] = np.inf
+    elif code in (sw.POISSON, sw.POISSON_EXPONENTIAL, sw.ATOMS):
+        state[_NEXT] = exponential(word) / a if a > 0.0 else np.inf
+    elif code == sw.ON_OFF:
+        state[_PHASE] = 1.0 if uniform(word) < c / (b + c) else 0.0
+    elif code == sw.PERIODIC:
+        state[_NEXT] = uniform(word) * a
+    elif code == sw.REPLAY:
+        state[_PHASE] = math.floor(uniform(word) * size)
+
+
+@kernel
+def jump(code, parameters, work, requests, origin, step, state, words):
+    """The priority work that comes at the instant state[_NEXT], which moves on to the next instant."""
+    word = word_at(origin, step, words[0])
+    words[0] += 1
+    a, b, c = parameters[0], parameters[1], parameters[2]
+    if code in (sw.POISSON, sw.POISSON_EXPONENTIAL, sw.ATOMS):
+        state[_NEXT] += exponential(word) / a
+        return b if code == sw.POISSON else sw.piece(code, b, work, requests, word)
+    if code == sw.PERIODIC:
+        state[_NEXT] += a
+        return b
+    state[_NEXT] += 1.0
+    if code == sw.EXPONENTIAL:
+        return a * exponential(word)
+    if code == sw.GAMMA:
+        return b * gamma(word, a)
+    if code == sw.ON_OFF:
+        on = state[_PHASE] > 0.5
+        u = uniform(word)
+        state[_PHASE] = 1.0 if (u >= b if on else u < c) else 0.0
+        return a if on else 0.0
+    place = np.int64(state[_PHASE])
+    state[_PHASE] = float(place + 1) if place + 1 < work.shape[0] else 0.0
+    return work[place]
+
+
+@kernel
+def wait_until(time, rate, code, parameters, work, requests, origin, step, state, words):
+    """Serve nothing but priority work up to an instant."""
+    now, priority = state[_NOW], state[_PRIORITY]
+    while state[_NEXT] <= time:
+        at = state[_NEXT]
+        left = max(priority - rate * (at - now), 0.0)
+        priority = left + jump(code, parameters, work, requests, origin, step, state, words)
+        now = at
+    state[_PRIORITY] = max(priority - rate * (time - now), 0.0)
+    state[_NOW] = time
+
+
+# --- stages -------------------------------------------------------------------------------------------------
+
+
+@kernel
+def serve(time, size, rate, code, parameters, work, requests, origin, step, state, words):
+    """The instant at which a request of a size leaves a stage that it reaches at a time."""
+    if time < state[_FREE]:
+        time = state[_FREE]
+    if code == sw.NONE:
+        state[_FREE] = time + size / rate
+        return state[_FREE]
+    if time > state[_NOW]:
+        wait_until(time, rate, code, parameters, work, requests, origin, step, state, words)
+    now = state[_NOW]
+    left = state[_PRIORITY] + size
+    while state[_NEXT] < now + left / rate:
+        at = state[_NEXT]
+        left -= rate * (at - now)
+        now = at
+        left += jump(code, parameters, work, requests, origin, step, state, words)
+    now += left / rate
+    state[_FREE] = state[_NOW] = now
+    state[_PRIORITY] = 0.0
+    return now
+
+
+@kernel
+def serve_flow(
+    begins, ends, shares, owners, sizes, rate, code, parameters, work, requests, origin, step, state, words
+):
+    """Work that moves on while it is served: pieces of requests in, pieces out.
+
+    A piece is a share of its owner's size that comes at a constant rate between its begin and its end. The
+    server gives it all of the rate that priority work leaves, at most what has come. Returns the pieces that
+    leave; while a piece leaves its rate is constant as well.
+    """
+    room = 2 * begins.shape[0] + 16
+    out_begins, out_ends = np.empty(room), np.empty(room)
+    out_shares, out_owners = np.empty(room), np.empty(room, dtype=np.int64)
+    count = 0
+    for k in range(begins.shape[0]):
+        whole = shares[k] * sizes[owners[k]]
+        pace = (ends[k] - begins[k]) / whole if whole > 0.0 else 0.0
+        time = max(begins[k], state[_NOW])
+        if time > state[_NOW]:
+            wait_until(time, rate, code, parameters, work, requests, origin, step, state, words)
+        done = 0.0
+        sent = False
+        while not sent:
+            while state[_PRIORITY] > 0.0:  # priority work first, and what comes meanwhile
+                after = time + state[_PRIORITY] / rate
+                if state[_NEXT] <= after:
+                    at = state[_NEXT]
+                    state[_PRIORITY] = max(state[_PRIORITY] - rate * (at - time), 0.0)
+                    time = at
+                    state[_PRIORITY] += jump(code, parameters, work, requests, origin, step, state, words)
+                else:
+                    state[_PRIORITY] = 0.0
+                    time = after
+            come = begins[k] + pace * done
+            slope = 1.0 / rate
+            until = whole
+            if pace > slope:
+                behind = time - come
+                catch = behind / (pace - slope)
+                if behind > 1e-12 * (1.0 + time) and catch > 1e-12 * whole:
+                    until = min(whole, done + catch)
+                else:
+                    slope = pace
+            after = time + (until - done) * slope
+            if state[_NEXT] < after:
+                after = state[_NEXT]
+                until = min(until, done + (after - time) / slope)
+                state[_PRIORITY] = jump(code, parameters, work, requests, origin, step, state, words)
+                sent = until >= whole
+            else:
+                sent = until >= whole
+            if until > done or sent:
+                if count == out_begins.shape[0]:
+                    out_begins, out_ends = np.append(out_begins, out_begins), np.append(out_ends, out_ends)
+                    out_shares, out_owners = (
+                        np.append(out_shares, out_shares),
+                        np.append(out_owners, out_owners),
+                    )
+                out_begins[count], out_ends[count] = time, after
+                out_shares[count] = shares[k] * ((until - done) / whole if whole > 0.0 else 1.0)
+                out_owners[count] = owners[k]
+                count += 1
+            done = until
+            time = after
+        state[_NOW] = state[_FREE] = time
+    return out_begins[:count], out_ends[:count], out_shares[:count], out_owners[:count]
+
+
+@kernel
+def cross(times, sizes, stages, origins, step, states, words, free, first_free):
+    """Take a chunk of requests through all stages.
+
+    times: of arrival, ascending, shape (n,); on return the instants at which the requests leave. sizes: shape
+    (columns, n). free: the instants at which the servers of the pools are free, as heaps; those of stage i
+    begin at first_free[i].
+    """
+    kinds, rates, delays, servers, _, codes, parameters, work, requests, starts = stages
+    count = times.shape[0]
+    order = np.arange(count)  # requests in the order in which they reach the stage
+    flowing = False
+    begins, ends = times, times
+    shares, owners = np.ones(1), order
+    for i in range(kinds.shape[0]):
+        size = sizes[min(i, sizes.shape[0] - 1)]
+        table = slice(starts[i], starts[i + 1])
+        law, atoms = work[table], requests[table]
+        flows_on = kinds[i] == CUT_THROUGH and i + 1 < kinds.shape[0] and kinds[i + 1] == CUT_THROUGH
+        if kinds[i] == POOL:
+            heap = free[first_free[i] : first_free[i] + servers[i]]
+            for n in order:
+                times[n] = max(times[n], heap[0]) + size[n] / rates[i]
+                push(heap, times[n])
+            if servers[i] > 1:
+                order = order[np.argsort(times[order], kind="mergesort")]
+        elif flowing or flows_on:
+            if not flowing:
+                begins, ends = times[order], times[order]
+                shares, owners = np.ones(count), order
+            begins, ends, shares, owners = serve_flow(
+                begins, ends, shares, owners, size, rates[i], codes[i], parameters[i], law, atoms, origins[i],
+                step, states[i], words[i],
+            )  # fmt: skip
+            for k in range(ends.shape[0]):
+                times[owners[k]] = ends[k]
+            if flows_on:
+                begins, ends = begins + delays[i], ends + delays[i]
+        elif codes[i] == sw.NONE:
+            last = states[i, _FREE]
+            for n in order:
+                last = max(times[n], last) + size[n] / rates[i]
+                times[n] = last
+            states[i, _FREE] = last
+        else:
+            for n in order:
+                times[n] = serve(
+                    times[n], size[n], rates[i], codes[i], parameters[i], law, atoms, origins[i], step,
+                    states[i], words[i],
+                )  # fmt: skip
+        flowing = flows_on
+        if delays[i] > 0.0:
+            for n in range(count):
+                times[n] += delays[i]
+
+
+@kernel
+def prepare(stages, origin, step, phase, origins, states, words):
+    """Stages empty and their impairments stationary; origins: of the stages' random streams, filled."""
+    _, _, _, _, numbers, codes, parameters, _, _, starts = stages
+    for i in range(codes.shape[0]):
+        origins[i] = mix(origin + _STAGES * np.uint64(numbers[i] + 2))
+        begin(
+            codes[i], parameters[i], starts[i + 1] - starts[i], phase, origins[i], step, states[i], words[i]
+        )
+
+
+@kernel
+def _run(
+    arrivals, works, stages, columns, stream, requests, warmup, after, chunk, waits, thresholds,
+    tops, totals, late, cells, kept,
+):  # fmt: skip
+    kind, gap, batch, rates, leave, table, recorded = arrivals
+    rows, tables, table_starts = works
+    kinds, speeds, delays, servers = stages[0], stages[1], stages[2], stages[3]
+    depth = kinds.shape[0]
+    fixed = delays.sum()
+    states, words = np.empty((depth, _LAST)), np.zeros((depth, 1), dtype=np.int64)
+    origins = np.empty(depth, dtype=np.uint64)
+    source = np.empty(4)
+    first_free = np.zeros(depth, dtype=np.int64)
+    for i in range(1, depth):
+        first_free[i] = first_free[i - 1] + servers[i - 1]
+    free = np.empty(max(servers.sum(), 1))
+    for trial in range(stream.shape[0]):
+        origin, step = stream[trial, 0], stream[trial, 1]
+        own, drawn = mix(origin + _ARRIVALS), mix(origin + _SIZES)
+        phase = uniform(mix(origin + _STAGES))
+        traffic.start(kind, gap, leave, recorded, phase, own, step, source)
+        prepare(stages, origin, step, phase, origins, states, words)
+        free[:] = 0.0
+        heap = tops[trial]
+        heap[:] = -1.0
+        least = -1.0
+        lowest = thresholds[0] if thresholds.shape[0] else np.inf
+        counting = cells.shape[1] > 1
+        index = np.int64(0)
+        done = -warmup
+        while done < requests + after:
+            count = min(chunk, requests + after - done)
+            gaps, sizes = np.empty(count), np.empty((columns, count))
+            traffic.fill(
+                kind, gap, batch, rates, leave, table, recorded, own, step, source, rows, tables,
+                table_starts, drawn, index, gaps, sizes,
+            )  # fmt: skip
+            index += count * columns
+            came = np.cumsum(gaps)
+            times = came.copy()
+            cross(times, sizes, stages, origins, step, states, words, free, first_free)
+            for n in range(max(0, -done), min(count, requests - done)):
+                delay = times[n] - came[n]
+                if waits:
+                    for i in range(depth):
+                        delay -= sizes[min(i, columns - 1), n] / speeds[i]
+                    delay -= fixed
+                totals[trial] += delay
+                if delay > least:
+                    push(heap, delay)
+                    least = heap[0]
+                if delay > lowest:
+                    for j in range(thresholds.shape[0]):
+                        if delay > thresholds[j]:
+                            late[trial, j] += 1
+                if counting:
+                    cells[trial, cell(delay)] += 1
+                if kept.shape[1] > 1:
+                    kept[trial, done + n] = delay
+            done += count
+            last = came[-1]
+            for i in range(depth):
+                states[i, _FREE] -= last
+                states[i, _NOW] -= last
+                states[i, _NEXT] -= last
+            free -= last
+        heap.sort()
+
+
+_kernel: Any = _run
+_crossing: Any = cross
+
+
+@dataclass(frozen=True)
+class Delays:
+    """What independent trials of a system showed; delays are sojourn times in slots, fixed delays included.
+
+    Attributes:
+        requests: counted in each trial.
+        deadlines: ascending.
+        late: requests later than each deadline, shape (trials, deadlines).
+        totals: sum of the delays, shape (trials,).
+        cells: counts of the delays in the cells of a `Sketch`, shape (trials, CELLS); one column where they
+            were not wanted.
+        largest: the largest delays, ascending, shape (trials, top).
+        kept: all delays in order, shape (trials, requests), where they were wanted.
+    """
+
+    requests: int
+    deadlines: tuple[float, ...]
+    late: np.ndarray
+    totals: np.ndarray
+    cells: np.ndarray
+    largest: np.ndarray
+    kept: np.ndarray
+
+    def violation(self, deadline: float) -> Estimate:
+        """P(delay > deadline), with the standard error between trials."""
+        return estimate(self.late[:, self.deadlines.index(deadline)] / self.requests)
+
+    def mean_quantile(self, probability: float) -> Estimate:
+        """Mean over trials of a trial's sample quantile (type 7); a short trial underestimates the true one.
+
+        Needs ``top_size(requests, probability)`` of the largest delays to have been kept.
+        """
+        return estimate(self.quantiles(probability))
+
+    def quantiles(self, probability: float) -> np.ndarray:
+        """Sample quantile (type 7) of every trial, shape (trials,)."""
+        return from_top(self.largest, self.requests, probability)
+
+    def quantile(self, probability: float) -> float:
+        """Quantile of all requests of all trials together, from the cells (within 0.1 %)."""
+        return Sketch(self.cells.sum(axis=0)).quantile(probability)
+
+    def and_more(self, other: Delays) -> Delays:
+        """The same trials with what further runs of the same system counted in them."""
+        return replace(
+            self,
+            requests=self.requests + other.requests,
+            late=self.late + other.late,
+            totals=self.totals + other.totals,
+            cells=self.cells + other.cells,
+        )
+
+
+ROUNDING = 1e-9
+"""Relative to a deadline: by how much a delay must exceed it to be late, above accumulated rounding."""
+
+
+def simulate(
+    system: System,
+    requests: int,
+    *,
+    trials: int = 1,
+    warmup: int = 0,
+    deadlines: Sequence[float] = (),
+    cells: bool = True,
+    top: int = 1,
+    keep: bool = False,
+    waits: bool = False,
+    seed: int | np.random.SeedSequence = 0,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Delays:
+    """Run independent trials of a system, each from empty, and count the delays of its requests.
+
+    Parameters
+    ----------
+    requests, trials, warmup : int
+        Requests counted in each trial, after so many uncounted ones. Where requests may overtake each other
+        in a pool before the last stage, a tenth as many come after the counted ones.
+    deadlines : sequence of float
+        Slots beyond which requests are counted as late.
+    cells, top, keep : bool, int, bool
+        Whether delays are sketched, how many of the largest are kept, whether all are.
+    waits : bool
+        Take a request's own service and all fixed delays off its delay (for stages without impairment).
+
+    Returns
+    -------
+    Delays
+        They depend on the seed and the trials alone, not on `threads`. Memory is 0.5 MB a trial for cells;
+        where requests may overtake before the last stage, also some 50 bytes a request of a trial.
+    """
+    if requests < 1 or trials < 1 or warmup < 0:
+        raise ValueError(f"need requests >= 1, trials >= 1, warmup >= 0, got {requests}, {trials}, {warmup}")
+    arrivals, works, stages = system.arrays
+    columns = max(len(system.sizes), system.source.recorded.shape[1] - 1)
+    order = np.sort(np.asarray(deadlines, dtype=float))
+    limits = order * (1 + ROUNDING)
+    after = max(1000, requests // 10) if system.overtakes else 0
+    chunk = warmup + requests + after if system.overtakes else CHUNK
+
+    def work(first: int, count: int) -> tuple[np.ndarray, ...]:
+        tops, totals = np.empty((count, top)), np.zeros(count)
+        late = np.zeros((count, limits.size), dtype=np.int64)
+        counts = np.zeros((count, CELLS if cells else 1), dtype=np.int64)
+        kept = np.empty((count, max(requests, 2) if keep else 1))
+        _kernel(
+            arrivals, works, stages, columns, streams(seed, count, first), requests, warmup, after, chunk,
+            waits, limits, tops, totals, late, counts, kept,
+        )  # fmt: skip
+        return late, totals, counts, tops, kept
+
+    size = max(1, min(64, math.ceil(trials / 16)))
+    parts = list(over_blocks(work, trials, size, threads, progress))
+    late, totals, counts, tops, kept = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Delays(requests, tuple(map(float, order)), late, totals, counts, tops, kept[:, :requests])
+
+
+def departures(system: System, times: np.ndarray, sizes: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The instants at which given requests leave, from empty; the source of the system is not used.
+
+    times: of arrival, ascending, shape (n,); sizes: shape (n,) or (columns, n).
+    """
+    _, _, stages = system.arrays
+    depth = len(system.stages)
+    states, words = np.empty((depth, _LAST)), np.zeros((depth, 1), dtype=np.int64)
+    origins = np.empty(depth, dtype=np.uint64)
+    origin, step = streams(seed, 1)[0]
+    prepare(stages, origin, step, 0.0, origins, states, words)
+    servers = np.array([stage.servers for stage in system.stages])
+    first_free = np.concatenate([[0], np.cumsum(servers)[:-1]]).astype(np.int64)
+    free = np.zeros(max(int(servers.sum()), 1))
+    left = np.array(times, dtype=float)
+    columns = np.atleast_2d(np.ascontiguousarray(sizes, dtype=float))
+    _crossing(left, columns, stages, origins, step, states, words, free, first_free)
+    return left
