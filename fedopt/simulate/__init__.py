@@ -1,4 +1,4 @@
-"""Monte-Carlo: packets through tandems, plans slot by slot, rare events; compiled and reproducible."""
+"""Monte-Carlo: whole requests in continuous time, the fluid in slots, rare events; compiled, reproducible."""
 
 from __future__ import annotations
 
@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedopt.simulate.result import SimulationResult as SimulationResult
     from fedopt.simulate.result import TenantResult as TenantResult
-    from fedopt.simulate.tandem import Tandem as Tandem
-    from fedopt.simulate.tandem import TandemRun as TandemRun
     from fedopt.simulate.validation import simulate as simulate
 
 _HOME = {
     "SimulationResult": "fedopt.simulate.result",
-    "Tandem": "fedopt.simulate.tandem",
-    "TandemRun": "fedopt.simulate.tandem",
     "TenantResult": "fedopt.simulate.result",
     "simulate": "fedopt.simulate.validation",
 }
 
-__all__ = ["SimulationResult", "Tandem", "TandemRun", "TenantResult", "simulate"]
+__all__ = ["SimulationResult", "TenantResult", "simulate"]
 
 
 def __getattr__(name: str) -> Any:

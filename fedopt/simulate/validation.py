@@ -55,7 +55,7 @@ def simulate(
     plan: Plan,
     instance: Instance,
     *,
-    model: Literal["requests", "fluid"] = "requests",
+    model: Literal["requests", "fluid"] = "fluid",
     slots: int | None = None,
     budget: int = BUDGET,
     trials: int = 32,
