@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,22 +53,20 @@ def request_system(
     *,
     arrivals: Any = None,
     request_size: Any = None,
-    cut_through: Sequence[bool] = (),
     seed: int = 0,
 ) -> System:
     """A tenant's whole requests on a path at these rates (work per slot).
 
     `arrivals` replaces the path's own; `request_size` is what an envelope's request brings (work, or an
-    object with the mean `exponential`); `cut_through` says of each domain whether work moves on while it is
-    served. Latencies, those of guardrails included, are delays after the domain. Impairments of domains that
-    may depend on each other share a random stream.
+    object with the mean `exponential`). Latencies, those of guardrails included, are delays after the domain.
+    Impairments of domains that may depend on each other share a random stream.
 
     Raises TypeError where requests cannot be drawn from the arrivals, or work from an impairment.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 << 20,)))
     model = path.arrival if arrivals is None else arrivals
     source, size = request_stream(model, request_size, rng)
-    flowing = tuple(cut_through) or (False,) * len(path)
+    flowing = [not whole for whole in path.whole or (True,) * len(path)]
     stages = tuple(
         Stage(float(rate), slot_work(law, rng), float(delay), flows, stream=number)
         for rate, law, delay, flows, number in zip(

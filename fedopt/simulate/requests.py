@@ -2,9 +2,9 @@
 
 A request crosses the stages of its path in order. Each stage has a server of its own for the tenant:
 
-- *whole* (store and forward): it begins with a request when the stage before has finished it and the request
-  before has left, serves it at the stage's rate and hands it on when all of it is done;
-- *cut-through*: between two stages that both forward so, work moves on while it is being served;
+- *whole* (store and forward): the stage hands a request on when all of it is done, so that the next one begins
+  with it when this one has finished it;
+- *cut-through*: work moves on to the next stage while it is being served;
 - a *pool* of c servers of one speed: the first waiting request takes the first server that is free; requests
   may overtake each other, and the next stage takes them in the order in which they come;
 - *impairments* are work with priority: it pre-empts, and what is not yet served carries over. A law per slot
@@ -325,7 +325,7 @@ def cross(times, sizes, stages, origins, step, states, words, free, first_free):
         size = sizes[min(i, sizes.shape[0] - 1)]
         table = slice(starts[i], starts[i + 1])
         law, atoms = work[table], requests[table]
-        flows_on = kinds[i] == CUT_THROUGH and i + 1 < kinds.shape[0] and kinds[i + 1] == CUT_THROUGH
+        flows_on = kinds[i] == CUT_THROUGH and i + 1 < kinds.shape[0] and kinds[i + 1] != POOL
         if kinds[i] == POOL:
             heap = free[first_free[i] : first_free[i] + servers[i]]
             for n in order:
