@@ -1,6 +1,6 @@
 """Kept, broken or undecided: late requests of independent parts (batches, periods) against ε, many at once.
 
-The intervals are those of `fedopt.simulate.intervals.tail_share` for two bins, on time and late: the spread
+The intervals are those of `fedopt.simulate.estimates.tail_share` for two bins, on time and late: the spread
 between the parts turns their requests into an effective number of independent ones, to which the exact
 binomial interval applies.
 """

@@ -2,8 +2,8 @@
 
 A request crosses the stages of its path in order. Each stage has a server of its own for the tenant:
 
-- *whole* (store and forward): the stage hands a request on when all of it is done, so that the next one begins
-  with it when this one has finished it;
+- *whole* (store and forward): the stage hands a request on when all of it is done, so the next one begins
+  with it then;
 - *cut-through*: work moves on to the next stage while it is being served;
 - a *pool* of c servers of one speed: the first waiting request takes the first server that is free; requests
   may overtake each other, and the next stage takes them in the order in which they come;
