@@ -236,8 +236,8 @@ OWN_PAGES = {
 
 def _service(_: str) -> str:
     from fedopt.instance.schema import schema
-    from fedopt.service.application import openapi_document
     from fedopt.service.errors import CODES
+    from fedopt.service.server import openapi_document
 
     document = openapi_document()
     schemas = document["components"]["schemas"]

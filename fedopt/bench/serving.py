@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 
 from fedopt.bench.row import Row
-from fedopt.service import examples
+from fedopt.service import documents as examples
 from fedopt.service.settings import BASE
 
 __all__ = ["rows"]
@@ -88,7 +88,7 @@ class _Caller:
 @contextmanager
 def _served(folder: Path) -> Iterator[_Caller]:
     """A server whose workers are warm."""
-    from fedopt.service.tokens import make_token
+    from fedopt.service.auth import make_token
 
     token = make_token("bench", folder / "tokens")
     command = [sys.executable, "-c", "from fedopt.cli import main; main()", "serve", "run", "--port", "0"]

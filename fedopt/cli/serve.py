@@ -17,7 +17,7 @@ from fedopt.cli._output import emit, fail, say
 if TYPE_CHECKING:
     import ssl
 
-    from fedopt.service.callers import Callers
+    from fedopt.service.auth import Authenticator
 
 app = typer.Typer(
     cls=DefaultsTo.the("run", bare=True),
@@ -94,7 +94,7 @@ def run(
     Example: fedopt serve run --tokens tokens.txt --workers 2
     """
     callers, tls = _callers(tokens, no_auth, certificate, key, client or [], host)
-    from fedopt.service.log import Log
+    from fedopt.service.observability import Log
     from fedopt.service.server import Server, listen
     from fedopt.service.service import Service
     from fedopt.service.settings import BASE, Settings
@@ -138,7 +138,7 @@ def token(
 
     Example: fedopt serve token portal --tokens tokens.txt
     """
-    from fedopt.service.tokens import make_token
+    from fedopt.service.auth import make_token
 
     made = make_token(name, tokens)
     if not quiet:
@@ -156,7 +156,7 @@ def openapi(
 
     Example: fedopt serve openapi --out fedopt-api.json
     """
-    from fedopt.service.application import openapi_document
+    from fedopt.service.server import openapi_document
 
     emit(openapi_document(), "", json=json or out is None, out=out, quiet=quiet)
 
@@ -168,10 +168,9 @@ def _callers(
     key: Path | None,
     clients: list[Path],
     host: str,
-) -> tuple[Callers, ssl.SSLContext | None]:
+) -> tuple[Authenticator, ssl.SSLContext | None]:
     """Who may ask, and the TLS that they ask over; ends with exit code 2 where that is not clear."""
-    from fedopt.service.callers import Anyone, ByCertificate, ByToken
-    from fedopt.service.tokens import TokenFile
+    from fedopt.service.auth import Anyone, ByCertificate, ByToken, TokenFile
 
     if (certificate is None) != (key is None):
         fail(BAD_INPUT, "--certificate and --key belong together")

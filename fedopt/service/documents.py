@@ -5,6 +5,7 @@ Instances, plans, checks, intents and resolutions are fedopt's own documents and
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,9 @@ from fedopt.service.store import Job as Entry
 from fedopt.service.store import State
 
 __all__ = [
+    "INSTANCE",
+    "INTENT",
+    "KINDS",
     "Bounds",
     "CheckResult",
     "ErrorInfo",
@@ -23,9 +27,30 @@ __all__ = [
     "Job",
     "JobError",
     "JobList",
+    "Pagination",
     "Progress",
+    "ReadInstance",
     "Readiness",
 ]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of job: the documents its worker is given, and those that its result consists of."""
+
+    inputs: tuple[str, ...]
+    results: tuple[str, ...]
+
+
+KINDS = {
+    "solve": Kind(("instance", "warm-start"), ("plan", "check", "bounds", "report")),
+    "intent": Kind(("intent", "instance", "plan-in-force"), ("resolution",)),
+    "simulate": Kind(("plan", "instance"), ("simulation",)),
+    "audit": Kind(("plan", "instance", "telemetry"), ("audit",)),
+    "explain": Kind(("plan", "instance"), ("explanation",)),
+    "settle": Kind(("plan", "instance", "audited"), ("settlement",)),
+    "decompose": Kind(("history",), ("decomposition",)),
+}
 
 
 class ApiDocument(BaseModel):
@@ -63,9 +88,10 @@ class JobError(ErrorInfo):
 
 
 class Progress(ApiDocument):
-    """A round of the solver: the best cost and lower bound so far, seconds since it began."""
+    """A round of the solver with the best cost and lower bound so far, or the trials of a simulation."""
 
-    round: int = Field(description="Number of the round.")
+    round: int = Field(description="Number of the round; of a simulation: trials that are done.")
+    total: int | None = Field(None, description="Of a simulation: trials in all.")
     cost: float | None = Field(None, description="Cost of the best plan so far.")
     lower_bound: float | None = Field(None, description="Proven lower bound so far.")
     primal_residual: float | None = Field(None, description="Of ADMM: how far from agreement.")
@@ -87,7 +113,7 @@ class SolveResult(ApiDocument):
     lower_bound: float | None = Field(None, description="Proven lower bound on the cost of every plan.")
     gap: float | None = Field(None, description="Certified relative gap.")
     admitted: int = Field(ge=0, description="Tenants that are served.")
-    heads: int = Field(ge=0, description="Tenants that the instance asks for.")
+    tenants: int = Field(ge=0, description="Tenants of the instance.")
     checked: bool = Field(description="Whether the independent check found the plan correct.")
 
 
@@ -99,11 +125,49 @@ class IntentResult(ApiDocument):
     cost: float | None = Field(None, description="Cost of the cheapest way.")
 
 
+class SimulationResult(ApiDocument):
+    """The result of a simulation in short."""
+
+    kind: Literal["simulate"] = Field("simulate", description="A simulation.")
+    kept: bool = Field(description="Whether no promise and no proven bound was seen broken.")
+    broken: int = Field(ge=0, description="Entries of the plan whose promise was seen broken.")
+
+
+class AuditResult(ApiDocument):
+    """The result of an audit in short."""
+
+    kind: Literal["audit"] = Field("audit", description="An audit.")
+    verdict: str | None = Field(None, description="kept, broken or undecided, over all promises.")
+
+
+class ExplanationResult(ApiDocument):
+    """The result of an explanation in short."""
+
+    kind: Literal["explain"] = Field("explain", description="An explanation.")
+    status: str = Field(description="Status of the plan that is explained.")
+
+
+class SettlementResult(ApiDocument):
+    """The result of a settlement in short."""
+
+    kind: Literal["settle"] = Field("settle", description="A settlement.")
+    conserved: bool = Field(description="Whether payments and refunds add up to the cent.")
+
+
+class DecompositionResult(ApiDocument):
+    """The result of a decomposition in short."""
+
+    kind: Literal["decompose"] = Field("decompose", description="A decomposition of an SLA.")
+    probability: float = Field(description="Estimated probability that every domain accepts its share.")
+
+
 class Job(ApiDocument):
     """A job: what was asked and how far it is."""
 
     job_id: str = Field(max_length=36, json_schema_extra={"format": "uuid"}, description="Names the job.")
-    kind: Literal["solve", "intent"] = Field(description="What is done: planning, or resolving an intent.")
+    kind: Literal["solve", "intent", "simulate", "audit", "explain", "settle", "decompose"] = Field(
+        description="What is done: planning, resolving an intent, or an analysis of a plan."
+    )
     name: str = Field(max_length=1000, description="Name of the instance, or of the intent.")
     state: State = Field(
         description="QUEUED, RUNNING, then DONE (there is an answer, which may be that there is no plan), "
@@ -117,14 +181,24 @@ class Job(ApiDocument):
         ge=0, description="How often it was begun: more than once where the server ended in between."
     )
     progress: Progress | None = Field(None, description="The last round that was told.")
-    result: Annotated[SolveResult | IntentResult, Field(discriminator="kind")] | None = Field(
-        None, description="Of a job that is DONE: the answer in short."
-    )
+    result: (
+        Annotated[
+            SolveResult
+            | IntentResult
+            | SimulationResult
+            | AuditResult
+            | ExplanationResult
+            | SettlementResult
+            | DecompositionResult,
+            Field(discriminator="kind"),
+        ]
+        | None
+    ) = Field(None, description="Of a job that is DONE: the answer in short.")
     error: JobError | None = Field(None, description="Of a job that FAILED: why.")
 
     @classmethod
     def of(cls, entry: Entry) -> Job:
-        """A job as the books have it."""
+        """A job as the database has it."""
         return cls(
             job_id=entry.id,
             kind=entry.kind,  # type: ignore[arg-type]
@@ -139,6 +213,15 @@ class Job(ApiDocument):
             result=None if entry.result is None else {"kind": entry.kind, **entry.result},  # type: ignore[arg-type]
             error=None if entry.error is None else JobError.model_validate(entry.error),
         )
+
+
+class ReadInstance(ApiDocument):
+    """An instance that was read without problems."""
+
+    name: str = Field(max_length=1000, description="Its name.")
+    sha256: str = Field(max_length=64, description="Its checksum, which plans for it carry.")
+    tenants: int = Field(ge=0, description="Tenants, identical ones counted.")
+    instance: dict[str, Any] = Field(description="The instance as JSON, without what has its default value.")
 
 
 class Pagination(ApiDocument):
@@ -229,3 +312,60 @@ def _time(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+INSTANCE: dict[str, Any] = {
+    "fedopt": 1,
+    "name": "hello",
+    "stages": ["access", "compute"],
+    "domains": [
+        {
+            "id": "metro",
+            "stage": "access",
+            "capacity": 20,
+            "offers": [
+                {
+                    "id": "gold",
+                    "latency": 3,
+                    "latency_kind": "delay",
+                    "impairment": {"model": "exponential", "mean": 0.3},
+                }
+            ],
+        },
+        {
+            "id": "near",
+            "stage": "compute",
+            "capacity": 4,
+            "offers": [{"id": "llm", "latency": 2, "cost": {"model": "linear", "rate": 2.0}}],
+        },
+        {
+            "id": "far",
+            "stage": "compute",
+            "capacity": 40,
+            "offers": [{"id": "llm", "latency": 12, "cost": {"model": "linear", "rate": 0.8}}],
+        },
+    ],
+    "tenants": [
+        {
+            "id": "chat",
+            "count": 3,
+            "arrivals": {"model": "poisson", "rate": 0.4},
+            "slo": {"deadline": 60, "epsilon": 0.001},
+        },
+        {
+            "id": "voice",
+            "arrivals": {"model": "poisson", "rate": 0.2},
+            "slo": {"deadline": 15, "epsilon": 0.0001},
+        },
+    ],
+}
+
+INTENT: dict[str, Any] = {
+    "intent": {
+        "id": "chat-42",
+        "service": "chat completion",
+        "like": "chat",
+        "answers": {"within": "60 ms", "share": 0.999},
+    },
+    "instance": INSTANCE,
+}

@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from fedopt.service.documents import ErrorInfo
 from fedopt.service.errors import CODES
-from fedopt.service.gate import CORRELATOR, PATTERN
+from fedopt.service.middleware import CORRELATOR, PATTERN
 from fedopt.service.settings import BASE
 
 __all__ = ["VERSION", "completed", "json_body", "links_to_job", "ref", "refusals"]

@@ -1,20 +1,34 @@
-"""What a request may say beside its body: parameters and headers, their bounds, and what is refused."""
+"""What a request may say: parameters and headers with their bounds, and a body small and readable enough."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import difflib
-from typing import Annotated, Literal
+from collections.abc import AsyncIterator, Sequence
+from email.message import Message
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from fedopt.errors import optional
 from fedopt.formulations.files import available
 from fedopt.plan.guarantees import GUARANTEES
 from fedopt.service.errors import ApiError
-from fedopt.service.serve_extra import serve_extra
 
-with serve_extra():
+with optional("HTTP services", "serve"):
     from fastapi import Header, Path, Query, Request
 
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
 __all__ = [
+    "CSV",
+    "JSON",
+    "LINES",
     "METHODS",
+    "YAML",
+    "AuditJob",
+    "Confidence",
+    "ExplainTime",
     "Gap",
     "Guarantee",
     "JobId",
@@ -25,14 +39,21 @@ __all__ = [
     "Order",
     "PageNumber",
     "PerPage",
+    "Period",
+    "RiskModel",
+    "Rule",
     "Seed",
+    "SplitSLA",
     "TimeLimit",
+    "Trials",
     "WantedState",
     "WarmStart",
     "allowed_time",
+    "body_of",
     "built_in",
     "known_parameters",
 ]
+
 
 METHODS = ("central", "admm", "bundle", *(f"model:{name}" for name, _, _ in available()))
 """What plans over HTTP: the methods, and the model files that come with fedopt, by name."""
@@ -78,7 +99,7 @@ TimeLimit = Annotated[
         alias="timeLimit",
         ge=0,
         allow_inf_nan=False,
-        description="Seconds after which the best plan counts; the server's own limit where none is given.",
+        description="Time limit in seconds; the best plan found by then is returned.",
     ),
 ]
 Seed = Annotated[int, Query(ge=0, le=MOST_SEED, description="Seed of the guarantee `simulated`.")]
@@ -109,6 +130,37 @@ Order = Annotated[
     Literal["asc", "desc"], Query(description="By creation: asc from the oldest, desc from the newest.")
 ]
 PageNumber = Annotated[int, Query(ge=1, le=10_000_000, description="The page, from 1.")]
+Trials = Annotated[int, Query(ge=2, le=4096, description="Independent trials of each tenant.")]
+Confidence = Annotated[
+    float, Query(ge=0.5, le=0.999999, allow_inf_nan=False, description="Confidence of every interval.")
+]
+ExplainTime = Annotated[
+    float, Query(alias="timeLimit", ge=0, le=600, allow_inf_nan=False, description="Time limit in seconds.")
+]
+AuditJob = Annotated[
+    str | None,
+    Query(
+        alias="audit",
+        pattern=UUID,
+        max_length=36,
+        json_schema_extra={"format": "uuid"},
+        description="A job of the kind `audit` that is DONE; in its place an audit may be the body.",
+    ),
+]
+Rule = Annotated[
+    Literal["marginal", "shapley"],
+    Query(description="How payments are shared."),
+]
+Period = Annotated[str, Query(max_length=100, description="Name of the period, for the statements.")]
+SplitSLA = Annotated[
+    str,
+    Query(
+        max_length=200,
+        pattern=r"^[a-z]+=[0-9.eE+-]+(,[a-z]+=[0-9.eE+-]+)*$",
+        description="The SLA in the history's units: `delay=100,throughput=0.5`.",
+    ),
+]
+RiskModel = Annotated[Literal["convex", "logistic", "network"], Query(description="The risk model.")]
 PerPage = Annotated[int, Query(alias="perPage", ge=1, le=100, description="Jobs on a page.")]
 
 
@@ -148,3 +200,66 @@ def allowed_time(asked: float | None, most: float) -> float:
     if asked is not None and asked > most:
         raise ApiError("OUT_OF_RANGE", f"timeLimit: at most {most:g} s on this server")
     return most if asked is None else asked
+
+
+JSON = "application/json"
+YAML = ("application/yaml", "application/x-yaml", "text/yaml")
+CSV = "text/csv"
+LINES = "application/x-ndjson"
+
+DRAINED_SECONDS = 1.0
+"""What the rest of a body that is refused may take, so that its sender comes to hear why."""
+
+
+async def body_of(
+    request: Request, most: int, seconds: float, kinds: Sequence[str] = (JSON, *YAML)
+) -> tuple[bytes, bool]:
+    """(the body, whether it is JSON). Raises ApiError for one too large, too slow, or of another kind."""
+    json_only = _kind(request, kinds) == JSON
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > most:
+        await _drain(request.stream(), most)
+        raise _too_large(most)
+    parts, size = [], 0
+    stream = request.stream()
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in stream:
+                size += len(part)
+                if size > most:
+                    await _drain(stream, most)
+                    raise _too_large(most)
+                parts.append(part)
+    except TimeoutError:
+        raise ApiError("FEDOPT.TOO_SLOW", f"a body must arrive within {seconds:g} s") from None
+    return b"".join(parts), json_only
+
+
+def _kind(request: Request, kinds: Sequence[str]) -> str:
+    """The media type of the body. Raises ApiError for one that the route does not take, or not in UTF-8."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ApiError("UNSUPPORTED_MEDIA_TYPE", "send the body as it is, without Content-Encoding")
+    parsed = Message()
+    parsed["content-type"] = request.headers.get("content-type", "")
+    kind, charset = parsed.get_content_type(), parsed.get_param("charset", "utf-8")
+    if kind not in kinds or "content-type" not in request.headers:
+        shown = " or ".join(one for one in kinds if one not in YAML[1:])
+        raise ApiError("UNSUPPORTED_MEDIA_TYPE", f"send {shown}, and say so in Content-Type")
+    if str(charset).lower().replace("-", "") != "utf8":
+        raise ApiError("UNSUPPORTED_MEDIA_TYPE", "send the body in UTF-8")
+    return kind
+
+
+def _too_large(most: int) -> ApiError:
+    return ApiError("FEDOPT.TOO_LARGE", f"a body has at most {most} bytes", headers={"Connection": "close"})
+
+
+async def _drain(stream: AsyncIterator[bytes], most: int) -> None:
+    """Read on for a moment and forget what comes."""
+    dropped = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAINED_SECONDS):
+            async for part in stream:
+                dropped += len(part)
+                if dropped > 4 * most:
+                    return

@@ -1,16 +1,17 @@
-"""The routes: posting, jobs, results, and what may be asked of the server itself."""
+"""The routes: posting, analyses of a plan, jobs, results, the server itself, and the page."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import fedopt
-from fedopt.service import examples
-from fedopt.service.bodies import YAML, body_of
+from fedopt.errors import optional
+from fedopt.service import documents as examples
 from fedopt.service.documents import (
     Bounds,
     CheckResult,
@@ -19,10 +20,19 @@ from fedopt.service.documents import (
     JobList,
     Pagination,
     Readiness,
+    ReadInstance,
 )
-from fedopt.service.gate import CALLER
+from fedopt.service.errors import ApiError
+from fedopt.service.middleware import CALLER
 from fedopt.service.openapi import json_body, links_to_job, ref, refusals
 from fedopt.service.parameters import (
+    CSV,
+    JSON,
+    LINES,
+    YAML,
+    AuditJob,
+    Confidence,
+    ExplainTime,
     Gap,
     Guarantee,
     JobId,
@@ -32,18 +42,23 @@ from fedopt.service.parameters import (
     Objective,
     Order,
     PageNumber,
+    Period,
     PerPage,
+    RiskModel,
+    Rule,
     Seed,
+    SplitSLA,
     TimeLimit,
+    Trials,
     WantedState,
     WarmStart,
     allowed_time,
+    body_of,
     built_in,
 )
-from fedopt.service.serve_extra import serve_extra
 from fedopt.service.settings import BASE
 
-with serve_extra():
+with optional("HTTP services", "serve"):
     from fastapi import APIRouter, Request, Response
     from fastapi.responses import HTMLResponse, JSONResponse
     from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -52,7 +67,7 @@ if TYPE_CHECKING:
     from fedopt.service.service import Service
     from fedopt.service.store import Job as Entry
 
-__all__ = ["TAGS", "routers"]
+__all__ = ["TAGS", "page", "routers"]
 
 SEND_SECONDS = 30.0
 """What a reader of events may take to accept one."""
@@ -62,9 +77,10 @@ CLOSING_SECONDS = 10.0
 
 TAGS = [
     {"name": "Posting", "description": "What makes jobs."},
+    {"name": "Analyses", "description": "Simulate, audit, explain and settle a plan; decompose an SLA."},
     {"name": "Jobs", "description": "Looking at jobs, following and ending them."},
     {"name": "Results", "description": "The documents of a job."},
-    {"name": "Server", "description": "What may be asked without being known."},
+    {"name": "Server", "description": "Endpoints without authentication."},
 ]
 
 ACCEPTED: dict[str, Any] = {
@@ -105,8 +121,15 @@ EVENT: dict[str, Any] = {
     },
 }
 
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""What the page may load: its own script and style, and answers of this server."""
+
 OF_EVERY_JOB = ("getJob", "followJob", "cancelJob", "deleteJob", "getInstance")
-OF_A_PLAN = (*OF_EVERY_JOB, "stopJob", "getPlan", "getBounds", "getCheck", "getReport")
+OF_A_PLAN = (*OF_EVERY_JOB, "stopJob", "getPlan", "getBounds", "getCheck", "getReport",
+             "simulate", "audit", "explain", "settle")  # fmt: skip
 OF_AN_INTENT = (*OF_EVERY_JOB, "getResolution")
 
 TAKING_IN = (
@@ -123,7 +146,13 @@ TAKING_IN = (
 
 def routers(service: Service, document: Callable[[], dict[str, Any]]) -> list[APIRouter]:
     """All routes; `document` makes the OpenAPI document."""
-    return [_posting(service), _jobs(service), _results(service), _server(service, document)]
+    return [
+        _posting(service),
+        _analyses(service),
+        _jobs(service),
+        _results(service),
+        _server(service, document),
+    ]
 
 
 def _posting(service: Service) -> APIRouter:
@@ -195,6 +224,161 @@ def _posting(service: Service) -> APIRouter:
         body, json_only = await _body(request, service)
         options = {"guarantee": guarantee}
         entry = await service.intent(request.scope[CALLER], body, json_only, options, idempotency_key)
+        return _taken(entry, response)
+
+    @router.post(
+        "/read-instance",
+        operation_id="readInstance",
+        summary="Read an instance without planning it",
+        response_model=ReadInstance,
+        response_description="The instance has no problems.",
+        responses=refusals("FEDOPT.FILE_NOT_ALLOWED", "FEDOPT.TOO_SLOW", "FEDOPT.TOO_LARGE",
+                           "UNSUPPORTED_MEDIA_TYPE", "FEDOPT.TOO_COMPLEX"),
+        openapi_extra={
+            "requestBody": json_body("The instance.", ref("Instance"), examples.INSTANCE, YAML[0])
+        },
+    )  # fmt: skip
+    async def read_instance(request: Request) -> JSONResponse:
+        """Every problem of the instance with its place and a remedy, or the instance in canonical form."""
+        body, json_only = await _body(request, service)
+        return JSONResponse(await service.read_instance(request.scope[CALLER], body, json_only))
+
+    return router
+
+
+def _analyses(service: Service) -> APIRouter:
+    """Analyses of a plan, each a job of its own."""
+    router = APIRouter(tags=["Analyses"])
+
+    def accepted(operation: str, *links: str) -> dict[str, Any]:
+        found = {"headers": LOCATION, "links": links_to_job(*OF_EVERY_JOB, *links)}
+        return {
+            "operation_id": operation,
+            **ACCEPTED,
+            "responses": {202: found, **refusals("NOT_FOUND", "INCOMPATIBLE_STATE", *TAKING_IN)},
+        }
+
+    @router.post(
+        "/jobs/{jobId}/simulate", summary="Simulate the plan", **accepted("simulate", "getSimulation")
+    )
+    async def simulate(
+        request: Request,
+        response: Response,
+        job_id: JobId,
+        trials: Trials = 32,
+        seed: Seed = 0,
+        confidence: Confidence = 0.95,
+        idempotency_key: Key = None,
+    ) -> Job:
+        """Simulate the plan of a job request by request, as `fedopt simulate` does."""
+        options = {"trials": trials, "seed": seed, "confidence": confidence}
+        return await taken(request, response, "simulate", job_id, options, idempotency_key)
+
+    @router.post("/jobs/{jobId}/explain", summary="Explain the plan", **accepted("explain", "getExplanation"))
+    async def explain(
+        request: Request,
+        response: Response,
+        job_id: JobId,
+        time_limit: ExplainTime = 60.0,
+        idempotency_key: Key = None,
+    ) -> Job:
+        """Say why there is no plan, or which constraints bind and what relaxing each is worth."""
+        options = {"timeLimit": time_limit}
+        return await taken(request, response, "explain", job_id, options, idempotency_key)
+
+    @router.post(
+        "/jobs/{jobId}/audit",
+        summary="Audit telemetry against the plan",
+        **accepted("audit", "getAudit"),
+        openapi_extra={
+            "requestBody": {
+                "description": "Telemetry: a row a request with its tenant and delay, CSV or JSON lines.",
+                "required": True,
+                "content": {CSV: {"schema": {"type": "string"}}, LINES: {"schema": {"type": "string"}}},
+            }
+        },
+    )
+    async def audit(
+        request: Request,
+        response: Response,
+        job_id: JobId,
+        confidence: Confidence = 0.95,
+        idempotency_key: Key = None,
+    ) -> Job:
+        """Extreme quantiles with intervals and the verdict on every promise, as `fedopt audit` does."""
+        body, _ = await _body(request, service, (CSV, LINES))
+        options = {"confidence": confidence}
+        attached = {"telemetry": body}
+        return await taken(request, response, "audit", job_id, options, idempotency_key, attached)
+
+    @router.post(
+        "/jobs/{jobId}/settle",
+        summary="Settle the plan",
+        **accepted("settle", "getSettlement"),
+        openapi_extra={
+            "requestBody": {
+                "description": "An audit, as `fedopt audit --out` writes it; none where `audit` names a job.",
+                "required": False,
+                "content": {JSON: {"schema": {"type": "object"}}},
+            }
+        },
+    )
+    async def settle(
+        request: Request,
+        response: Response,
+        job_id: JobId,
+        audit_job: AuditJob = None,
+        rule: Rule = "marginal",
+        period: Period = "",
+        idempotency_key: Key = None,
+    ) -> Job:
+        """Payments to the domains that earned them and refunds from those that caused broken promises."""
+        if audit_job is None and "content-type" not in request.headers:
+            raise ApiError("INVALID_ARGUMENT", "post an audit, or name a job of the kind audit: ?audit=JOB")
+        if audit_job is None:
+            audited, _ = await _body(request, service, (JSON,))
+        else:
+            audited = await service.document(request.scope[CALLER], audit_job, "audit")
+        options = {"rule": rule, "period": period, "audit": audit_job}
+        attached = {"audited": audited}
+        return await taken(request, response, "settle", job_id, options, idempotency_key, attached)
+
+    @router.post(
+        "/decompose",
+        summary="Decompose an SLA",
+        **accepted("decompose", "getDecomposition"),
+        openapi_extra={
+            "requestBody": {
+                "description": "A history with the columns domain, delay, throughput and accepted (0 or 1).",
+                "required": True,
+                "content": {CSV: {"schema": {"type": "string"}}},
+            }
+        },
+    )
+    async def decompose(
+        request: Request,
+        response: Response,
+        sla: SplitSLA,
+        model: RiskModel = "convex",
+        seed: Seed = 0,
+        idempotency_key: Key = None,
+    ) -> Job:
+        """Learn risk models from accept/reject answers and split an SLA, as `fedopt decompose` does."""
+        body, _ = await _body(request, service, (CSV,))
+        options = {"sla": sla, "model": model, "seed": seed}
+        entry = await service.decompose(request.scope[CALLER], body, options, idempotency_key)
+        return _taken(entry, response)
+
+    async def taken(
+        request: Request,
+        response: Response,
+        kind: str,
+        job: str,
+        options: dict[str, Any],
+        key: str | None,
+        attached: dict[str, bytes] | None = None,
+    ) -> Job:
+        entry = await service.analyse(request.scope[CALLER], kind, job, options, key, attached)
         return _taken(entry, response)
 
     return router
@@ -287,7 +471,7 @@ def _jobs(service: Service) -> APIRouter:
         responses=refusals("NOT_FOUND", "INCOMPATIBLE_STATE"),
     )
     async def cancel_job(request: Request, job_id: JobId) -> Job:
-        """Nothing will come of it. A cancelled job stays cancelled; one that is finished is refused."""
+        """Cancels the job; no result is produced. A finished job cannot be cancelled."""
         return Job.of(await service.cancel(request.scope[CALLER], job_id))
 
     @router.post(
@@ -375,11 +559,20 @@ def _results(service: Service) -> APIRouter:
         ref("Resolution"),
         wait,
     )
+    for name, operation, command in (
+        ("simulation", "getSimulation", "simulate"),
+        ("audit", "getAudit", "audit"),
+        ("explanation", "getExplanation", "explain"),
+        ("settlement", "getSettlement", "settle"),
+        ("decomposition", "getDecomposition", "decompose"),
+    ):
+        words = f"As `fedopt {command} --json` prints it."
+        offer(name, operation, f"The {name}", words, {"type": "object"}, wait)
     return router
 
 
 def _server(service: Service, document: Callable[[], dict[str, Any]]) -> APIRouter:
-    """What may be asked without being known."""
+    """Endpoints without authentication."""
     router = APIRouter(tags=["Server"])
     open_to_all: dict[str, Any] = {"openapi_extra": {"security": []}}
 
@@ -405,7 +598,7 @@ def _server(service: Service, document: Callable[[], dict[str, Any]]) -> APIRout
         responses={
             **refusals(),
             503: {
-                "description": "They are not: the server is starting, ending, or cannot write its books.",
+                "description": "They are not: the server is starting, ending, or has no job database.",
                 "content": {"application/json": {"schema": {"anyOf": [ref("Readiness"), ref("ErrorInfo")]}}},
             },
         },
@@ -424,8 +617,35 @@ def _server(service: Service, document: Callable[[], dict[str, Any]]) -> APIRout
     return router
 
 
-async def _body(request: Request, service: Service) -> tuple[bytes, bool]:
-    return await body_of(request, service.settings.body_bytes, service.settings.body_seconds)
+def page(service: Service) -> APIRouter:
+    """The page for people and the metrics for machines: outside the API, unversioned, open to all."""
+    router = APIRouter(include_in_schema=False)
+
+    def offer(path: str, name: str, media: str) -> None:
+        content = (files("fedopt.service") / "page" / name).read_bytes()
+        headers = {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"}
+
+        async def get() -> Response:
+            return Response(content, media_type=media, headers=headers)
+
+        router.add_api_route(path, get, methods=["GET"])
+
+    offer("/", "index.html", "text/html")
+    offer("/page.css", "page.css", "text/css")
+    offer("/page.js", "page.js", "text/javascript")
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        text, media = await service.metrics_text()
+        return Response(text, headers={"Content-Type": media})
+
+    return router
+
+
+async def _body(
+    request: Request, service: Service, kinds: Sequence[str] = (JSON, *YAML)
+) -> tuple[bytes, bool]:
+    return await body_of(request, service.settings.body_bytes, service.settings.body_seconds, kinds)
 
 
 def _taken(entry: Entry, response: Response) -> Job:

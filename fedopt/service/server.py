@@ -1,4 +1,4 @@
-"""The server process: the socket, TLS, the connections' own limits, and an end in good order."""
+"""The server process: the HTTP application, the socket, TLS, connection limits, and an orderly end."""
 
 from __future__ import annotations
 
@@ -6,33 +6,126 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import signal
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from fedopt.service.serve_extra import serve_extra
+from fedopt.errors import optional
+from fedopt.federated.transport.certificates import CertificateError, server_context
+from fedopt.service.errors import ApiError
+from fedopt.service.middleware import Middleware
+from fedopt.service.observability import Log, Relay
+from fedopt.service.openapi import DESCRIPTION, VERSION, completed
+from fedopt.service.parameters import known_parameters
+from fedopt.service.routes import TAGS, page, routers
+from fedopt.service.settings import BASE
 
-with serve_extra():
+with optional("HTTP services", "serve"):
     import h11
     import uvicorn
+    from fastapi import APIRouter, Depends, FastAPI, Request, Response
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
+    from starlette.exceptions import HTTPException
     from uvicorn.config import Config
 
     from fedopt.federated.transport.peer_protocol import PeerProtocol
-    from fedopt.service.application import application
-
-from fedopt.federated.transport.certificates import CertificateError, server_context
-from fedopt.service.gate import Gate
-from fedopt.service.log import Log, Relay
 
 if TYPE_CHECKING:
-    from fedopt.service.callers import Callers
+    from fedopt.service.auth import Authenticator
     from fedopt.service.service import Service
 
-__all__ = ["Server", "listen", "tls_context"]
+__all__ = ["Server", "application", "listen", "openapi_document", "tls_context"]
+
+
+def application(service: Service) -> FastAPI:
+    """The service's HTTP application, without the middleware that belongs before it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.begin()
+        yield
+        await service.end()
+
+    app = FastAPI(
+        title="fedopt",
+        summary="Plans federated AI services under tail-latency contracts.",
+        description=DESCRIPTION,
+        version=VERSION,
+        openapi_tags=TAGS,
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(known_parameters)],
+    )
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = completed(described())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    parts = routers(service, openapi)
+    for part in parts:
+        app.include_router(part, prefix=BASE)
+    app.include_router(page(service))
+    _answer_errors(app, parts)
+    return app
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document of every server."""
+    return application(cast("Service", None)).openapi()
+
+
+def _answer_errors(app: FastAPI, parts: Sequence[APIRouter]) -> None:
+    """Every error in the same form."""
+
+    @app.exception_handler(ApiError)
+    async def refused(request: Request, error: ApiError) -> Response:
+        return JSONResponse(error.body(), error.status, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def defect(request: Request, error: Exception) -> Response:
+        # what it was, the middleware writes to the log; the caller learns that it was, and under which id
+        return await refused(request, ApiError("INTERNAL", "this is a defect of the server"))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return await refused(request, ApiError("INVALID_ARGUMENT", f"{where}: {first['msg']}"))
+
+    @app.exception_handler(HTTPException)
+    async def unrouted(request: Request, error: HTTPException) -> Response:
+        code, words = {
+            404: ("NOT_FOUND", "there is no such resource"),
+            405: ("METHOD_NOT_ALLOWED", f"{request.method} is not for this resource"),
+        }.get(error.status_code, ("INVALID_ARGUMENT", "the request cannot be understood"))
+        headers = dict(error.headers or {})
+        if code == "METHOD_NOT_ALLOWED":
+            headers["Allow"] = ", ".join(sorted(_methods(parts, request.scope["path"])))
+        return await refused(request, ApiError(code, words, headers=headers))
+
+
+def _methods(parts: Sequence[APIRouter], path: str) -> set[str]:
+    """The methods that a path knows, over all routes that share it."""
+    found: set[str] = set()
+    for route in (route for part in parts for route in part.routes):
+        template = re.sub(r"{\w+}", "[^/]+", getattr(route, "path", ""))
+        if re.fullmatch(BASE + template, path):
+            found |= getattr(route, "methods", None) or set()
+    return found or {"GET"}
+
 
 HEAD_SECONDS = 10.0
 """What the head of a request may take."""
@@ -67,7 +160,7 @@ class Protocol(PeerProtocol):
         error = {
             "status": 400,
             "code": "INVALID_ARGUMENT",
-            "message": "this is no HTTP request that can be read",
+            "message": "malformed HTTP request",
         }
         body = json.dumps(error).encode()
         headers = [
@@ -99,17 +192,18 @@ class Protocol(PeerProtocol):
 class Server(uvicorn.Server):
     """A server of the service. The first signal ends it in good order, a second one at once."""
 
-    def __init__(self, service: Service, callers: Callers, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, service: Service, callers: Authenticator, tls: ssl.SSLContext | None = None) -> None:
         self._service = service
-        gate = Gate(
+        middleware = Middleware(
             application(service),
             callers,
             service.limits,
             service.log,
+            service.metrics,
             service.settings.request_seconds,
         )
         config = Config(
-            gate,
+            middleware,
             http=Protocol,
             ws="none",
             lifespan="on",

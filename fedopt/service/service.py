@@ -10,16 +10,14 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from fedopt.service.books import Books
-from fedopt.service.documents import Job
+from fedopt.service.documents import KINDS, Job
 from fedopt.service.errors import ApiError
-from fedopt.service.limits import Limits
-from fedopt.service.log import Log
-from fedopt.service.process import Helpers
-from fedopt.service.runner import Runner
+from fedopt.service.middleware import Limits
+from fedopt.service.observability import Log, Metrics
 from fedopt.service.settings import Settings
 from fedopt.service.store import Job as Entry
-from fedopt.service.store import Store
+from fedopt.service.store import Repository, Store
+from fedopt.service.workers import Helpers, Runner
 
 __all__ = ["Event", "Service"]
 
@@ -28,24 +26,18 @@ Event = tuple[int, str, str]
 
 PURGE_SECONDS = 600.0
 
-MAKER = {
-    "plan": "solve",
-    "check": "solve",
-    "bounds": "solve",
-    "report": "solve",
-    "resolution": "intent",
-}
-"""The kind of job that has a document."""
+MAKER = {document: name for name, kind in KINDS.items() for document in kind.results}
+"""The kind of job that has a document as its result."""
 
 
 class Service:
     """A running service, from `begin` to `end`. A method that takes a caller sees that caller's jobs alone.
 
-    Raises StateFolderError.
+    Raises StorageError.
     """
 
     def __init__(self, settings: Settings, log: Log) -> None:
-        self.settings, self.log = settings, log
+        self.settings, self.log, self.metrics = settings, log, Metrics()
         self.limits = Limits(settings.rate, settings.at_once, settings.streams)
         self._store = Store(settings.state, _told)
         self.draining = False
@@ -54,11 +46,11 @@ class Service:
     async def begin(self) -> None:
         """Take up where the last server left off, and start the workers."""
         settings, log = self.settings, self.log
-        self.books = Books(self._store, log)
-        self.runner = Runner(settings, self.books, log)
+        self.repository = Repository(self._store, log)
+        self.runner = Runner(settings, self.repository, log, self.metrics)
         self._readers = Helpers(2, "read", settings.memory_bytes, log)
         self._drawers = Helpers(1, "draw", settings.memory_bytes, log)
-        again, failed = await self.books.do(lambda store: store.recover(settings.attempts))
+        again, failed = await self.repository.do(lambda store: store.recover(settings.attempts))
         if again or failed:
             log.warn("recovered", again=again, failed=failed)
         self.runner.begin()
@@ -72,7 +64,7 @@ class Service:
     def close_streams(self) -> None:
         """End event streams; their readers may come back to the next server."""
         self.draining = self.closing = True
-        self.books.tell_all()
+        self.repository.tell_all()
 
     async def end(self) -> None:
         """Stop everything; what is not finished will be when a server begins again."""
@@ -82,7 +74,7 @@ class Service:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.runner.end()
         await asyncio.gather(self._readers.end(), self._drawers.end())
-        self.books.close()
+        self.repository.close()
 
     # --- jobs -----------------------------------------------------------------------------------------
 
@@ -118,23 +110,64 @@ class Service:
             caller, "intent", summary["name"], options, documents, key, _print(body, options)
         )
 
+    async def analyse(
+        self,
+        caller: str,
+        kind: str,
+        job: str,
+        options: dict[str, Any],
+        key: str | None,
+        attached: Mapping[str, bytes] | None = None,
+    ) -> Entry:
+        """Take in an analysis of the plan of a job: simulate, audit, explain or settle it.
+
+        `attached` are the documents that came with the request. Raises ApiError where the job has no plan.
+        """
+        attached = attached or {}
+        options = {"job": job, **options}
+        body = b"".join(attached.values())
+        if key is not None and (earlier := await self._earlier(caller, key, body, options)):
+            return earlier
+        await self._check_room(caller)
+        planned = await self.job(caller, job)
+        plan = await self.document(caller, job, "plan")
+        if kind != "explain" and (planned.result or {}).get("cost") is None:
+            raise ApiError("INCOMPATIBLE_STATE", f"there is no plan to {kind}: the instance has none")
+        documents = {"plan": plan, "instance": await self._content(job, "instance"), **attached}
+        return await self._add(caller, kind, planned.name, options, documents, key, _print(body, options))
+
+    async def decompose(self, caller: str, history: bytes, options: dict[str, Any], key: str | None) -> Entry:
+        """Take in a history of answers and an SLA that is to be decomposed over its domains."""
+        if key is not None and (earlier := await self._earlier(caller, key, history, options)):
+            return earlier
+        await self._check_room(caller)
+        documents, printed = {"history": history}, _print(history, options)
+        return await self._add(caller, "decompose", options["sla"], options, documents, key, printed)
+
+    async def read_instance(self, caller: str, body: bytes, json_only: bool) -> dict[str, Any]:
+        """Read an instance and plan nothing: its summary and its canonical form."""
+        summary, documents = await self._read(caller, "read-instance", body, json_only)
+        return {**summary, "instance": json.loads(documents["instance"])}
+
     async def job(self, caller: str, job: str) -> Entry:
         """A job. Raises ApiError where the caller has none of that name."""
-        return await self.books.do(lambda store: store.get(caller, job))
+        return await self.repository.do(lambda store: store.get(caller, job))
 
     async def jobs(
         self, caller: str, state: str | None, oldest_first: bool, page: int, per_page: int
     ) -> tuple[list[Entry], int]:
         """A page of jobs, and how many there are."""
         first = (page - 1) * per_page
-        return await self.books.do(lambda store: store.page(caller, state, oldest_first, first, per_page))
+        return await self.repository.do(
+            lambda store: store.page(caller, state, oldest_first, first, per_page)
+        )
 
     async def cancel(self, caller: str, job: str) -> Entry:
-        """Cancel a job; nothing will come of it. Raises ApiError where something has already."""
-        entry, ran = await self.books.do(lambda store: store.cancel(caller, job))
+        """Cancel a job; no result is produced. Raises ApiError where it is finished."""
+        entry, ran = await self.repository.do(lambda store: store.cancel(caller, job))
         if ran:
             self.runner.order(job, "cancel")
-        self.books.tell(job)
+        self.repository.tell(job)
         return entry
 
     async def stop(self, caller: str, job: str) -> Entry:
@@ -148,8 +181,8 @@ class Service:
 
     async def delete(self, caller: str, job: str) -> None:
         """Forget a finished job and its documents."""
-        await self.books.do(lambda store: store.delete(caller, job))
-        self.books.tell(job)
+        await self.repository.do(lambda store: store.delete(caller, job))
+        self.repository.tell(job)
 
     async def document(self, caller: str, job: str, name: str) -> bytes:
         """A document of a job. Raises ApiError where there is none, or not yet."""
@@ -168,7 +201,7 @@ class Service:
         """What happened to a job after event number `after`, and then what happens, until it is finished or
         the server ends.
         """
-        with self.books.watched(job) as changed:
+        with self.repository.watched(job) as changed:
             while True:
                 changed.clear()
                 try:
@@ -188,7 +221,9 @@ class Service:
         """(whether a job is finished, what happened to it after an event), seen at one instant: the end of a
         job is an event, too.
         """
-        return await self.books.do(lambda store: (store.get(caller, job).ended, store.events(job, after)))
+        return await self.repository.do(
+            lambda store: (store.get(caller, job).ended, store.events(job, after))
+        )
 
     async def ended_by(self, caller: str, job: str, after: int) -> bool:
         """Whether a job is finished and event `after` was its last: nothing more will be told."""
@@ -198,7 +233,7 @@ class Service:
     async def readiness(self) -> tuple[str, dict[str, int]]:
         """(why no new job is taken, empty where one is; counts of workers and jobs)."""
         try:
-            counts = await self.books.do(lambda store: store.counts())
+            counts = await self.repository.do(lambda store: store.probe())
         except ApiError as error:
             return error.message, {"workers": self.runner.warm, "queued": 0, "running": 0}
         found = {
@@ -208,21 +243,33 @@ class Service:
         }
         if self.draining:
             return "the server is ending", found
-        return "" if self.runner.warm else "the workers are starting", found
+        if self.runner.warm:
+            return "", found
+        failed = self.runner.failed
+        return f"the workers fail to start: {failed}"[:200] if failed else "the workers are starting", found
+
+    async def metrics_text(self) -> tuple[bytes, str]:
+        """The metrics in Prometheus's text format, and its media type."""
+        reason, _ = await self.readiness()
+        try:
+            jobs = await self.repository.do(lambda store: store.counts())
+        except ApiError:
+            jobs = {}
+        return self.metrics.text(jobs, self.runner.warm, not reason)
 
     # --- parts ------------------------------------------------------------------------------------------
 
     async def _earlier(self, caller: str, key: str, body: bytes, options: Mapping[str, Any]) -> Entry | None:
         printed = _print(body, options)
-        return await self.books.do(lambda store: store.known(caller, key, printed))
+        return await self.repository.do(lambda store: store.known(caller, key, printed))
 
     async def _check_room(self, caller: str) -> None:
         """Before a body is read: refuse it where its job could not be taken in anyway."""
         if self.draining:
             raise ApiError("UNAVAILABLE", "the server is ending", retry_after=self.settings.grace_seconds)
         most = self.settings.queue
-        if await self.books.do(lambda store: store.waiting(caller)) >= most:
-            seconds = await self.books.do(lambda store: store.seconds_per_job())
+        if await self.repository.do(lambda store: store.waiting(caller)) >= most:
+            seconds = await self.repository.do(lambda store: store.seconds_per_job())
             raise ApiError("QUOTA_EXCEEDED", f"{most} jobs wait already", retry_after=seconds)
 
     async def _read(
@@ -242,7 +289,7 @@ class Service:
         fingerprint: str,
     ) -> Entry:
         most = self.settings.queue
-        entry, new = await self.books.do(
+        entry, new = await self.repository.do(
             lambda store: store.add(
                 caller, kind, name, options, documents, most=most, key=key, fingerprint=fingerprint
             )
@@ -259,21 +306,21 @@ class Service:
             raise ApiError("INVALID_ARGUMENT", f"{place}: {error.message}") from None
 
     async def _content(self, job: str, name: str) -> bytes:
-        content = await self.books.do(lambda store: store.document(job, name))
+        content = await self.repository.do(lambda store: store.document(job, name))
         if content is None:
             raise ApiError("NOT_FOUND", f"the job has no {name}")
         return content
 
     async def _report(self, caller: str, job: str) -> bytes:
         """The report of a plan, drawn when it is first asked for."""
-        known = await self.books.do(lambda store: store.document(job, "report"))
+        known = await self.repository.do(lambda store: store.document(job, "report"))
         if known is not None:
             return known
         parts = [await self._content(job, "plan"), await self._content(job, "instance")]
         seconds = 0.9 * self.settings.request_seconds
         _, documents = await self._drawers.ask(caller, {"task": "report"}, parts, seconds)
         page = documents["report"]
-        await self.books.do(lambda store: store.put(job, "report", page))
+        await self.repository.do(lambda store: store.put(job, "report", page))
         return page
 
     async def _purge(self) -> None:
@@ -285,7 +332,7 @@ class Service:
             await asyncio.sleep(PURGE_SECONDS)
 
     async def _forget(self, before: float) -> None:
-        await self.books.do(lambda store: store.purge(before, self.settings.keep_jobs))
+        await self.repository.do(lambda store: store.purge(before, self.settings.keep_jobs))
 
     async def _warm_helpers(self) -> None:
         """Begin what the first caller would wait for: reading at once, drawing when the workers are ready."""

@@ -1,33 +1,32 @@
-"""The jobs of a server in one SQLite database: what was asked, what came of it, and every event on the way.
+"""The jobs of a server in one SQLite database: requests, results, and every event on the way.
 
-A job is taken into the books before its caller hears of it, and what came of it is written in one
-transaction with the state that says so. A server that dies at any instant therefore leaves every job either
-finished, with everything that belongs to it, or to be run again.
+A job is stored before its caller hears of it, and its result is written in one transaction with the state
+that says so. A server that dies at any instant therefore leaves every job either finished, with everything
+that belongs to it, or to be run again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import time
 import uuid
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from fedopt.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows: two servers on one state folder are not noticed
-    fcntl = None  # type: ignore[assignment]
+from typing import Any, Literal, TypeVar
 
 from fedopt.service.errors import ApiError
+from fedopt.service.observability import Log
+from fedopt.storage import StorageError, hold_folder, open_database
 
-__all__ = ["FINISHED", "Job", "State", "StateFolderError", "Store"]
+__all__ = ["FINISHED", "Job", "Repository", "State", "Store"]
+
 
 VERSION = 1
 
@@ -60,13 +59,9 @@ CREATE TABLE IF NOT EXISTS events (
 """
 
 
-class StateFolderError(InputError):
-    """A state folder that cannot be used; the message names it."""
-
-
 @dataclass(frozen=True)
 class Job:
-    """A job as the books have it. Times in seconds since the epoch; None where nothing is known yet."""
+    """A job as the database has it. Times in seconds since the epoch; None where nothing is known yet."""
 
     id: str
     owner: str
@@ -105,42 +100,27 @@ class Store:
         described: Described,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Open or make it. Raises StateFolderError where it is in use, another program's or unwritable."""
+        """Open or make it. Raises StorageError where it is in use, another program's or unwritable."""
         self.folder = Path(folder)
         self._described, self._clock = described, clock
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = open(self.folder / "lock", "w")  # noqa: SIM115 - held as long as the store is open
-        except OSError as error:
-            raise StateFolderError(
-                f"{self.folder}: cannot hold the server's state: {error.strerror}"
-            ) from None
-        try:
-            if fcntl is not None:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise StateFolderError(f"{self.folder}: another fedopt serve is running on this folder") from None
+        self._lock = hold_folder(self.folder, "fedopt serve")
         file = self.folder / "jobs.db"
         try:
-            file.touch(mode=0o600)
-            self._db = sqlite3.connect(file, isolation_level=None, timeout=30.0, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_SCHEMA)
-            self._db.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(VERSION),))
-            (version,) = self._db.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()
-        except (sqlite3.Error, OSError) as error:
-            self._lock.close()
-            raise StateFolderError(f"{file}: cannot be used as the server's database: {error}") from None
+            self._db = open_database(file, _SCHEMA)
+        except StorageError:
+            self._lock.release()
+            raise
+        file.chmod(0o600)
+        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(VERSION),))
+        (version,) = self._db.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()
         if version != str(VERSION):
             self.close()
-            raise StateFolderError(f"{file}: its format is {version}, this fedopt reads {VERSION}")
+            raise StorageError(f"{file}: its format is {version}, this fedopt reads {VERSION}")
 
     def close(self) -> None:
         """Let another server use the folder."""
         self._db.close()
-        self._lock.close()
+        self._lock.release()
 
     # --- taking jobs in -----------------------------------------------------------------------------
 
@@ -356,6 +336,11 @@ class Store:
         )
         return [(int(number), str(kind), str(data)) for number, kind, data in rows]
 
+    def probe(self) -> dict[str, int]:
+        """The counts, after a write that shows that jobs can be stored. Raises sqlite3.Error."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('probed', ?)", (str(self._clock()),))
+        return self.counts()
+
     def counts(self) -> dict[str, int]:
         """How many jobs there are, by state."""
         return {
@@ -435,3 +420,51 @@ def _job(row: tuple[Any, ...]) -> Job:
 
 def _text(document: Mapping[str, Any] | None) -> str | None:
     return None if document is None else json.dumps(document, allow_nan=False)
+
+
+T = TypeVar("T")
+
+
+class Repository:
+    """Runs what touches the store in a thread of its own, in turn."""
+
+    def __init__(self, store: Store, log: Log) -> None:
+        self._store, self._log = store, log
+        self._thread = ThreadPoolExecutor(1, "repository")
+        self._watched: dict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def do(self, work: Callable[[Store], T]) -> T:
+        """What `work` gives when it has the store to itself. Raises ApiError where the disk fails it."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, work, self._store)
+        except sqlite3.Error as error:
+            self._log.error("database", message=str(error))
+            raise ApiError("UNAVAILABLE", "job database unavailable", retry_after=30) from error
+
+    def tell(self, job: str) -> None:
+        """Wake whoever watches a job."""
+        for event in self._watched.get(job, ()):
+            event.set()
+
+    def tell_all(self) -> None:
+        """Wake everyone: the server ends."""
+        for job in list(self._watched):
+            self.tell(job)
+
+    @contextmanager
+    def watched(self, job: str) -> Iterator[asyncio.Event]:
+        """While inside, the event is set whenever something happens to the job."""
+        event = asyncio.Event()
+        self._watched[job].add(event)
+        try:
+            yield event
+        finally:
+            self._watched[job].discard(event)
+            if not self._watched[job]:
+                del self._watched[job]
+
+    def close(self) -> None:
+        """Wait for the last write and close the store."""
+        self._thread.shutdown(wait=True)
+        self._store.close()

@@ -1,4 +1,4 @@
-"""What workers do: read what was posted, plan it, resolve intents, draw reports. Nothing here knows of HTTP.
+"""What workers do: read posted documents, plan, analyse plans, draw reports. Nothing here knows of HTTP.
 
 No document that comes in can name a file: instances are read without a folder, and the arrivals of an intent
 are looked at before anything opens them.
@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedopt.instance import Instance, InstanceError, Problem, dumps, loads
@@ -19,7 +23,20 @@ if TYPE_CHECKING:
     from fedopt.plan import Plan
     from fedopt.plan.document import HistoryRow
 
-__all__ = ["FileNamed", "Outcome", "draw_report", "read_instance", "read_intent", "resolve_intent", "solve"]
+__all__ = [
+    "FileNamed",
+    "Outcome",
+    "audit",
+    "decompose",
+    "draw_report",
+    "explain_plan",
+    "read_instance",
+    "read_intent",
+    "resolve_intent",
+    "settle_plan",
+    "simulate_plan",
+    "solve",
+]
 
 INSTANCE = "the posted instance"
 INTENT = "the posted intent"
@@ -114,7 +131,7 @@ def solve(instance_text: bytes, options: Mapping[str, Any], warm_start: bytes, t
         "lowerBound": _finite(plan.lower_bound),
         "gap": _finite(plan.gap),
         "admitted": plan.admitted,
-        "heads": sum(tenant.count for tenant in instance.tenants),
+        "tenants": sum(tenant.count for tenant in instance.tenants),
         "checked": report.ok,
     }
     documents = {
@@ -137,6 +154,86 @@ def resolve_intent(intent: bytes, instance_text: bytes, plan_text: bytes, guaran
     found = resolve(asked, instance, plan, guarantee)
     document = json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False)
     return Outcome({"resolved": found.resolved, "cost": _finite(found.cost)}, {"resolution": document})
+
+
+def simulate_plan(plan_text: bytes, instance_text: bytes, options: Mapping[str, Any], told: Told) -> Outcome:
+    """Simulate a plan request by request. Raises what `fedopt.simulate` raises."""
+    from fedopt.plan import Plan
+    from fedopt.simulate import simulate
+
+    began = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        told({"round": done, "total": total, "seconds": time.monotonic() - began})
+
+    found = simulate(
+        Plan.loads(plan_text.decode("utf-8")),
+        loads(instance_text, INSTANCE),
+        trials=options["trials"],
+        seed=options["seed"],
+        confidence=options["confidence"],
+        progress=progress,
+    )
+    broken = sum(tenant.verdict == "broken" for tenant in found.tenants)
+    return Outcome({"kept": found.ok, "broken": broken}, {"simulation": found.to_json()})
+
+
+def audit(plan: bytes, instance: bytes, telemetry: bytes, options: Mapping[str, Any]) -> Outcome:
+    """Audit telemetry against the promises of a plan's tenants. Raises TelemetryError, AuditError."""
+    from fedopt.audit import Settings, audit_telemetry, read_telemetry
+    from fedopt.audit.promises import promises_of
+
+    with _posted({"plan.json": plan, "instance.json": instance, "telemetry": telemetry}) as folder:
+        promises = promises_of(folder / "instance.json", folder / "plan.json")
+        settings = Settings(confidence=options["confidence"])
+        found = audit_telemetry(read_telemetry(folder / "telemetry"), promises, settings)
+    verdicts = [part.verdict for part in (found, *found.series.values()) if part.verdict]
+    worst = next((v for v in ("broken", "undecided", "kept") if v in verdicts), None)
+    return Outcome({"verdict": worst}, {"audit": found.to_json()})
+
+
+def explain_plan(plan_text: bytes, instance_text: bytes, seconds: float) -> Outcome:
+    """Say why there is no plan, or which constraints bind and what relaxing each is worth."""
+    from fedopt.explain import explain
+    from fedopt.plan import Plan
+
+    plan = Plan.loads(plan_text.decode("utf-8"))
+    instance = loads(instance_text, INSTANCE)
+    known = plan if plan.has_plan else None
+    found = explain(instance, plan.guarantee, plan=known, seconds=seconds).to_dict()
+    return Outcome({"status": found["status"]}, {"explanation": json.dumps(found, ensure_ascii=False)})
+
+
+def settle_plan(
+    plan_text: bytes, instance_text: bytes, audited: bytes, options: Mapping[str, Any]
+) -> Outcome:
+    """Settle a plan by an audit of the period. Raises SettlementError, AuditError."""
+    from fedopt.audit import Audit
+    from fedopt.plan import Plan
+    from fedopt.settlement import settle, verdicts_of
+
+    plan = Plan.loads(plan_text.decode("utf-8"))
+    with _posted({"audit": audited}) as folder:
+        verdicts = verdicts_of(Audit.load(folder / "audit"), plan)
+    found = settle(
+        loads(instance_text, INSTANCE),
+        plan,
+        verdicts,
+        rule=options["rule"],
+        period=options["period"],
+    )
+    return Outcome({"conserved": found.conserved}, {"settlement": found.to_json()})
+
+
+def decompose(history: bytes, options: Mapping[str, Any]) -> Outcome:
+    """Learn risk models from a history of answers and decompose an SLA over its domains."""
+    from fedopt.learn.decide import Question, decide
+
+    question = Question(options["sla"], options["model"], seed=options["seed"])
+    with _posted({"history": history}) as folder:
+        found = decide(question, folder / "history")
+    document = json.dumps(found, ensure_ascii=False, allow_nan=False)
+    return Outcome({"probability": found["probability"]}, {"decomposition": document})
 
 
 def draw_report(plan_text: bytes, instance_text: bytes) -> Outcome:
@@ -187,6 +284,15 @@ def bounds(plan: Plan, instance: Instance) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _posted(files: Mapping[str, bytes]) -> Iterator[Path]:
+    """Posted documents as files of the working folder, so that no message tells where they lie."""
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        for name, content in files.items():
+            Path(name).write_bytes(content)
+        yield Path()
+
+
 def _plan_of(text: str, instance: Instance) -> Plan:
     """A posted plan that is in force on the instance. Raises PlanError, InstanceError where it is not its."""
     from fedopt.plan import Plan, check
@@ -206,8 +312,8 @@ def _plan_of(text: str, instance: Instance) -> Plan:
 
 
 def _outcome(instance: Instance) -> Outcome:
-    heads = sum(tenant.count for tenant in instance.tenants)
-    summary = {"name": instance.name, "sha256": instance.sha256, "heads": heads}
+    tenants = sum(tenant.count for tenant in instance.tenants)
+    summary = {"name": instance.name, "sha256": instance.sha256, "tenants": tenants}
     return Outcome(summary, {"instance": _as_text(instance, INSTANCE)})
 
 

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from fedopt.service import frames, tasks
+from fedopt.service import messages, tasks
 from fedopt.service.errors import plain_problems
 
 PROGRESS_SECONDS = 0.2
@@ -44,19 +44,19 @@ class Conversation:
 
     def __init__(self, listened: BinaryIO, spoken: BinaryIO) -> None:
         self._listened, self._spoken = listened, spoken
-        self._tasks: queue.SimpleQueue[frames.Frame] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[messages.Message] = queue.SimpleQueue()
         self._writing = threading.Lock()
         self._order: tuple[str, str] = ("", "")
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def task(self) -> frames.Frame:
+    def task(self) -> messages.Message:
         """The next task; waits for it."""
         return self._tasks.get()
 
     def say(self, message: dict[str, Any], text: bytes = b"") -> None:
         """Send a frame."""
         with self._writing:
-            self._spoken.write(frames.encode(message, text))
+            self._spoken.write(messages.encode(message, text))
             self._spoken.flush()
 
     def ordered(self, job: str) -> str:
@@ -67,8 +67,8 @@ class Conversation:
     def _listen(self) -> None:
         while True:
             try:
-                frame = frames.read(self._listened)
-            except frames.FrameError:
+                frame = messages.read(self._listened)
+            except messages.MessageError:
                 frame = None
             if frame is None:
                 os._exit(0)  # the server has gone: nobody wants the answer
@@ -138,6 +138,18 @@ def _done(message: Mapping[str, Any], text: bytes, conversation: Conversation) -
             return tasks.solve(parts[0], message["options"], parts[1], teller)
         case "intent":
             return tasks.resolve_intent(parts[0], parts[1], parts[2], message["options"]["guarantee"])
+        case "simulate":
+            return tasks.simulate_plan(
+                parts[0], parts[1], message["options"], _Teller(message["job"], conversation)
+            )
+        case "audit":
+            return tasks.audit(parts[0], parts[1], parts[2], message["options"])
+        case "explain":
+            return tasks.explain_plan(parts[0], parts[1], message["options"]["timeLimit"])
+        case "settle":
+            return tasks.settle_plan(parts[0], parts[1], parts[2], message["options"])
+        case "decompose":
+            return tasks.decompose(parts[0], message["options"])
         case "report":
             return tasks.draw_report(parts[0], parts[1])
         case other:

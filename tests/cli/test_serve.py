@@ -48,11 +48,11 @@ def test_what_is_wrong_is_said_first(tmp_path, monkeypatch, capsys, options, wor
 def test_a_state_folder_that_cannot_be_one(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run(["serve", "--no-auth", "--port", "0", "--state", str(tmp_path / "file")]) == 2
-    assert "cannot hold the server's state" in capsys.readouterr().err
+    assert "state folder cannot be used" in capsys.readouterr().err
 
 
 def test_an_address_that_cannot_be_listened_on(tmp_path, capsys):
-    from fedopt.service.tokens import make_token
+    from fedopt.service.auth import make_token
 
     make_token("x", tmp_path / "tokens")
     options = [

@@ -4,7 +4,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 pytest.importorskip("sse_starlette")
 
-from fedopt.service.tokens import make_token
+from fedopt.service.auth import make_token
 from tests.service.world import Caller, running
 
 

@@ -13,16 +13,21 @@ import pytest
 
 pytest.importorskip("schemathesis")
 
-from fedopt.service import examples
+from fedopt.service import documents as examples
 from tests.service.world import Caller, running
 
 OF_A_PLAN = "getJob getInstance getPlan getBounds getCheck getReport followJob stopJob cancelJob"
 
 CONFIG = """
 [[operations]]
-include-path = ["/solve", "/resolve-intent"]
+include-path = ["/solve", "/resolve-intent", "/read-instance", "/jobs/{jobId}/settle"]
 # that the parts of a document fit together is more than its schema can say
-checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 422, 429]
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 409, 415, 422, 429]
+
+[[operations]]
+include-operation-id = ["decompose", "audit"]
+# any text may be a table; whether it is one, the job says
+checks.negative_data_rejection.expected-statuses = ["2xx", 400, 401, 404, 409, 415, 422, 429]
 """
 
 WITH_JOBS = """

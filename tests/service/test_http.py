@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 
+import numpy as np
 import pytest
 import yaml
 
@@ -459,9 +460,133 @@ def test_unknown_resources_and_methods(portal):
 
 
 def test_the_openapi_document_is_the_one_that_the_command_prints(portal):
-    from fedopt.service.application import openapi_document
+    from fedopt.service.server import openapi_document
 
     document = openapi_document()
     assert portal.get("/openapi.json").json() == json.loads(json.dumps(document))
     names = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
     assert names <= set(document["components"]["schemas"])
+
+
+# --- analyses of a plan -----------------------------------------------------------------------------
+
+
+def telemetry(late_share):
+    """Delays of chat and voice: exponential, a share of them beyond both deadlines."""
+    rng = np.random.default_rng(5)
+    rows = ["tenant,delay"]
+    for tenant, deadline in (("chat", 60), ("voice", 15)):
+        delays = rng.exponential(deadline / 30, 4000)
+        delays[: int(late_share * 4000)] = deadline * 1.5
+        rng.shuffle(delays)
+        rows += [f"{tenant},{delay:.5f}" for delay in delays]
+    return "\n".join(rows)
+
+
+def test_a_plan_is_simulated_explained_audited_and_settled(portal, plan_job):
+    base = f"/jobs/{plan_job['jobId']}"
+    simulated = portal.post(f"{base}/simulate", params={"trials": 4, "seed": 3})
+    assert simulated.status_code == 202, simulated.text
+    explained = portal.post(f"{base}/explain").json()
+    audited = portal.post(
+        f"{base}/audit", content=telemetry(0.05), headers={"Content-Type": "text/csv"}
+    ).json()
+    ended = portal.ended(simulated.json()["jobId"])
+    assert ended["result"] == {"kind": "simulate", "kept": True, "broken": 0}
+    assert ended["options"]["job"] == plan_job["jobId"]
+    assert ended["progress"]["round"] <= ended["progress"]["total"]
+    simulation = portal.get(f"/jobs/{ended['jobId']}/simulation").json()
+    assert {tenant["id"] for tenant in simulation["tenants"]} == {"chat", "voice"}
+    assert simulation["seed"] == 3
+    assert portal.ended(explained["jobId"])["result"] == {"kind": "explain", "status": "optimal"}
+    assert portal.get(f"/jobs/{explained['jobId']}/explanation").json()["binding"]
+    assert portal.ended(audited["jobId"])["result"] == {"kind": "audit", "verdict": "broken"}
+    audit = portal.get(f"/jobs/{audited['jobId']}/audit")
+    by_job = portal.post(f"{base}/settle", params={"audit": audited["jobId"], "rule": "shapley"}).json()
+    by_body = portal.post(f"{base}/settle", content=audit.content, headers=JSON).json()
+    for settled in (by_job, by_body):
+        assert portal.ended(settled["jobId"])["result"] == {"kind": "settle", "conserved": True}
+    settlement = portal.get(f"/jobs/{by_job['jobId']}/settlement").json()
+    assert settlement["rule"] == "shapley"
+    refused(portal.post(f"{base}/settle"), 400, "INVALID_ARGUMENT", "post an audit")
+    refused(portal.get(f"/jobs/{by_job['jobId']}/audit"), 404, "NOT_FOUND", "settle")
+
+
+def test_what_has_no_plan_can_be_explained_and_nothing_else(portal, plan_job):
+    job = portal.ended(portal.solve(IMPOSSIBLE)["jobId"])["jobId"]
+    refused(portal.post(f"/jobs/{job}/simulate"), 409, "INCOMPATIBLE_STATE", "no plan to simulate")
+    explained = portal.post(f"/jobs/{job}/explain").json()
+    assert portal.ended(explained["jobId"])["result"]["status"] == "infeasible"
+    refused(portal.post(f"/jobs/{explained['jobId']}/simulate"), 404, "NOT_FOUND", "explain")
+    refused(portal.post(f"/jobs/{uuid.uuid4()}/simulate"), 404, "NOT_FOUND")
+    wrong = portal.post(
+        f"/jobs/{plan_job['jobId']}/audit", content="a,b\n1,2\n", headers={"Content-Type": "text/csv"}
+    ).json()
+    error = portal.ended(wrong["jobId"])["error"]
+    assert error["code"] == "INVALID_ARGUMENT"
+    assert "/tmp" not in error["message"]
+
+
+def test_an_sla_is_decomposed_from_a_history(portal):
+    rng = np.random.default_rng(2)
+    rows = ["domain,delay,throughput,accepted"]
+    for domain, scale in (("edge", 20.0), ("core", 50.0)):
+        for delay, throughput in zip(rng.uniform(1, 100, 200), rng.uniform(0.1, 1, 200), strict=True):
+            rows.append(f"{domain},{delay:.4g},{throughput:.4g},{int(delay > scale * throughput)}")
+    answer = portal.post(
+        "/decompose",
+        content="\n".join(rows),
+        headers={"Content-Type": "text/csv"},
+        params={"sla": "delay=120,throughput=0.5"},
+    )
+    ended = portal.ended(answer.json()["jobId"])
+    assert ended["result"]["probability"] > 0.5, ended
+    found = portal.get(f"/jobs/{ended['jobId']}/decomposition").json()
+    assert sum(domain["delay"] for domain in found["domains"]) <= 120 * (1 + 1e-9)
+    refused(portal.post("/decompose", content="x", headers=YAML, params={"sla": "delay=1"}), 415,
+            "UNSUPPORTED_MEDIA_TYPE", "text/csv")  # fmt: skip
+
+
+def test_an_instance_can_be_read_without_planning_it(portal):
+    before = portal.get("/jobs").json()["pagination"]["totalCount"]
+    read = portal.post("/read-instance", content=HELLO, headers=YAML).json()
+    assert (read["name"], read["tenants"]) == ("hello", 4)
+    assert fedopt.Instance.model_validate(read["instance"]).sha256 == read["sha256"]
+    body = refused(
+        portal.post("/read-instance", content=HELLO.replace("near", "metro"), headers=YAML),
+        400,
+        "INVALID_ARGUMENT",
+    )
+    assert body["problems"][0]["line"]
+    assert portal.get("/jobs").json()["pagination"]["totalCount"] == before
+
+
+# --- what a supervisor sees -------------------------------------------------------------------------
+
+
+def test_metrics_count_requests_and_jobs(stranger, plan_job):
+    root = stranger.server.base.removesuffix("/fedopt/v1")
+    answer = stranger.http.get(root + "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    values = dict(
+        line.rsplit(" ", 1) for line in answer.text.splitlines() if line and not line.startswith("#")
+    )
+    assert float(values['fedopt_jobs_ended_total{kind="solve",state="DONE"}']) >= 1
+    assert float(values['fedopt_jobs{state="DONE"}']) >= 1
+    assert float(values["fedopt_workers_ready"]) >= 1
+    assert values["fedopt_ready"] == "1.0"
+    solve = 'fedopt_http_requests_total{method="POST",route="/solve",status="202"}'
+    assert float(values[solve]) >= 1
+    assert plan_job["jobId"] not in answer.text
+    assert "portal" not in answer.text
+
+
+def test_the_page_loads_nothing_from_elsewhere(stranger):
+    root = stranger.server.base.removesuffix("/fedopt/v1")
+    for path, media in (("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")):
+        answer = stranger.http.get(root + path)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(media)
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "http://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
+        assert "https://" not in answer.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fedopt.service.errors import ApiError
-from fedopt.service.limits import Limits
+from fedopt.service.middleware import Limits
 
 
 class Clock:

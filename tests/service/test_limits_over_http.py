@@ -9,13 +9,12 @@ import threading
 
 import pytest
 
-from fedopt.service.callers import ByToken
-from fedopt.service.log import Log
+from fedopt.service.auth import ByToken, TokenFile
+from fedopt.service.observability import Log
 from fedopt.service.server import Server as HttpServer
 from fedopt.service.server import listen
 from fedopt.service.service import Service
 from fedopt.service.settings import BASE, Settings
-from fedopt.service.tokens import TokenFile
 from tests.service.test_http import refused
 from tests.service.world import CROWD, HELLO, LONG, YAML, Caller, until
 
@@ -159,7 +158,7 @@ def test_a_defect_of_the_server_is_told_without_its_traceback(caller, here, monk
     assert body["message"] == "this is a defect of the server"
 
 
-def test_books_that_cannot_be_written_are_no_defect(caller, here, monkeypatch):
+def test_a_database_that_cannot_be_written_are_no_defect(caller, here, monkeypatch):
     import sqlite3
 
     def full(*_, **__):
@@ -167,7 +166,7 @@ def test_books_that_cannot_be_written_are_no_defect(caller, here, monkeypatch):
 
     monkeypatch.setattr(type(here.service._store), "add", full)
     answer = caller.post("/solve", content=HELLO, headers=YAML)
-    refused(answer, 503, "UNAVAILABLE", "books")
+    refused(answer, 503, "UNAVAILABLE", "job database")
     assert "disk is full" in here.log.getvalue()
     monkeypatch.undo()
     monkeypatch.setattr(type(here.service._store), "counts", full)

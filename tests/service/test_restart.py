@@ -100,7 +100,7 @@ def test_another_server_in_the_same_place_is_refused(tmp_path):
         with pytest.raises(AssertionError, match="did not start"):
             second.start()
         assert second.process.wait(10) == 2
-        until(lambda: any("another fedopt serve is running" in line for line in second.other))
+        until(lambda: any("another fedopt serve is using" in line for line in second.other))
         third = Server(tmp_path / "elsewhere", *OPEN, port=first.port)
         with pytest.raises(AssertionError, match="did not start"):
             third.start()
@@ -134,7 +134,7 @@ def test_a_worker_that_dies_or_hears_nothing_is_replaced(tmp_path):
 @pytest.mark.slow
 def test_twenty_kills_at_random_instants(tmp_path):
     """Jobs are posted all the time, each under its key; the server is killed at random. In the end every job
-    is done, once in the books, and its plan is the one that the undisturbed solver makes.
+    is done, once in the database, and its plan is the one that the undisturbed solver makes.
     """
     rng = random.Random(1)
     options = (*OPEN, "--queue", "100000")

@@ -1,4 +1,4 @@
-"""The books of a server: what is taken in once is there once, whatever happens in between."""
+"""The job database of a server: what is taken in once is there once, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import stat
 import pytest
 
 from fedopt.service.errors import ApiError
-from fedopt.service.store import StateFolderError, Store
+from fedopt.service.store import Store
+from fedopt.storage import StorageError
 
 
 class Clock:
@@ -200,7 +201,7 @@ def test_the_folder_is_the_owners_and_one_servers(tmp_path):
     store = opened(folder)
     assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
     assert stat.S_IMODE(os.stat(folder / "jobs.db").st_mode) == 0o600
-    with pytest.raises(StateFolderError, match="another fedopt serve is running"):
+    with pytest.raises(StorageError, match="another fedopt serve is using"):
         opened(folder)
     job = added(store)
     store.close()
@@ -211,14 +212,14 @@ def test_the_folder_is_the_owners_and_one_servers(tmp_path):
 
 def test_folders_that_cannot_be_used(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StateFolderError, match="cannot hold"):
+    with pytest.raises(StorageError, match="cannot be used"):
         opened(tmp_path / "file")
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "jobs.db").write_bytes(b"no database, but long enough to be looked at" * 100)
-    with pytest.raises(StateFolderError, match=r"jobs\.db"):
+    with pytest.raises(StorageError, match=r"jobs\.db"):
         opened(tmp_path / "state")
     opened(tmp_path / "newer").close()
     with sqlite3.connect(tmp_path / "newer" / "jobs.db") as database:
         database.execute("UPDATE meta SET value = '99'")
-    with pytest.raises(StateFolderError, match="its format is 99"):
+    with pytest.raises(StorageError, match="its format is 99"):
         opened(tmp_path / "newer")

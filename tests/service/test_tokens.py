@@ -8,9 +8,8 @@ import stat
 
 import pytest
 
-from fedopt.service.callers import Anyone, ByCertificate, ByToken
+from fedopt.service.auth import Anyone, ByCertificate, ByToken, TokenError, TokenFile, make_token
 from fedopt.service.errors import ApiError
-from fedopt.service.tokens import TokenError, TokenFile, make_token
 
 
 def asked(authorization=None, host="127.0.0.1:8450", **more):

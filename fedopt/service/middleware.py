@@ -1,4 +1,4 @@
-"""The gate that every request passes: correlation id, caller, limits, a line of log; no traceback out."""
+"""What every request passes: correlation id, caller, limits, a line of log; no traceback out."""
 
 from __future__ import annotations
 
@@ -9,16 +9,75 @@ import re
 import time
 import traceback
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
-from fedopt.service.callers import Callers, header
+from fedopt.service.auth import Authenticator, header
 from fedopt.service.errors import ApiError
-from fedopt.service.limits import Limits
-from fedopt.service.log import Log
+from fedopt.service.observability import Log, Metrics
 from fedopt.service.settings import BASE
 
-__all__ = ["CALLER", "CORRELATOR", "OPEN", "STREAMS", "Gate"]
+__all__ = ["CALLER", "CORRELATOR", "OPEN", "STREAMS", "Limits", "Middleware"]
+
+
+BURST_SECONDS = 2.0
+"""A caller that was silent may ask at once for what it might have asked in this time."""
+
+
+class Limits:
+    """Counts by caller. rate: requests per second (0: any); at_once, streams: open at a time."""
+
+    def __init__(
+        self, rate: float, at_once: int, streams: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rate, self._at_once, self._streams, self._clock = rate, at_once, streams, clock
+        self._burst = max(1.0, rate * BURST_SECONDS)
+        self._level: dict[str, tuple[float, float]] = {}
+        self._open: Counter[str] = Counter()
+        self._streaming: Counter[str] = Counter()
+
+    def count(self, caller: str) -> None:
+        """Count a request. Raises ApiError with the time after which one more is allowed."""
+        if not self._rate:
+            return
+        now = self._clock()
+        level, last = self._level.get(caller, (self._burst, now))
+        level = min(self._burst, level + (now - last) * self._rate)
+        if level < 1.0:
+            self._level[caller] = (level, now)
+            raise ApiError(
+                "TOO_MANY_REQUESTS",
+                f"at most {self._rate:g} requests per second",
+                retry_after=(1.0 - level) / self._rate,
+            )
+        self._level[caller] = (level - 1.0, now)
+
+    @contextmanager
+    def request(self, caller: str) -> Iterator[None]:
+        """While inside, one more request of the caller is open. Raises ApiError for one too many."""
+        with self._counted(self._open, caller, self._at_once, "requests"):
+            yield
+
+    @contextmanager
+    def stream(self, caller: str) -> Iterator[None]:
+        """While inside, one more stream of the caller is open. Raises ApiError for one too many."""
+        with self._counted(self._streaming, caller, self._streams, "event streams"):
+            yield
+
+    @contextmanager
+    def _counted(self, counter: Counter[str], caller: str, most: int, what: str) -> Iterator[None]:
+        if counter[caller] >= most:
+            raise ApiError("TOO_MANY_REQUESTS", f"at most {most} {what} at a time", retry_after=1)
+        counter[caller] += 1
+        try:
+            yield
+        finally:
+            counter[caller] -= 1
+            if not counter[caller]:
+                del counter[caller]
+
 
 CORRELATOR = "x-correlator"
 PATTERN = r"^[a-zA-Z0-9-_:;.\/<>{}]{0,256}$"
@@ -27,8 +86,13 @@ PATTERN = r"^[a-zA-Z0-9-_:;.\/<>{}]{0,256}$"
 CALLER = "fedopt.caller"
 """Key of a request's scope: the name of its caller."""
 
-OPEN = frozenset(f"{BASE}/{name}" for name in ("health", "ready", "openapi.json"))
-"""Paths that anyone may ask for: they say nothing of any job."""
+OPEN = frozenset(
+    {
+        *(f"{BASE}/{name}" for name in ("health", "ready", "openapi.json")),
+        *("/", "/page.css", "/page.js", "/metrics"),
+    }
+)
+"""Paths without authentication: they say nothing of any job."""
 
 STREAMS = re.compile(re.escape(BASE) + r"/jobs/[^/]+/events")
 """Paths whose answers have no end of their own."""
@@ -43,11 +107,13 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Gate:
+class Middleware:
     """Stands before an ASGI application. seconds: what an answer may take that is no stream."""
 
-    def __init__(self, app: App, callers: Callers, limits: Limits, log: Log, seconds: float) -> None:
-        self._app, self._callers, self._limits, self._log = app, callers, limits, log
+    def __init__(
+        self, app: App, callers: Authenticator, limits: Limits, log: Log, metrics: Metrics, seconds: float
+    ) -> None:
+        self._app, self._callers, self._limits, self._log, self._metrics = app, callers, limits, log, metrics
         self._seconds = seconds
         self._open = 0
 
@@ -85,6 +151,10 @@ class Gate:
             await answer.refuse(ApiError("INTERNAL", "this is a defect of the server"))
         finally:
             self._open -= 1
+            took = time.perf_counter() - began
+            route = getattr(scope.get("route"), "path", "unknown").removeprefix(BASE)
+            timed = None if STREAMS.fullmatch(scope["path"]) else took
+            self._metrics.request(_method(scope), route, answer.status or 499, timed)
             self._log.note(
                 "request",
                 correlator=answer.correlator,
@@ -92,7 +162,7 @@ class Gate:
                 method=scope["method"],
                 path=scope["path"][:300],
                 status=answer.status,
-                seconds=round(time.perf_counter() - began, 6),
+                seconds=round(took, 6),
                 bytes=answer.bytes,
                 client=(scope.get("client") or [None])[0],
             )
@@ -108,6 +178,11 @@ class Gate:
         except TimeoutError:
             words = f"the answer took longer than {self._seconds:g} s"
             raise ApiError("TIMEOUT", words, retry_after=self._seconds) from None
+
+
+def _method(scope: Scope) -> str:
+    """The HTTP method, with one name for all that no route has, so that labels stay few."""
+    return str(scope["method"]) if scope["method"] in ("GET", "POST", "DELETE", "HEAD") else "other"
 
 
 class _Answer:

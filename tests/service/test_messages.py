@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedopt.service.frames import FrameError, encode, read, receive
+from fedopt.service.messages import MessageError, encode, read, receive
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -22,29 +22,29 @@ FRAMES = st.lists(
 
 
 @given(FRAMES)
-def test_frames_come_out_as_they_went_in(frames):
-    stream = io.BytesIO(b"".join(encode(message, text) for message, text in frames))
-    assert [read(stream) for _ in frames] == frames
+def test_frames_come_out_as_they_went_in(messages):
+    stream = io.BytesIO(b"".join(encode(message, text) for message, text in messages))
+    assert [read(stream) for _ in messages] == messages
     assert read(stream) is None
 
     async def received():
         reader = asyncio.StreamReader()
-        for message, text in frames:
+        for message, text in messages:
             reader.feed_data(encode(message, text))
         reader.feed_eof()
-        found = [await receive(reader) for _ in frames]
-        with pytest.raises(FrameError):
+        found = [await receive(reader) for _ in messages]
+        with pytest.raises(MessageError):
             await receive(reader)
         return found
 
-    assert asyncio.run(received()) == frames
+    assert asyncio.run(received()) == messages
 
 
 @given(st.binary(max_size=40))
 def test_what_is_no_frame_is_none(data):
     try:
         found = read(io.BytesIO(data))
-    except FrameError:
+    except MessageError:
         return
     assert found is None or encode(*found)[:12] == data[:12]
 

@@ -11,17 +11,17 @@ import struct
 from asyncio import IncompleteReadError, StreamReader
 from typing import Any, BinaryIO
 
-__all__ = ["Frame", "FrameError", "encode", "read", "receive"]
+__all__ = ["Message", "MessageError", "encode", "read", "receive"]
 
 _HEAD = struct.Struct(">IQ")
 
 MOST_BYTES = 4_000_000_000
 
-Frame = tuple[dict[str, Any], bytes]
+Message = tuple[dict[str, Any], bytes]
 """A message and the text that came with it (empty where none did)."""
 
 
-class FrameError(Exception):
+class MessageError(Exception):
     """The other side has gone, or speaks something else."""
 
 
@@ -31,7 +31,7 @@ def encode(message: dict[str, Any], text: bytes = b"") -> bytes:
     return _HEAD.pack(len(head), len(text)) + head + text
 
 
-def read(stream: BinaryIO) -> Frame | None:
+def read(stream: BinaryIO) -> Message | None:
     """The next frame of a stream that blocks; None at its end."""
     head = stream.read(_HEAD.size)
     if len(head) < _HEAD.size:
@@ -41,25 +41,25 @@ def read(stream: BinaryIO) -> Frame | None:
     return None if len(content) < first + second else _frame(content, first)
 
 
-async def receive(stream: StreamReader) -> Frame:
-    """The next frame of an asyncio stream. Raises FrameError at its end."""
+async def receive(stream: StreamReader) -> Message:
+    """The next frame of an asyncio stream. Raises MessageError at its end."""
     try:
         first, second = _lengths(await stream.readexactly(_HEAD.size))
         return _frame(await stream.readexactly(first + second), first)
     except IncompleteReadError:
-        raise FrameError("the process has ended") from None
+        raise MessageError("the process has ended") from None
 
 
 def _lengths(head: bytes) -> tuple[int, int]:
     first, second = _HEAD.unpack(head)
     if first + second > MOST_BYTES:
-        raise FrameError("this is no frame")
+        raise MessageError("this is no frame")
     return first, second
 
 
-def _frame(content: bytes, length: int) -> Frame:
+def _frame(content: bytes, length: int) -> Message:
     try:
         message = json.loads(content[:length].decode("utf-8", "surrogatepass"))
     except ValueError:
-        raise FrameError("this is no frame") from None
+        raise MessageError("this is no frame") from None
     return message, content[length:]
