@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from fedopt.errors import InputError
 from fedopt.instance import Instance, InstanceError, LearnedImpairment, Problem, load
+from fedopt.plan.basis import with_basis
 from fedopt.plan.document import HistoryRow, Plan
 from fedopt.plan.guarantees import MEASURED, Guarantee, check_guarantee
 from fedopt.plan.progress import Progress, round_line
@@ -131,7 +132,7 @@ def solve(
 
         reasons = infeasibility(instance, guarantee)
         plan = plan.model_copy(update={"explanation": reasons or plan.explanation})
-    return plan
+    return with_basis(plan, instance)
 
 
 def _logged(progress: Progress | None) -> Progress:
@@ -199,7 +200,7 @@ def _measured(
 
     measured = resize(plan, instance, **simulation, stop=stop)
     timing = {**plan.timing, "total": time.perf_counter() - started}
-    return measured.model_copy(update={"timing": timing})
+    return with_basis(measured.model_copy(update={"timing": timing}), instance)
 
 
 def available_methods() -> list[str]:

@@ -122,8 +122,11 @@ def run(
             )
     finally:
         journal.close()
-    plan = done.plan.model_copy(update={"notes": [*done.plan.notes, *_notes(done)]})
+    from fedopt.plan.basis import with_basis
     from fedopt.plan.summary import summarize
+
+    plan = with_basis(done.plan, public)
+    plan = plan.model_copy(update={"notes": [*plan.notes, *_notes(done)]})
 
     emit(plan, "" if json or quiet else summarize(plan), json=json, out=out, quiet=quiet)
     if done.settled is not None and not done.settled.complete:

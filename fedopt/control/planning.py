@@ -14,9 +14,9 @@ from fedopt.control.solving import solved, whom_to_serve
 from fedopt.errors import FedoptError
 from fedopt.instance import Instance, Tenant
 from fedopt.plan import DomainPlan, InstanceReference, Plan, TenantPlan
+from fedopt.plan.basis import learned_note, learned_violations, with_basis
 from fedopt.plan.charges import domain_loads, entry_costs, offer_loads
 from fedopt.plan.document import TenantPlans, relative_gap
-from fedopt.plan.learned import learned_note, learned_violations
 from fedopt.plan.paths import Paths
 from fedopt.plan.promises import promise_violations
 
@@ -258,7 +258,7 @@ def stated(
     bound = None if bound is None else min(bound, cost)
     loads = domain_loads(instance, entries)
     note = learned_note(entries)
-    return Plan(
+    plan = Plan(
         instance=InstanceReference(name=instance.name, sha256=instance.sha256),
         status="optimal" if bound is not None and cost - bound <= gap * abs(cost) else "feasible",
         method=mode,
@@ -279,3 +279,4 @@ def stated(
         ],
         notes=[] if note is None else [note],
     )
+    return with_basis(plan, instance)

@@ -18,7 +18,7 @@ from fedopt.central.report import tenant_plans
 from fedopt.instance import Instance, Tenant
 from fedopt.instance.writing import plain
 from fedopt.plan import TenantPlan
-from fedopt.plan.learned import has_learned
+from fedopt.plan.basis import has_learned
 from fedopt.plan.stand_in import Planned, Variant, planned, variants
 from fedopt.pricing import Column, Network, Oracle, sizing_for
 

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from .base import Document, NonNegative, Positive, Probability, Tilts, accepts_objects
+from .base import Document, NonNegative, OpenProbability, Positive, Probability, Tilts, accepts_objects
 from .quantities import Unit
 
 
@@ -51,7 +51,24 @@ Size = Annotated[
 """The work of one request: a number, or `{exponential: mean}`."""
 
 
-class EnvelopeArrivals(Document):
+class Law(Document):
+    """What a model of arrivals or an impairment rests on.
+
+    `basis`: stated by whoever wrote it; `fitted` to a record, an upper bound of it at `confidence`; or an
+    `estimate`, a record taken for the law. A plan's promise rests on no more than its laws do.
+    """
+
+    basis: Literal["stated", "fitted", "estimate"] = "stated"
+    confidence: OpenProbability | None = None
+
+    @model_validator(mode="after")
+    def _rests_on(self) -> Self:
+        if self.basis == "fitted" and self.confidence is None:
+            raise ValueError("a fitted law states the confidence at which it is an upper bound")
+        return self
+
+
+class EnvelopeArrivals(Law):
     """A table of (ρ, σ) over θ: E exp(θ A(s,t)) ≤ exp(θρ(θ)(t−s) + θσ(θ)).
 
     θ in 1/work, ascending and positive; ρ in work per unit of time; σ in work. Between grid points θρ and θσ
@@ -76,7 +93,7 @@ class EnvelopeArrivals(Document):
         return self.theta[-1]
 
 
-class TokenBucket(Document):
+class TokenBucket(Law):
     """Work that never exceeds `rate` times the length of an interval plus `burst`."""
 
     model: Literal["token-bucket"] = "token-bucket"
@@ -88,7 +105,7 @@ class TokenBucket(Document):
         return math.inf
 
 
-class Poisson(Document):
+class Poisson(Law):
     """Requests of a Poisson process: `rate` requests per unit of time of work `size` each."""
 
     model: Literal["poisson"] = "poisson"
@@ -100,7 +117,7 @@ class Poisson(Document):
         return self.size.theta_limit() if isinstance(self.size, ExponentialSize) else math.inf
 
 
-class ExponentialWork(Document):
+class ExponentialWork(Law):
     """Independent exponentially distributed work in every slot; `mean` is work per unit of time."""
 
     model: Literal["exponential"] = "exponential"
@@ -111,7 +128,7 @@ class ExponentialWork(Document):
         return 1 / (self.mean * slot)
 
 
-class OnOff(Document):
+class OnOff(Law):
     """A discrete Markov-modulated source: `peak` work per unit of time while on.
 
     `on_to_off` and `off_to_on` are the probabilities of a change from one slot to the next.
@@ -127,13 +144,14 @@ class OnOff(Document):
         return math.inf
 
 
-class TraceArrivals(Document):
+class TraceArrivals(Law):
     """Recorded requests: a CSV file with a header, a column of times and one of work.
 
     `file` is relative to the instance's file. Times are in the instance's unit of time.
     """
 
     model: Literal["trace"] = "trace"
+    basis: Literal["stated", "fitted", "estimate"] = "estimate"
     file: Annotated[StrictStr, Field(min_length=1, max_length=4096)]
     time_column: StrictStr = "time"
     work_column: StrictStr = "work"

@@ -20,6 +20,7 @@ from .arrivals import (
     Arrivals,
     ExponentialSize,
     ExponentialWork,
+    Law,
     OnOff,
     Poisson,
     Size,
@@ -39,7 +40,7 @@ from .base import (
 from .quantities import Unit
 
 
-class NoImpairment(Document):
+class NoImpairment(Law):
     """A domain that always gives the rate that was reserved."""
 
     model: Literal["none"] = "none"
@@ -49,7 +50,7 @@ class NoImpairment(Document):
         return math.inf
 
 
-class TableImpairment(Document):
+class TableImpairment(Law):
     """A table of (κ, η) over θ: E exp(θ I(s,t)) ≤ exp(θκ(θ)(t−s) + θη(θ)).
 
     θ in 1/work, ascending; it may include negative values, which only the image form uses, but not 0.
@@ -81,7 +82,7 @@ class TableImpairment(Document):
         return self.theta[-1]
 
 
-class ExponentialImpairment(Document):
+class ExponentialImpairment(Law):
     """Independent exponentially distributed work in every slot; `mean` is work per unit of time."""
 
     model: Literal["exponential"] = "exponential"
@@ -92,7 +93,7 @@ class ExponentialImpairment(Document):
         return 1 / (self.mean * slot)
 
 
-class GammaImpairment(Document):
+class GammaImpairment(Law):
     """Independent gamma-distributed work in every slot.
 
     `shape` is per unit of time (a slot's shape is `shape·slot`), `scale` is work; the mean is `shape·scale`
@@ -108,7 +109,7 @@ class GammaImpairment(Document):
         return 1 / self.scale
 
 
-class PoissonImpairment(Document):
+class PoissonImpairment(Law):
     """Pieces of work `size` that come with a Poisson process of `rate` per unit of time."""
 
     model: Literal["poisson"] = "poisson"
@@ -120,7 +121,7 @@ class PoissonImpairment(Document):
         return self.size.theta_limit() if isinstance(self.size, ExponentialSize) else math.inf
 
 
-class OnOffImpairment(Document):
+class OnOffImpairment(Law):
     """Discrete Markov-modulated work: `peak` per unit of time while on.
 
     `on_to_off` and `off_to_on` are the probabilities of a change from one slot to the next.

@@ -106,6 +106,8 @@ class Fit:
             "sigma": self.sigma.tolist(),
             "independent_increments": self.independent,
             "request_size": max(self.request_size, 1e-9 * self.mean),
+            "basis": "fitted",
+            "confidence": self.confidence,
         }
 
     def impairment(self, slot: float) -> dict[str, Any]:
@@ -119,6 +121,8 @@ class Fit:
             "eta": np.concatenate([np.zeros(below.size), self.sigma]).tolist(),
             "monotone": True,
             "independent_increments": self.independent,
+            "basis": "fitted",
+            "confidence": self.confidence,
         }
 
 

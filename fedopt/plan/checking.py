@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from fedopt.plan.basis import basis_violations, learned_note, learned_violations
 from fedopt.plan.charges import domain_loads, entry_costs, payments
 from fedopt.plan.document import Plan, PlanError, TenantPlan, relative_gap
 from fedopt.plan.guarantees import MEASURED, GuaranteeError, check_guarantee
-from fedopt.plan.learned import learned_note, learned_violations
 from fedopt.plan.policy import path_violations, policy_violations
+from fedopt.plan.summary import resting_on
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance
@@ -71,7 +72,8 @@ class CheckReport:
         )
         notes = "".join(f" {note}" for note in self.notes)
         if self.ok:
-            return f"The plan is correct: {self.entries} entries checked {scope}.{notes}"
+            checked = f"{self.entries} {'entry' if self.entries == 1 else 'entries'}"
+            return f"The plan is correct: {checked} checked {scope}.{notes}"
         head = f"The plan is wrong in {len(self.findings)} place{'s' * (len(self.findings) > 1)} ({scope}):"
         return "\n".join([head, *(f"  {finding}" for finding in self.findings)])
 
@@ -115,6 +117,7 @@ def _notes(plan: Plan) -> Iterator[str]:
             "measured was believed, all else was recomputed."
         )
 
+    yield from resting_on(plan)
     note = learned_note(plan.tenants)
     if note is not None:
         yield f"{note} What was learned was believed as the instance states it; all else was recomputed."
@@ -250,6 +253,7 @@ class _Entries:
         yield from unlearned
         if any(domain is not None and domain not in entry.learned for _, domain, _ in unlearned):
             return
+        yield from basis_violations(self.instance, entry, tolerance)
         path, rates = self.paths.entry(entry), self.paths.rates(entry)
         yield from promise_violations(path, rates, entry, guarantee, tolerance)
         if guarantee == "split" or (guarantee == MEASURED and entry.form == "split"):

@@ -71,6 +71,10 @@ class LearnedPromise(_Document):
     estimate: float | None = Field(default=None, ge=0, le=1)
 
 
+Basis = Literal["theorem", "fitted", "estimate", "measurement"]
+"""What a promise rests on, the strongest first."""
+
+
 class TenantPlan(_Document):
     """What `count` identical tenants of one group receive, each of them on its own.
 
@@ -78,6 +82,10 @@ class TenantPlan(_Document):
     crosses domains without a contract, `log_bound` bounds the whole: the theorem's probability for the
     deadline less the delays in `learned`, plus the risks in `learned`. `cost` is that of all
     `count` heads together: fixed and link charges, and the entry's share (by rate) of the variable costs.
+
+    `basis` says what the promise rests on: a `theorem` for the laws as stated; a theorem for laws `fitted` to
+    records or learned from answers, which all hold at `confidence`; an `estimate`, where a record is taken
+    for the law or a formula is unproven; a `measurement` by simulation.
     """
 
     id: str
@@ -104,6 +112,10 @@ class TenantPlan(_Document):
     parameters: dict[str, Any] = Field(default_factory=dict, description="further parameters of the form")
     learned: dict[str, LearnedPromise] = Field(
         default_factory=dict, description="promises of domains without a contract"
+    )
+    basis: Basis | None = Field(default=None, description="what the promise rests on")
+    confidence: float | None = Field(
+        default=None, gt=0, lt=1, description="that all fitted or measured parts of the basis hold"
     )
 
     def hops(self) -> list[tuple[str, str]]:
@@ -262,6 +274,9 @@ class Plan(_Document):
         for entry in document["tenants"]:
             for name in ("parameters", "learned"):
                 if not entry[name]:
+                    del entry[name]
+            for name in ("basis", "confidence"):
+                if entry[name] is None:
                     del entry[name]
         for row in document["history"]:
             if row["columns"] is None:

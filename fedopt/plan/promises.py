@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedopt.calculus import forms, minplus, paper, split
+from fedopt.plan.basis import total_log_bound
 from fedopt.plan.document import TenantPlan
 from fedopt.plan.guarantees import FORMS, MEASURED, THEOREMS
-from fedopt.plan.learned import total_log_bound
 from fedopt.plan.policy import Violation
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from fedopt.instance import Instance, Offer, Tenant, admissible
 from fedopt.instance.impairments import LearnedImpairment, NoImpairment
+from fedopt.plan.basis import total_log_bound
 from fedopt.plan.document import LearnedPromise, TenantPlan
-from fedopt.plan.learned import total_log_bound
 
 __all__ = ["SHARES", "Planned", "Variant", "planned", "variants"]
 
@@ -114,7 +114,7 @@ class Planned:
             return entry
         learned = {hop.partition("/")[0]: self.original[hop][1] for hop in entry.path if hop in self.original}
         path = [self.original[hop][0] if hop in self.original else hop for hop in entry.path]
-        found = entry.model_copy(update={"path": path, "learned": learned})
+        found = entry.model_copy(update={"path": path, "learned": learned, "basis": None, "confidence": None})
         if found.log_bound is None:
             return found
         return found.model_copy(update={"log_bound": total_log_bound(found.log_bound, found)})

@@ -75,16 +75,46 @@ def paragraph(plan: Plan) -> str:
         )
     else:
         sentences.append(_certificate(plan, plan.lower_bound, plan.gap))
-    meaning = MEANING.get(plan.guarantee.partition(":")[0])
-    if any(entry.learned for entry in plan.tenants):
-        sentences.append("What follows from contracts is a theorem.")
-    elif meaning:
-        sentences.append(meaning)
+    sentences.extend(meaning(plan))
     sentences.extend(plan.notes)
     if "total" in plan.timing:
         rounds = f" and {_plural(len(plan.history), 'round')}" if plan.history else ""
         sentences.append(f"Took {plan.timing['total']:.3g} s{rounds}.")
     return " ".join(sentences)
+
+
+def meaning(plan: Plan) -> list[str]:
+    """What the bounds mean and what they rest on, in sentences; no theorem where a record is taken for a
+    law."""
+    served = [entry for entry in plan.tenants if entry.admitted]
+    resting = resting_on(plan)
+    if any(entry.basis == "estimate" for entry in served) and not plan.guarantee.startswith("paper"):
+        return ["The bounds are about whole requests in continuous time and hold end to end.", *resting]
+    if any(entry.learned for entry in served):
+        return ["What follows from contracts is a theorem.", *resting]
+    sentence = MEANING.get(plan.guarantee.partition(":")[0])
+    return [*([sentence] if sentence else []), *resting]
+
+
+def resting_on(plan: Plan) -> list[str]:
+    """A sentence on the entries whose promise rests on fitted laws, and one on those that rest on a
+    record."""
+    served = [entry for entry in plan.tenants if entry.admitted]
+    sentences = []
+    fitted = [entry for entry in served if entry.basis == "fitted" and not entry.learned]
+    if fitted:
+        least = min(entry.confidence or 0.0 for entry in fitted)
+        sentences.append(
+            f"{len(fitted)} of {_plural(len(served), 'entry')} rest on laws fitted to records, "
+            f"all of which hold at a confidence of {least:.3g} or more."
+        )
+    estimates = sum(entry.basis == "estimate" for entry in served)
+    if estimates and not plan.guarantee.startswith("paper"):
+        sentences.append(
+            f"{estimates} of {_plural(len(served), 'entry')} rest on a record taken for the law: "
+            "an estimate that says nothing about traffic that was not recorded."
+        )
+    return sentences
 
 
 def _certificate(plan: Plan, bound: float, gap: float) -> str:
@@ -112,6 +142,7 @@ def _tenant_table(plan: Plan, rows: int) -> Table:
     table.add_column("path and rate")
     table.add_column("P(late) ≤", justify="right")
     table.add_column("form")
+    table.add_column("basis")
     table.add_column("cost", justify="right")
     for entry in plan.tenants[:rows]:
         table.add_row(
@@ -120,6 +151,7 @@ def _tenant_table(plan: Plan, rows: int) -> Table:
             _path_text(entry),
             _bound_text(entry),
             entry.form or "–",
+            basis_text(entry),
             f"{entry.cost:.5g}",
         )
     if len(plan.tenants) > rows:
@@ -158,6 +190,13 @@ def _path_text(entry: TenantPlan) -> str:
     return " → ".join(steps)
 
 
+def basis_text(entry: TenantPlan) -> str:
+    """What an entry's promise rests on, with its confidence where it has one."""
+    if entry.basis is None:
+        return "–"
+    return entry.basis if entry.confidence is None else f"{entry.basis}, {100 * entry.confidence:.4g} %"
+
+
 def _bound_text(entry: TenantPlan) -> str:
     return "–" if entry.log_bound is None else format_probability(entry.log_bound)
 
@@ -177,4 +216,5 @@ def format_gap(gap: float) -> str:
 
 
 def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count} {noun}" if count == 1 else f"{count} {many}"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedopt.calculus import forms, minplus, paper, split
+from fedopt.plan.basis import total_log_bound
 from fedopt.plan.guarantees import FORMS
-from fedopt.plan.learned import total_log_bound
 from fedopt.report.given import Given, Measured
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import fedopt
-from fedopt.plan.learned import has_learned
-from fedopt.plan.summary import MEANING, format_gap, paragraph
+from fedopt.plan.basis import has_learned
+from fedopt.plan.summary import format_gap, meaning, paragraph
 from fedopt.report.budgets import Budget, budget_bar, budgets
 from fedopt.report.convergence import convergence_charts, convergence_table
 from fedopt.report.curves import Tails, tails
@@ -278,9 +278,7 @@ def _tally(what: str, verdicts: Sequence[str]) -> tuple[str, str, str]:
 
 def _meaning(plan: Plan) -> str:
     """What the guarantee is worth, in a sentence."""
-    if any(entry.learned for entry in plan.tenants):
-        return "What follows from contracts is a theorem; the rest was learned from answers."
-    return MEANING.get(plan.guarantee.partition(":")[0], "")
+    return " ".join(meaning(plan))
 
 
 def _provenance(given: Given) -> list[tuple[str, str]]:

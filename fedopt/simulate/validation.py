@@ -14,7 +14,7 @@ import numpy as np
 
 from fedopt.laws.table import Table
 from fedopt.laws.trace import Trace
-from fedopt.plan.learned import theorem_log_bound
+from fedopt.plan.basis import theorem_log_bound
 from fedopt.plan.paths import Paths
 from fedopt.simulate import requests as whole_requests
 from fedopt.simulate import slots as slot_simulator

@@ -18,7 +18,7 @@ def test_is_proven_and_nothing_less_is(hops):
     for service in services(hops, 4, seed=3, count=6):
         path = sample(service, rng, hops)
         loose = np.full(hops, 1e9)
-        for _ in range(20):
+        for _ in range(30):
             theta, alpha = service._theta * rng.uniform(0.7, 1.3), 1.0 + rng.uniform(0.02, 2.0)
             margin = least_margin(path.arguments, path.floor, loose, theta, alpha, 0.0)
             if not math.isfinite(margin):

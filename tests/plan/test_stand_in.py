@@ -10,8 +10,8 @@ import pytest
 import fedopt
 from fedopt.instance import Instance, InstanceError, LearnedImpairment, loads
 from fedopt.plan import Plan, TenantPlan
+from fedopt.plan.basis import has_learned, learned_note, total_log_bound
 from fedopt.plan.document import LearnedPromise, TenantPlans
-from fedopt.plan.learned import has_learned, learned_note, total_log_bound
 from fedopt.plan.paths import Paths
 from fedopt.plan.stand_in import SHARES, planned, variants
 from fedopt.plan.summary import paragraph

@@ -1,16 +1,28 @@
-"""What a plan says of domains without a contract, held against what the instance says was learned of them."""
+"""What promises rest on: theorems, fitted laws, records, measurements, and what was learned of domains
+without a contract."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from fedopt.instance import Instance
 from fedopt.instance.impairments import LearnedImpairment
-from fedopt.plan.document import TenantPlan
+from fedopt.plan.document import Basis, Plan, TenantPlan
+from fedopt.plan.guarantees import MEASURED
 from fedopt.plan.policy import Violation
 
-__all__ = ["has_learned", "learned_note", "learned_violations", "theorem_log_bound", "total_log_bound"]
+__all__ = [
+    "basis_of",
+    "basis_violations",
+    "has_learned",
+    "learned_note",
+    "learned_violations",
+    "theorem_log_bound",
+    "total_log_bound",
+    "with_basis",
+]
 
 
 def has_learned(instance: Instance) -> bool:
@@ -87,3 +99,50 @@ def learned_note(entries: Iterable[TenantPlan]) -> str | None:
         f"{len(partly)} of {len(served)} entries cross {', '.join(domains)} without a contract: that part of "
         f"their risk is learned from answers, at {confidence:.0%} confidence for each, and no theorem."
     )
+
+
+def basis_of(instance: Instance, entry: TenantPlan) -> tuple[Basis, float | None]:
+    """What an entry's promise rests on and the confidence that all of it holds, None for certain or unknown.
+
+    The weakest of what the laws of its tenant and path rest on counts; errors of fitted and learned parts add
+    up.
+    """
+    if entry.form == MEASURED:
+        return "measurement", entry.parameters.get("confidence")
+    laws: list[Any] = [instance.tenant(entry.id).arrivals]
+    laws += [instance.offer(hop)[1].impairment for hop in entry.path]
+    unproven = entry.form == "paper-local" or entry.parameters.get("proven") is False
+    if unproven or any(getattr(law, "basis", "stated") == "estimate" for law in laws):
+        return "estimate", None
+    parts = [law.confidence for law in laws if getattr(law, "basis", "stated") == "fitted"]
+    parts += [promise.confidence for promise in entry.learned.values()]
+    if not parts:
+        return "theorem", None
+    left = 1.0 - math.fsum(1.0 - part for part in parts)
+    return ("fitted", left) if left > 0.0 else ("estimate", None)
+
+
+def with_basis(plan: Plan, instance: Instance) -> Plan:
+    """The plan with the basis of each admitted entry."""
+    entries = []
+    for entry in plan.tenants:
+        if entry.admitted and entry.path:
+            basis, confidence = basis_of(instance, entry)
+            entry = entry.model_copy(update={"basis": basis, "confidence": confidence})
+        entries.append(entry)
+    return plan.model_copy(update={"tenants": type(plan.tenants)(entries)})
+
+
+def basis_violations(instance: Instance, entry: TenantPlan, tolerance: float) -> Iterator[Violation]:
+    """What is wrong with the basis that an entry states."""
+    if entry.basis is None:
+        return
+    basis, confidence = basis_of(instance, entry)
+    if entry.basis != basis:
+        yield "basis", None, f"the basis stated is {entry.basis}, what its laws allow is {basis}"
+    elif basis == "fitted" and (entry.confidence or 1.0) > (confidence or 0.0) * (1 + tolerance):
+        yield (
+            "basis",
+            None,
+            f"a confidence of {entry.confidence or 1.0:g} is stated, the fitted parts have {confidence:g}",
+        )
