@@ -1,13 +1,106 @@
-"""The one decorator of compiled functions, so that how fedopt compiles is decided in one place."""
+"""How fedopt compiles: one decorator for loops, one for formulas, a clock that compilation does not move.
+
+`kernel` compiles a function when it is first called; it is for loops over long arrays. `formula` is for the
+functions of one path that planning calls: it runs them in the interpreter until compiling pays, so that a
+first plan need not wait for code that it hardly uses. Machine code is kept on disk, beside the sources or,
+where they cannot be written, in the user's cache folder.
+
+The environment variable FEDOPT_KERNELS overrides the choice for formulas: "tiered" (default), "compiled"
+(at the first call, as kernels) or "interpreted" (never).
+"""
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
+import tempfile
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from numba import njit
+import numba
+import numpy as np
+import platformdirs
+from numba import njit, types
+from numba.core import event
+from numba.extending import typeof_impl
 
-__all__ = ["kernel"]
+from fedopt.storage import write_atomically
+
+__all__ = ["COMPILE_SECONDS", "Formula", "clock", "compile_seconds", "formula", "kernel", "on_compile"]
+
+COMPILE_SECONDS = 0.6
+"""What compiling one formula takes, roughly. A formula is compiled once the interpreter has spent as long on
+it as compiling it and all that it calls would take: at most twice the time of whoever knew in advance."""
+
+
+class _CompileTime(event.Listener):
+    """Seconds in which at least one thread has been compiling, and each thread's own processor seconds."""
+
+    def __init__(self) -> None:
+        self.total, self.since, self.depth = 0.0, 0.0, 0
+        self.lock = threading.Lock()
+        self.announce: Callable[[], None] | None = None
+        self.own = threading.local()
+
+    def on_start(self, event: Any) -> None:
+        own = vars(self.own)
+        own["depth"] = own.get("depth", 0) + 1
+        if own["depth"] == 1:
+            own["since"] = time.thread_time()
+        with self.lock:
+            if self.depth == 0:
+                self.since = time.perf_counter()
+            self.depth += 1
+            announce, self.announce = self.announce, None
+        if announce is not None:
+            announce()
+
+    def on_end(self, event: Any) -> None:
+        own = vars(self.own)
+        own["depth"] -= 1
+        if own["depth"] == 0:
+            own["total"] = own.get("total", 0.0) + time.thread_time() - own["since"]
+        with self.lock:
+            self.depth -= 1
+            if self.depth == 0:
+                self.total += time.perf_counter() - self.since
+
+    def working_time(self) -> float:
+        """The calling thread's processor seconds without those that it spent compiling."""
+        return time.thread_time() - vars(self.own).get("total", 0.0)
+
+    def seconds(self) -> float:
+        with self.lock:
+            running = time.perf_counter() - self.since if self.depth else 0.0
+            return self.total + running
+
+
+_compiling = _CompileTime()
+event.register("numba:compile", _compiling)
+_settled = threading.local()  # .depth: formulas of this thread that are being interpreted
+
+
+def compile_seconds() -> float:
+    """Seconds that this process has spent compiling so far."""
+    return _compiling.seconds()
+
+
+def clock() -> float:
+    """A monotonic clock in seconds that stands still while kernels are compiled.
+
+    Limits and reported times are measured with it: compiling happens once per installation and belongs to
+    no solve.
+    """
+    return time.perf_counter() - _compiling.seconds()
+
+
+def on_compile(announce: Callable[[], None] | None) -> None:
+    """Call `announce` once, when something is compiled for the first time from now on."""
+    _compiling.announce = announce
 
 
 def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -17,4 +110,182 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     `numba.njit`, for instance ``inline="always"`` or ``parallel=True``.
     """
     settings = {"cache": True, "error_model": "numpy", "nogil": True, **options}
-    return njit(**settings) if function is None else njit(**settings)(function)
+    return _compiled(settings) if function is None else _compiled(settings)(function)
+
+
+def _compiled(settings: dict[str, Any]) -> Callable[[Callable[..., Any]], Any]:
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            return njit(**settings)(function)
+        except RuntimeError:  # neither the sources' folder nor a home can be written
+            folder = _fallback_folder()
+            if folder is None:
+                return njit(**{**settings, "cache": False})(function)
+            numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
+            return njit(**settings)(function)
+
+    return decorate
+
+
+def _fallback_folder() -> str | None:
+    """A folder of this user's where machine code may be kept, or None."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    for folder in (
+        Path(platformdirs.user_cache_dir("fedopt")),
+        Path(tempfile.gettempdir()) / f"fedopt-{user}",
+    ):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = folder.stat()
+        except OSError:
+            continue
+        # code is loaded from it, so nobody else may have made it or may write to it
+        own = not hasattr(os, "getuid") or (status.st_uid == user and not status.st_mode & 0o022)
+        if own and os.access(folder, os.W_OK):
+            return str(folder)
+    return None
+
+
+class Formula:
+    """A function that is interpreted until it is worth compiling; called like the function itself.
+
+    Compiled code may call it, and is then compiled together with it.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.py_func = function
+        self.__name__, self.__doc__, self.__module__ = (
+            function.__name__,
+            function.__doc__,
+            function.__module__,
+        )
+        self.__qualname__, self.__wrapped__ = function.__qualname__, function
+        self.calls, self.seconds = 0, 0.0
+        self._dispatcher: Any = None
+        self._mode = os.environ.get("FEDOPT_KERNELS", "tiered")
+        self._known: set[str] = set()  # signatures whose machine code is on disk
+        self._compiled = self._mode == "compiled"
+
+    @property
+    def compiled_here(self) -> bool:
+        """Whether this process has machine code of it that no record names yet."""
+        return self._dispatcher is not None and any(
+            _signature(one) not in self._known for one in self._dispatcher.signatures
+        )
+
+    @property
+    def dispatcher(self) -> Any:
+        """What compiles it."""
+        if self._dispatcher is None:
+            self._dispatcher = kernel(self.py_func)
+        return self._dispatcher
+
+    def __call__(self, *args: Any) -> Any:
+        if self._compiled:
+            return self.dispatcher(*args)
+        if self._mode == "interpreted":
+            return self._interpret(args)
+        if self.calls == 0:
+            self._read()
+            if self._known and _signature(map(numba.typeof, args)) in self._known:
+                self._compiled = True
+                return self.dispatcher(*args)
+        if self.seconds > COMPILE_SECONDS and self.seconds > self._cost():
+            self._compiled = True
+            result = self.dispatcher(*args)
+            self.note()
+            return result
+        return self._interpret(args)
+
+    def _interpret(self, args: tuple[Any, ...]) -> Any:
+        started = _compiling.working_time()
+        self.calls += 1
+        try:
+            if getattr(_settled, "depth", 0):
+                return self.py_func(*args)
+            _settled.depth = 1
+            try:
+                with np.errstate(all="ignore"):
+                    return self.py_func(*args)
+            finally:
+                _settled.depth = 0
+        except (ArithmeticError, ValueError):
+            # compiled code goes on with inf and nan where the interpreter raises
+            self._compiled = True
+            return self.dispatcher(*args)
+        finally:
+            self.seconds += _compiling.working_time() - started
+
+    def _cost(self) -> float:
+        """Seconds that compiling it is thought to take, with what it calls and is not compiled yet."""
+        seen: set[int] = set()
+        waiting, count = [self], 0
+        while waiting:
+            one = waiting.pop()
+            if id(one) in seen or one._compiled:
+                continue
+            seen.add(id(one))
+            count += 1
+            names = one.py_func.__code__.co_names
+            waiting += [
+                found for name in names if isinstance(found := one.py_func.__globals__.get(name), Formula)
+            ]
+        return COMPILE_SECONDS * count
+
+    def _record(self) -> Path | None:
+        """The file that says which signatures are on disk; None where nothing is kept."""
+        folder = self.dispatcher.stats.cache_path
+        return Path(folder) / f"{self.__module__}.{self.__qualname__}.compiled" if folder else None
+
+    def _stamp(self) -> str:
+        status = os.stat(self.py_func.__code__.co_filename)
+        return f"{numba.__version__} {sys.version_info[:3]} {status.st_mtime_ns} {status.st_size}"
+
+    def _read(self) -> None:
+        """What earlier processes left: signatures on disk, seconds that were spent interpreting."""
+        try:
+            record = self._record()
+            if record is not None:
+                stamp, seconds, *signatures = record.read_text(encoding="utf-8").splitlines()
+                if stamp == self._stamp():
+                    self.seconds, self._known = float(seconds), set(signatures)
+        except (OSError, ValueError):  # none, or not whole
+            pass
+
+    def note(self) -> None:
+        """Remember on disk what is compiled and how long the interpreter has spent on it."""
+        known = self._known | {_signature(one) for one in self.dispatcher.signatures}
+        try:
+            record = self._record()
+            if record is not None:
+                lines = [self._stamp(), f"{self.seconds:.3f}", *sorted(known)]
+                write_atomically(record, "\n".join(lines) + "\n")
+        except OSError:  # the next process starts over
+            pass
+
+
+def _signature(kinds: Any) -> str:
+    return ", ".join(str(kind) for kind in kinds)
+
+
+@typeof_impl.register(Formula)
+def _(value: Formula, context: Any) -> Any:
+    return types.Dispatcher(value.dispatcher)
+
+
+_formulas: list[Formula] = []
+_NOTEWORTHY = 0.05  # seconds
+
+
+@atexit.register
+def _note_all() -> None:
+    for one in _formulas:
+        if (one.seconds > _NOTEWORTHY and one.calls) or one.compiled_here:
+            one.note()
+
+
+def formula(function: Callable[..., Any]) -> Formula:
+    """Interpret a function until it is worth compiling (see `Formula`)."""
+    made = Formula(function)
+    _formulas.append(made)
+    return made

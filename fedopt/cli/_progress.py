@@ -74,8 +74,12 @@ class RoundProgress:
         self._stream.flush()
 
     def _announce(self) -> None:
+        from fedopt.kernels import compile_seconds
+
         if self._rounds == 0:
-            self._show(f"{self.title}: working …")
+            compiling = compile_seconds() > 0.5
+            what = "compiling kernels, once per installation" if compiling else "working"
+            self._show(f"{self.title}: {what} …")
 
     def _show(self, line: str) -> None:
         with self._lock:
