@@ -8,9 +8,11 @@ typer, or `app`, a `typer.Typer` for a group of commands. The first line of its 
 from __future__ import annotations
 
 import ast
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
         if lost and not isinstance(getattr(error, "exit_code", None), int):  # it failed because of that
             _complain("Interrupted before there was a result.")
             return LIMIT
-        return _report(error)
+        return _report(error, as_json="--json" in arguments)
     finally:
         sys.unraisablehook = before
     if outcome == SIGNALLED:
@@ -85,6 +87,8 @@ def _application(arguments: Sequence[str]) -> typer.Typer:
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
+        # rich would leave out the colours alone; plain text is what is asked for
+        **({"rich_markup_mode": None} if "NO_COLOR" in os.environ else {}),
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     application.callback(help=HELP)(_top)
@@ -149,28 +153,41 @@ def _keeping_interrupts(
     return hook
 
 
-def _report(error: Exception) -> int:
-    """Say what went wrong in one message; the exit code is the error's own, or that of a defect."""
+def _report(error: Exception, as_json: bool) -> int:
+    """Say what went wrong in one message; the exit code is the error's own, or that of a defect.
+
+    With `as_json` the document on stdout is the error: message, kind, exit code, and the problems of an
+    instance one by one.
+    """
     if os.environ.get("FEDOPT_DEBUG"):
         import traceback
 
         traceback.print_exc()
     code = getattr(error, "exit_code", None)
     show = getattr(error, "show", None)
-    if isinstance(code, int) and callable(show):  # usage errors know how to show themselves
-        show()
-        return code
-    if isinstance(code, int):
-        _complain(str(error))
-        return code
+    message = str(error)
     if isinstance(error, OSError) and error.filename is not None:
-        _complain(f"{error.filename2 or error.filename}: {error.strerror}")
-        return BAD_INPUT
-    _complain(
-        f"This is a defect of fedopt: {type(error).__name__}: {error}\n"
-        "Please report it with the input file and the output of the same command under FEDOPT_DEBUG=1."
-    )
-    return DEFECT
+        code, message = BAD_INPUT, f"{error.filename2 or error.filename}: {error.strerror}"
+    elif not isinstance(code, int):
+        code, message = (
+            DEFECT,
+            f"This is a defect of fedopt: {type(error).__name__}: {error}\n"
+            "Please report it with the input file and the output of the same command under FEDOPT_DEBUG=1.",
+        )
+    elif callable(show):  # usage errors know how to show themselves
+        format_message = getattr(error, "format_message", None)
+        message = format_message() if callable(format_message) else message
+    if as_json:
+        problems = [asdict(problem) for problem in getattr(error, "problems", ())]
+        document = {"message": message, "kind": type(error).__name__, "exit_code": code}
+        if problems:
+            document["problems"] = problems
+        print(json.dumps({"error": document}, indent=2, ensure_ascii=False))
+    if callable(show):
+        show()
+    else:
+        _complain(message)
+    return code
 
 
 def _complain(message: str) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from fedopt.cli._output import fail
+
 InstanceFile = Annotated[Path, typer.Argument(help="Instance file (YAML or JSON).", metavar="INSTANCE")]
 InstanceFiles = Annotated[
     list[Path], typer.Argument(help="Instance files (YAML or JSON).", metavar="INSTANCE")
@@ -46,6 +48,42 @@ Problems = Annotated[
         metavar="OPERATOR=FILE:FUNCTION",
     ),
 ]
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", help="Solves at a time; -1: one a core, or all that a cluster takes.")
+]
+Backend = Annotated[
+    str,
+    typer.Option("--backend", help="loky (processes of this machine), dask or ray.", metavar="NAME"),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="Scheduler of a cluster, such as tcp://10.0.0.1:8786.", metavar="URL"),
+]
+Time = Annotated[
+    str | None, typer.Option("--time", help="Column of times (default: the first).", metavar="COLUMN")
+]
+Work = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--work",
+        help="Work is the weighted sum of such columns, e.g. token counts; default one work per row.",
+        metavar="COLUMN=WEIGHT",
+    ),
+]
+
+
+def work_weights(work: list[str] | None) -> dict[str, float]:
+    """The texts COLUMN=WEIGHT of --work by column; ends with exit code 2 for anything else."""
+    weights: dict[str, float] = {}
+    for text in work or []:
+        column, equals, weight = text.rpartition("=")
+        try:
+            weights[column] = float(weight)
+        except ValueError:
+            equals = ""
+        if not equals or not column:
+            fail(2, f"--work {text}: write COLUMN=WEIGHT")
+    return weights
 
 
 def problems_from(given: list[str] | None) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any, NoReturn, TextIO
 
-import typer
 from rich.console import Console, RenderableType
 
+from fedopt.errors import FedoptError
 from fedopt.storage import write_atomically
 
 PLAIN_WIDTH = 120
@@ -42,7 +42,13 @@ def emit(
             sys.stdout.write(content)
             sys.stdout.flush()
     if not json and not quiet and text != "":
-        console = Console(highlight=False, soft_wrap=isinstance(text, str), width=screen_width())
+        plain = "NO_COLOR" in os.environ  # no bold face either: a terminal gets what a file would
+        console = Console(
+            highlight=False,
+            soft_wrap=isinstance(text, str),
+            width=screen_width(),
+            color_system=None if plain else "auto",
+        )
         console.print(text, markup=False) if isinstance(text, str) else console.print(text)
 
 
@@ -81,10 +87,17 @@ def json_text(document: Any) -> str:
     return json_module.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
 
 
+class CommandError(FedoptError):
+    """What ends a command: the message for people and the exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def fail(exit_code: int, message: str) -> NoReturn:
-    """End the command with one message on stderr and this exit code."""
-    say(message)
-    raise typer.Exit(exit_code)
+    """End the command with one message and this exit code."""
+    raise CommandError(message, exit_code)
 
 
 def say(message: str) -> None:

@@ -1,4 +1,4 @@
-"""Progress of a solver on stderr: silent for two seconds, then a line per round."""
+"""Progress on stderr, of a solver or a counted task: silent for two seconds, then a line now and then."""
 
 from __future__ import annotations
 
@@ -86,3 +86,49 @@ class RoundProgress:
             self._shown = True
             self._stream.write(f"\r\x1b[2K{line}" if self._terminal else f"{line}\n")
             self._stream.flush()
+
+
+class TrialProgress:
+    """Called with (done, total); writes nothing when quiet or within the first two seconds."""
+
+    def __init__(self, noun: str, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self.noun = noun
+        self.quiet = quiet
+        self._stream = stream or sys.stderr
+        self._start = self._last = time.monotonic()
+        self._first: tuple[float, int] | None = None
+        self._shown = False
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        left = self._left(now, done, total)
+        if self.quiet or now - self._start < SILENT_SECONDS or now - self._last < PLAIN_INTERVAL:
+            return
+        self._last = now
+        end = "\r" if self._stream.isatty() else "\n"
+        print(f"{done} of {total} {self.noun}{left} ", end=end, file=self._stream, flush=True)
+        self._shown = True
+
+    def _left(self, now: float, done: int, total: int) -> str:
+        """The seconds left, told only once the pace is known.
+
+        The first call may follow on compiling and loading, so the pace counts from there: from a tenth of the
+        rest and two seconds on.
+        """
+        if self._first is None:
+            self._first = now, done
+        started, before = self._first
+        if now - started < SILENT_SECONDS or done - before < max(1, 0.1 * (total - before)):
+            return ""
+        return f", about {(now - started) / (done - before) * (total - done):.0f} s left"
+
+    def __enter__(self) -> TrialProgress:
+        self._start = self._last = time.monotonic()
+        self._first = None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shown and self._stream.isatty():
+            print(file=self._stream)

@@ -16,7 +16,10 @@ def command(
     plan: PlanFile,
     instance: Annotated[
         Path | None,
-        typer.Argument(help="The instance it is for; without it only the plan's own arithmetic is checked."),
+        typer.Argument(
+            help="The instance it is for; without it only the plan's own arithmetic is checked.",
+            metavar="[INSTANCE]",
+        ),
     ] = None,
     out: Out = None,
     json: Json = False,
@@ -31,12 +34,11 @@ def command(
 
     Example: fedopt check plan.json instances/quickstart.yaml
     """
-    from fedopt.instance import load
-    from fedopt.plan import Plan, check
+    from fedopt.cli._documents import read_both
+    from fedopt.plan import check
 
     check_out(out, [plan, instance] if instance else [plan])
-    document = Plan.load(plan)
-    against = load(instance) if instance is not None else None
+    document, against = read_both(plan, instance)
     with stdout_kept_clean():
         report = check(document, against)
     text = report.text()

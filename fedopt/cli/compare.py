@@ -71,8 +71,8 @@ def command(
     from rich.console import Group
     from rich.table import Table
 
+    from fedopt.cli._documents import read_instance
     from fedopt.compare import FORMATS, HEADINGS, cells, compare
-    from fedopt.instance import load
     from fedopt.plan.present import figure
 
     check_out(out, [instance])
@@ -83,7 +83,7 @@ def command(
         figure()  # before any work: is matplotlib there?
     if not _names(methods) or not _names(guarantees):
         fail(BAD_INPUT, "--methods and --guarantees: name one at least")
-    document = load(instance)
+    document = read_instance(instance)
     with stdout_kept_clean(), RoundProgress(instance.name, quiet) as progress:
         comparison = compare(
             document,

@@ -39,17 +39,17 @@ def command(
 
     Example: fedopt explain instances/quickstart.yaml
     """
+    from fedopt.cli._documents import read_instance, read_pair
     from fedopt.explain import explain
-    from fedopt.instance import load
-    from fedopt.plan import MEASURED, Plan, check_guarantee
+    from fedopt.plan import MEASURED, check_guarantee
 
     check_out(out, [instance])
     if check_guarantee(guarantee) == MEASURED:
         fail(BAD_INPUT, f"{MEASURED} starts from a plan under minplus; explain that one: --guarantee minplus")
-    document = load(instance)
-    known = Plan.load(plan) if plan is not None else None
-    if known is not None and known.instance.sha256 != document.sha256:
-        fail(BAD_INPUT, f"{plan} was made for another instance than {instance} (their checksums differ)")
+    if plan is None:
+        known, document = None, read_instance(instance)
+    else:
+        known, document = read_pair(plan, instance)
     with stdout_kept_clean(), RoundProgress(instance.name, quiet):
         report = explain(document, guarantee, plan=known, seconds=time_limit)
     emit(report.to_dict(), report.text(), json=json, out=out, quiet=quiet)

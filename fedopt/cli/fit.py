@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedopt.cli import BAD_INPUT, BROKEN, DONE
-from fedopt.cli._options import Json, Out, Quiet, Seed
+from fedopt.cli._options import Json, Out, Quiet, Seed, Time, Work, work_weights
 from fedopt.cli._output import check_out, emit, fail, say
-from fedopt.cli._records import Time, Work, work_weights
 
 if TYPE_CHECKING:
     from fedopt.laws.fitting import Fit

@@ -39,7 +39,7 @@ def command(
 
     Example: fedopt generate --tenants 50 --stages 4 --domains 8 --seed 1 --out synthetic.yaml
     """
-    from fedopt.cli._instances import hand_over
+    from fedopt.cli._documents import hand_over
     from fedopt.instance.generating import generate
 
     check_out(out)

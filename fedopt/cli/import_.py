@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedopt.cli import BAD_INPUT, BROKEN, DONE
-from fedopt.cli._options import Json, Out, Quiet, Seed
+from fedopt.cli._options import Json, Out, Quiet, Seed, Time, Work, work_weights
 from fedopt.cli._output import check_out, fail, say
-from fedopt.cli._records import Time, Work, work_weights
 
 if TYPE_CHECKING:
     from fedopt.laws.fitting import Fit
@@ -82,7 +81,7 @@ def command(
 
     Example: fedopt import topohub:sndlib/germany50 --out germany50.yaml
     """
-    from fedopt.cli._instances import hand_over
+    from fedopt.cli._documents import hand_over
     from fedopt.instance import EnvelopeArrivals
     from fedopt.instance.importing import import_network
 

@@ -15,7 +15,7 @@ import typer
 from fedopt.cli import BAD_INPUT
 from fedopt.cli._options import Json, Quiet, Seed
 from fedopt.cli._output import emit, fail, say
-from fedopt.cli._trial_progress import TrialProgress
+from fedopt.cli._progress import TrialProgress
 
 PAPERS = ("tre", "rade", "guarantees")
 

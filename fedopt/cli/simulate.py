@@ -78,16 +78,12 @@ def command(
 
     Example: fedopt simulate plan.json instances/quickstart.yaml --seed 1
     """
-    from fedopt.cli._trial_progress import TrialProgress
-    from fedopt.instance import load
-    from fedopt.plan import Plan
+    from fedopt.cli._documents import read_pair
+    from fedopt.cli._progress import TrialProgress
     from fedopt.simulate import simulate
 
     check_out(out, [plan, instance])
-    document = load(instance)
-    decided = Plan.load(plan)
-    if decided.instance.sha256 != document.sha256:
-        fail(BAD_INPUT, f"{plan} was made for another instance than {instance} (their checksums differ)")
+    decided, document = read_pair(plan, instance)
     if not decided.has_plan:
         fail(BAD_INPUT, f"{plan} holds no plan (status {decided.status}), so there is nothing to simulate")
     wanted = tuple(sorted(set(quantile or (0.99, 0.999))))

@@ -14,9 +14,12 @@ import typer
 
 from fedopt.cli import BAD_INPUT, DONE, INFEASIBLE, LIMIT
 from fedopt.cli._options import (
+    Address,
+    Backend,
     Gap,
     Guarantee,
     InstanceFiles,
+    Jobs,
     Json,
     Objective,
     Out,
@@ -27,9 +30,7 @@ from fedopt.cli._options import (
     problems_from,
 )
 from fedopt.cli._output import check_out, emit, fail, say, stdout_kept_clean
-from fedopt.cli._progress import RoundProgress
-from fedopt.cli._trial_progress import TrialProgress
-from fedopt.cli._workers import Address, Backend, Jobs
+from fedopt.cli._progress import RoundProgress, TrialProgress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -99,13 +100,16 @@ def command(
     }
     if problem and (method not in ("admm", "bundle") or len(instances) > 1):
         fail(BAD_INPUT, "--problem belongs to one instance and the methods admm and bundle")
-    if len(instances) > 1:
-        from fedopt.sweep.workers import Workers
+    from fedopt.sweep.workers import Workers
 
-        workers = Workers(backend, jobs, address)
+    workers = Workers(backend, jobs, address)
+    if len(instances) > 1:
         raise typer.Exit(_many(instances, method, options, warm_start, workers, out, json, quiet))
     check_out(out, instances)
-    plan = _solve(instances[0], method, options, warm_start, quiet)
+    if backend == "loky":
+        plan = _solve(instances[0], method, options, warm_start, quiet)
+    else:
+        plan = _elsewhere(instances[0], _Task(method, options, warm_start, quiet=True), workers)
     emit(plan, _text(plan, json or quiet), json=json, out=out, quiet=quiet)
     raise typer.Exit(EXIT_CODES[plan.status])
 
@@ -165,13 +169,23 @@ class _Task:
         return plan.to_json(indent=None), EXIT_CODES[plan.status]
 
 
+def _elsewhere(file: Path, task: _Task, workers: Workers) -> Plan:
+    """The plan of one file, solved on a cluster."""
+    from fedopt.plan import Plan
+
+    ((_, (text, code)),) = workers.run(task, [file])
+    if code == BAD_INPUT:
+        fail(BAD_INPUT, text)
+    return Plan.loads(text, str(file))
+
+
 def _solve(file: Path, method: str, options: dict[str, object], warm_start: Path | None, quiet: bool) -> Plan:
-    from fedopt.instance import load
+    from fedopt.cli._documents import read_instance
     from fedopt.plan import Plan
     from fedopt.solve import solve
 
     start = Plan.load(warm_start) if warm_start is not None else None
-    instance = load(file)
+    instance = read_instance(file)
     with stdout_kept_clean(), RoundProgress(file.name, quiet) as progress:
         return solve(instance, method, warm_start=start, progress=progress, **options)  # type: ignore[arg-type]
 

@@ -8,10 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from fedopt.cli import BAD_INPUT, DONE, INFEASIBLE, LIMIT
-from fedopt.cli._options import Gap, InstanceFiles, Json, Objective, Quiet, Seed, TimeLimit
+from fedopt.cli._options import (
+    Address,
+    Backend,
+    Gap,
+    InstanceFiles,
+    Jobs,
+    Json,
+    Objective,
+    Quiet,
+    Seed,
+    TimeLimit,
+)
 from fedopt.cli._output import check_out, emit, fail, say, stdout_kept_clean
-from fedopt.cli._trial_progress import TrialProgress
-from fedopt.cli._workers import Address, Backend, Jobs
+from fedopt.cli._progress import TrialProgress
 
 SHOWN = 60
 """Rows that are printed; the table holds all."""
@@ -105,10 +115,11 @@ def command(
 
 def _read(file: Path) -> tuple[str, Any, str | None]:
     """(name, instance or None, why there is none)"""
-    from fedopt.instance import InstanceError, load
+    from fedopt.cli._documents import read_instance
+    from fedopt.instance import InstanceError
 
     try:
-        return str(file), load(file), None
+        return str(file), read_instance(file), None
     except InstanceError as error:
         say(str(error))
         return str(file), None, " ".join(str(error).split())

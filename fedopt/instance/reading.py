@@ -22,6 +22,9 @@ Read = TypeVar("Read", bound=BaseModel)
 MAX_BYTES = 64_000_000
 """The largest file that is read."""
 
+PLAN_FIELDS = frozenset({"status", "method", "guarantee"})
+"""Fields that every plan has and no instance."""
+
 MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
@@ -128,6 +131,8 @@ def instance_of(
 
     Raises `InstanceError` with all problems.
     """
+    if set(read) >= PLAN_FIELDS:
+        raise _refused(source, "is a plan, not an instance", "give the instance that it was made for")
     directory = None if directory is None else Path(directory)
     data = {key: value for key, value in read.items() if not key.startswith("x-")}
     context = {"directory": directory, "checked_by_reader": True}

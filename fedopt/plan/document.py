@@ -336,9 +336,12 @@ class Plan(_Document):
         try:
             data = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise PlanError(f"{name}: not JSON: {error}") from error
+            hint = "; it looks like an instance: fedopt solve makes a plan of it" if "stages:" in text else ""
+            raise PlanError(f"{name}: not JSON: {error}{hint}") from error
         if not isinstance(data, dict):
             raise PlanError(f"{name}: a plan is a JSON object, this is a {type(data).__name__}")
+        if "stages" in data and "status" not in data:
+            raise PlanError(f"{name}: is an instance, not a plan; fedopt solve makes a plan of it")
         try:
             return cls.model_validate(data)
         except ValidationError as error:

@@ -43,7 +43,7 @@ def inspect(path: str | Path, rows: int = ROWS_SHOWN) -> Inspection:
     Raises PlanError or InstanceError where the file is not what it seems to be.
     """
     path = Path(path)
-    if _looks_like_plan(path):
+    if looks_like_plan(path):
         return inspect_plan(Plan.load(path), rows)
     from fedopt.instance import load
 
@@ -191,7 +191,7 @@ def _tenant_table(tenants: list[dict[str, Any]], time: str, rows: int) -> Table:
     return table
 
 
-def _looks_like_plan(path: Path) -> bool:
+def looks_like_plan(path: Path) -> bool:
     """Whether a file is a JSON object with the two fields that only a plan has."""
     try:
         with path.open("rb") as stream:
