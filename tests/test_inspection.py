@@ -53,7 +53,7 @@ def place(tmp_path_factory):
         audits = ["audit", "chat.csv", "--deadline", "30", "--epsilon", "0.001", "--out", "chat.json", "-q"]
         Path("chat.csv").write_text("tenant,delay\n" + "\n".join(f"chat,{delay:.4f}" for delay in delays))
         assert run(audits) in (0, 5)
-        settle = "settle plan.json --instance metro.yaml --audit chat.json --out settlement.json -q"
+        settle = "settle plan.json metro.yaml --audit chat.json --out settlement.json -q"
         assert run(settle.split()) == 0
         day = str(ROOT / "instances/scenarios/quick-day.yaml")
         assert run(["operate", day, "--state", "day.db", "-q"]) in (0, 5)

@@ -19,7 +19,7 @@ def promises_of(instance: Path | None, plan: Path | None) -> Mapping[str, Promis
     deadlines).
     """
     if instance is None:
-        raise AuditError("a plan holds no deadlines; give the instance too (--instance)")
+        raise AuditError("a plan holds no deadlines; give the instance too")
     document = load(instance)
     promises = {t.id: Promise(deadline=t.slo.deadline, epsilon=t.slo.epsilon) for t in document.tenants}
     if plan is not None:

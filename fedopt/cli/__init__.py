@@ -49,6 +49,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         outcome = _application(arguments)(list(arguments), prog_name="fedopt", standalone_mode=False)
     except SystemExit as exit_request:
+        if isinstance(exit_request.__context__, BrokenPipeError):  # click ends with 1 then
+            _close_stdout()
+            return DONE
         return _code_of(exit_request)
     except (KeyboardInterrupt, typer.Abort):
         _complain("Interrupted before there was a result.")
@@ -88,7 +91,7 @@ def _application(arguments: Sequence[str]) -> typer.Typer:
         add_completion=True,
         pretty_exceptions_enable=False,
         # rich would leave out the colours alone; plain text is what is asked for
-        **({"rich_markup_mode": None} if "NO_COLOR" in os.environ else {}),
+        rich_markup_mode=None if "NO_COLOR" in os.environ else "rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     application.callback(help=HELP)(_top)
@@ -205,4 +208,4 @@ def _code_of(exit_request: SystemExit) -> int:
 
 def _close_stdout() -> None:
     """After the reader has gone: keep the interpreter from failing again when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -17,12 +17,18 @@ BAD_INPUT = 2
 def read_instance(path: Path) -> Instance:
     """The instance of a file; `quickstart` and `instances/quickstart.yaml` mean a shipped one anywhere."""
     from fedopt.instance import load
+
+    return load(found(path))
+
+
+def found(path: Path) -> Path:
+    """The path itself, or the shipped example that it names where there is no such file."""
     from fedopt.instance.examples import shipped
 
     if not path.exists() and (example := shipped(path)) is not None:
         say(f"{path}: taken from {example.parent}, which comes with fedopt")
-        path = example
-    return load(path)
+        return example
+    return path
 
 
 def read_pair(plan: Path, instance: Path) -> tuple[Plan, Instance]:

@@ -13,6 +13,12 @@ InstanceFile = Annotated[Path, typer.Argument(help="Instance file (YAML or JSON)
 InstanceFiles = Annotated[
     list[Path], typer.Argument(help="Instance files (YAML or JSON).", metavar="INSTANCE")
 ]
+OtherInstance = Annotated[
+    Path | None,
+    typer.Argument(help="The instance that the plan is for (YAML or JSON).", metavar="INSTANCE"),
+]
+OldInstance = Annotated[Path | None, typer.Option("--instance", "-i", hidden=True)]
+"""How some commands named the instance before it was positional everywhere."""
 PlanFile = Annotated[Path, typer.Argument(help="Plan file (JSON).", metavar="PLAN")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")]
@@ -38,7 +44,10 @@ Objective = Annotated[
 ]
 Gap = Annotated[float, typer.Option("--gap", help="Relative gap to certify.", min=0.0)]
 TimeLimit = Annotated[
-    float | None, typer.Option("--time-limit", help="Seconds after which the best plan counts.", min=0.0)
+    float | None,
+    typer.Option(
+        "--time-limit", help="Time limit in seconds; the best plan found by then is returned.", min=0.0
+    ),
 ]
 Problems = Annotated[
     list[str] | None,

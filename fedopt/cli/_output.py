@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TextIO
 
 from rich.console import Console, RenderableType
 
+from fedopt.cli._folding import fitted
 from fedopt.errors import FedoptError
 from fedopt.storage import write_atomically
 
@@ -49,7 +50,7 @@ def emit(
             width=screen_width(),
             color_system=None if plain else "auto",
         )
-        console.print(text, markup=False) if isinstance(text, str) else console.print(text)
+        console.print(text, markup=False) if isinstance(text, str) else console.print(fitted(text, console))
 
 
 def screen_width() -> int:

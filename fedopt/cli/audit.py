@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fedopt.cli import BROKEN, DONE
-from fedopt.cli._options import Json, Out, Quiet
+from fedopt.cli._options import Json, OldInstance, Out, Quiet
 from fedopt.cli._output import check_out, emit, fail, say
 
 if TYPE_CHECKING:
@@ -20,10 +20,11 @@ def command(
     telemetry: Annotated[
         Path, typer.Argument(help="CSV (gzip too), JSON lines or Parquet.", metavar="TELEMETRY")
     ],
-    plan: Annotated[
-        Path | None, typer.Option(help="Plan whose promises are judged; needs --instance.")
+    instance: Annotated[
+        Path | None, typer.Argument(help="Instance with the tenants' SLOs.", metavar="INSTANCE")
     ] = None,
-    instance: Annotated[Path | None, typer.Option(help="Instance with the tenants' SLOs.")] = None,
+    instance_option: OldInstance = None,
+    plan: Annotated[Path | None, typer.Option(help="Plan whose promises are judged; needs INSTANCE.")] = None,
     deadline: Annotated[
         float | None, typer.Option(help="Promised delay, in the telemetry's unit; with --epsilon.", min=0.0)
     ] = None,
@@ -64,7 +65,7 @@ def command(
     plot: Annotated[Path | None, typer.Option(help="Write diagnostic plots to this PNG.")] = None,
     recalibrate: Annotated[
         Path | None,
-        typer.Option(help="Registry of contracts; with --plan, --instance and --contract: raise a contract."),
+        typer.Option(help="Registry of contracts; with --plan, INSTANCE and --contract: raise a contract."),
     ] = None,
     contract: Annotated[
         str | None, typer.Option(help='Which contract to raise, as "domain/offer".', metavar="SUBJECT")
@@ -88,6 +89,7 @@ def command(
     from fedopt.audit.promises import promises_of
     from fedopt.audit.summary import summary
 
+    instance = instance or instance_option
     check_out(out, [file for file in (telemetry, plan, instance) if file is not None])
     if (deadline is None) != (epsilon is None):
         fail(2, "--deadline and --epsilon belong together")
@@ -147,7 +149,7 @@ def _recalibrated(
     from fedopt.storage import write_atomically
 
     if plan is None or instance is None or subject is None:
-        fail(2, "--recalibrate needs --plan, --instance and --contract")
+        fail(2, "--recalibrate needs INSTANCE, --plan and --contract")
     store = Registry(registry)
     current = store.current(subject)
     latest = store.state().latest(subject)

@@ -18,7 +18,7 @@ def command(
         Path | None,
         typer.Argument(
             help="The instance it is for; without it only the plan's own arithmetic is checked.",
-            metavar="[INSTANCE]",
+            metavar="INSTANCE",
         ),
     ] = None,
     out: Out = None,

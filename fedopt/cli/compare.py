@@ -20,7 +20,7 @@ from fedopt.cli._options import (
     TimeLimit,
     problems_from,
 )
-from fedopt.cli._output import check_out, emit, fail, say, screen_width, stdout_kept_clean
+from fedopt.cli._output import check_out, emit, fail, say, stdout_kept_clean
 from fedopt.cli._progress import RoundProgress
 
 
@@ -102,20 +102,12 @@ def command(
             say(f"drawn to {plot}")
     texts = [cells(row) for row in comparison.rows]
     shown = [i for i in range(len(HEADINGS)) if i < 3 or any(text[i] != "–" for text in texts)]
-    width = screen_width()
-    left_out: list[str] = []
-    while sum(max(len(text[i]) for text in [HEADINGS, *texts]) + 2 for i in shown) > width and len(shown) > 4:
-        left_out.insert(0, HEADINGS[shown.pop()])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for i in shown:
         table.add_column(HEADINGS[i], justify="left" if i < 3 else "right", no_wrap=True)
     for text in texts:
         table.add_row(*[text[i] for i in shown])
     notes = [f"{row.method}, {row.guarantee}: {row.problem}" for row in comparison.rows if row.problem]
-    if left_out:
-        notes.append(
-            f"For {width} columns this is too wide; left out: {', '.join(left_out)}. --markdown shows all."
-        )
     summary = comparison.to_markdown() if markdown else Group(table, *notes)
     emit(comparison, summary, json=json, out=out, quiet=quiet)
     states = {row.status for row in comparison.rows}

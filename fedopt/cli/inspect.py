@@ -25,8 +25,9 @@ def command(
 
     Example: fedopt inspect instances/quickstart.yaml
     """
+    from fedopt.cli._documents import found
     from fedopt.inspection import inspect
 
     check_out(out, [file])
-    inspection = inspect(file, rows)
+    inspection = inspect(found(file), rows)
     emit(inspection.to_dict(), inspection.text, json=json, out=out, quiet=quiet)

@@ -8,16 +8,14 @@ from typing import Annotated
 
 import typer
 
-from fedopt.cli._options import Json, Out, PlanFile, Quiet
+from fedopt.cli._options import Json, OldInstance, OtherInstance, Out, PlanFile, Quiet
 from fedopt.cli._output import check_out, emit, say
 
 
 def command(
     plan: PlanFile,
-    instance: Annotated[
-        Path | None,
-        typer.Option("--instance", "-i", help="The instance that the plan is for: promises, curves, values."),
-    ] = None,
+    instance: OtherInstance = None,
+    instance_option: OldInstance = None,
     simulation: Annotated[
         Path | None, typer.Option("--simulation", help="Result of fedopt simulate (JSON).")
     ] = None,
@@ -49,14 +47,15 @@ def command(
     deadline and risk budgets, what binds, convergence, disclosure, settlement. Without --out it lies beside
     the plan. --json prints what was written.
 
-    Example: fedopt report plan.json --instance instances/quickstart.yaml -o report.html
+    Example: fedopt report plan.json instances/quickstart.yaml -o report.html
     """
     from fedopt.audit import Audit
-    from fedopt.instance import load
-    from fedopt.plan import Plan
+    from fedopt.cli._documents import read_both
     from fedopt.report import Given, read_settlement, read_simulation, render
     from fedopt.storage import write_atomically
 
+    instance = instance or instance_option
+    decided, against = read_both(plan, instance)
     files = {
         "plan": plan,
         "instance": instance,
@@ -67,8 +66,8 @@ def command(
     target = out or plan.with_suffix(".html")
     check_out(target, [file for file in files.values() if file is not None])
     given = Given(
-        plan=Plan.load(plan),
-        instance=None if instance is None else load(instance),
+        plan=decided,
+        instance=against,
         simulation=None if simulation is None else read_simulation(simulation),
         audit=None if audit is None else Audit.load(audit),
         settlement=None if settlement is None else read_settlement(settlement),

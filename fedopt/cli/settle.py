@@ -7,14 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from fedopt.cli._options import Json, Out, PlanFile, Quiet
-from fedopt.cli._output import check_out, emit
+from fedopt.cli import BAD_INPUT
+from fedopt.cli._options import Json, OldInstance, OtherInstance, Out, PlanFile, Quiet
+from fedopt.cli._output import check_out, emit, fail
 
 
 def command(
     plan: PlanFile,
-    instance: Annotated[Path, typer.Option(help="The instance that the plan is for.")],
     audit: Annotated[Path, typer.Option(help="Audit (JSON) of the period's telemetry.")],
+    instance: OtherInstance = None,
+    instance_option: OldInstance = None,
     degraded: Annotated[
         list[Path] | None,
         typer.Option(help="Audited contract (JSON) of a domain that did not deliver (repeatable)."),
@@ -39,19 +41,21 @@ def command(
     Shares by the paper's marginal rule or by the Shapley value, the other one beside it; money is conserved
     to the cent.
 
-    Example: fedopt settle plan.json --instance instances/quickstart.yaml --audit audit.json
+    Example: fedopt settle plan.json instances/quickstart.yaml --audit audit.json
     """
     from fedopt.audit import Audit
+    from fedopt.cli._documents import read_pair
     from fedopt.contracts.reading import read_contract
-    from fedopt.instance import load
-    from fedopt.plan import Plan
     from fedopt.settlement import settle, verdicts_of
     from fedopt.settlement.summary import summary
 
+    instance = instance or instance_option
+    if instance is None:
+        fail(BAD_INPUT, "name the instance that the plan is for: fedopt settle PLAN INSTANCE --audit AUDIT")
     check_out(out, [plan, instance, audit])
-    document = Plan.load(plan)
+    document, against = read_pair(plan, instance)
     settlement = settle(
-        load(instance),
+        against,
         document,
         verdicts_of(Audit.load(audit), document),
         degraded=[read_contract(path) for path in degraded or ()],

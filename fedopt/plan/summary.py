@@ -138,7 +138,7 @@ def _infeasible_text(plan: Plan) -> str:
 def _tenant_table(plan: Plan, rows: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=None)
     table.add_column("tenant")
-    table.add_column("heads", justify="right")
+    table.add_column("count", justify="right")
     table.add_column("path and rate")
     table.add_column("P(late) ≤", justify="right")
     table.add_column("form")

@@ -69,7 +69,7 @@ def tails(given: Given, paths: Paths | None, entry: TenantPlan) -> Tails | None:
     bound: list[tuple[float, float]] = []
     fixed = 0.0
     if paths is None or given.instance is None:
-        missing.append("the bound's curve needs the instance (--instance)")
+        missing.append("the bound's curve needs the instance")
     elif not all(entry.reservations.get(domain, 0.0) > 0 for domain, _ in entry.hops()):
         missing.append("the plan reserves no rate in some domain of the path, so nothing is proven")
     elif entry.form == "paper-local":

@@ -18,7 +18,7 @@ def saved(metro_plan, tmp_path):
 
 def test_a_correct_plan(saved, metro, capsys):
     assert run(["check", saved(), str(metro)]) == 0
-    assert "The plan is correct: 1 entries checked against its instance." in " ".join(
+    assert "The plan is correct: 1 entry checked against its instance." in " ".join(
         capsys.readouterr().out.split()
     )
 

@@ -48,7 +48,7 @@ PLAN = Plan(
 SUMMARY = """\
 metro: optimal, cost 12.5, certified gap 0.08 % (central, minplus)
 
- tenant   heads   path and rate                      P(late) ≤   form    basis          cost
+ tenant   count   path and rate                      P(late) ≤   form    basis          cost
  ───────────────────────────────────────────────────────────────────────────────────────────
  chat         2   edge-1/gold 1.25 → core/std 1.5     9.99e-04   image   theorem         8.5
  batch        1   edge-2/bronze 0.5 → core/std 1    1.00e-1000   ville   fitted, 95 %      4
