@@ -34,8 +34,9 @@ def _facts() -> dict[str, object]:
             return None
 
     package = Path(fedopt.__file__).resolve().parent
-    kernels = [Path(numba.config.CACHE_DIR)] if numba.config.CACHE_DIR else [package]
-    compiled = sum(1 for folder in kernels for _ in folder.rglob("*.nbc"))
+    cache = getattr(numba.config, "CACHE_DIR", "")
+    kernels = Path(cache) if cache else package
+    compiled = sum(1 for _ in kernels.rglob("*.nbc"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "fedopt": fedopt.__version__,
@@ -44,9 +45,9 @@ def _facts() -> dict[str, object]:
         "folder": str(package),
         "libraries": {name: version(name) for name in LIBRARIES if version(name)},
         "missing": [name for name in EXTRAS if version(name) is None],
-        "kernels": f"{compiled} compiled, in {kernels[0]}",
+        "kernels": f"{compiled} compiled, in {kernels}",
         "cores": cores,
-        "threads": numba.config.NUMBA_NUM_THREADS,
+        "threads": getattr(numba.config, "NUMBA_NUM_THREADS", cores),
     }
 
 
