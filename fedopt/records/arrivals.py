@@ -1,0 +1,130 @@
+"""Arrivals from a record: when each request came, and the work it brought."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedopt.records.formats import RecordError, Source, format_of
+from fedopt.records.telemetry import find_time
+from fedopt.records.units import SECONDS, dates, numbers, unit_in_name
+
+__all__ = ["Arrivals", "read_arrivals"]
+
+
+@dataclass(frozen=True, eq=False)
+class Arrivals:
+    """The requests of a record in order of time.
+
+    Attributes
+    ----------
+    times
+        Shape (k,), ascending, in the unit asked for.
+    work
+        Work of each request; shape (k,).
+    calendar
+        Clock time of the first request in seconds since 1970, by the time zone written; None for plain
+        numbers.
+    notes
+        What was guessed.
+    """
+
+    times: np.ndarray
+    work: np.ndarray
+    calendar: float | None
+    notes: tuple[str, ...] = ()
+
+
+def read_arrivals(
+    path: str | Path,
+    *,
+    time: str | None = None,
+    work: Mapping[str, float] | None = None,
+    unit: str = "s",
+) -> Arrivals:
+    """Read when requests came and what work they brought.
+
+    Parameters
+    ----------
+    time
+        Column of times; default: the format's own, one by its usual names, or the first.
+    work
+        Work per unit of each column; default one work a request.
+    unit
+        Unit of the times returned, and of times that are plain numbers and state none.
+
+    Raises
+    ------
+    RecordError
+        If the file cannot be read, a column is missing, or a time or amount of work cannot be used.
+    """
+    path = Path(path)
+    if unit not in SECONDS:
+        raise RecordError(f"{path}: the unit must be one of {', '.join(SECONDS)}, not {unit!r}")
+    source = Source(path)
+    times: list[np.ndarray] = []
+    works: list[np.ndarray] = []
+    notes: list[str] = []
+    calendar: float | None = None
+    factor, seen, used = 1.0, 0, time
+    try:
+        form = format_of(source)
+        for frame in form.frames(source):
+            frame.columns = [str(name) for name in frame.columns]
+            names = list(frame.columns)
+            for name in (*([time] if time else []), *(work or {})):
+                if name not in names:
+                    raise RecordError(f"{path}: has no column {name!r}; its columns are {', '.join(names)}")
+            if used is None:
+                used = find_time(form, names)
+                if used is None:
+                    used = names[0]
+                    notes.append(f"Times are taken from {used!r}, the first column.")
+            moments, offset = dates(frame[used])
+            if not seen:
+                stated = "s" if offset is not None else unit_in_name(used)
+                if stated is None and form.time == used:
+                    stated = form.time_unit
+                factor = SECONDS[stated] / SECONDS[unit] if stated else 1.0
+                if offset is not None:
+                    calendar = offset
+            _refuse(path, moments, seen, "no time", frame[used])
+            amounts = np.ones(len(frame))
+            if work:
+                columns = {name: numbers(frame[name], None)[0] for name in work}
+                for name, column in columns.items():
+                    _refuse(path, column, seen, f"not a number where work is expected ({name})", frame[name])
+                    if (column < 0).any():
+                        row = seen + int(np.argmax(column < 0)) + 1
+                        raise RecordError(f"{path}: row {row}: work must be finite and not negative")
+                amounts = np.asarray(sum(weight * columns[name] for name, weight in work.items()))
+            seen += len(frame)
+            times.append(moments)
+            works.append(amounts)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, EOFError, zlib.error) as error:
+        raise RecordError(f"{path}: neither text nor Parquet, or damaged: {error}") from error
+    if source.unusable:
+        raise RecordError(f"{path}: {source.first_unusable}")
+    if seen < 2:
+        raise RecordError(f"{path}: holds {seen} rows; at least two are needed")
+    moment, amount = np.concatenate(times), np.concatenate(works)
+    order = np.argsort(moment, kind="stable")
+    moment, amount = moment[order], amount[order]
+    if calendar is not None:
+        calendar += float(moment[0])
+        moment = moment - moment[0]
+    return Arrivals(moment * factor, amount, calendar, tuple(notes))
+
+
+def _refuse(path: Path, values: np.ndarray, seen: int, reason: str, cells: object) -> None:
+    bad = ~np.isfinite(values)
+    if bad.any():
+        place = int(np.argmax(bad))
+        cell = cells.iloc[place]  # type: ignore[attr-defined]
+        raise RecordError(f"{path}: row {seen + place + 1}: {reason}: {cell!r:.60}")
