@@ -302,7 +302,7 @@ BARS = 60
 
 def table(path: Path, rows: int) -> Inspection:
     """Rows of delays, of answers to partial SLAs, or of anything else. Raises TelemetryError."""
-    from fedopt.audit.telemetry import TelemetryError
+    from fedopt.records import TelemetryError
 
     header = _header(path)
     if header is not None and {"domain", "delay", "throughput", "accepted"} <= set(header):
@@ -316,7 +316,7 @@ def table(path: Path, rows: int) -> Inspection:
 
 
 def _telemetry(path: Path, rows: int) -> Inspection:
-    from fedopt.audit import read_telemetry
+    from fedopt.records import read_telemetry
 
     read = read_telemetry(path)
     parts, labels, first, last = [], Counter[str](), np.inf, -np.inf
@@ -326,12 +326,13 @@ def _telemetry(path: Path, rows: int) -> Inspection:
             labels.update(chunk.label.tolist())
         if chunk.time is not None and chunk.time.size:
             first, last = min(first, float(chunk.time.min())), max(last, float(chunk.time.max()))
-    values = np.concatenate(parts)
+    everything = np.concatenate(parts)
+    values = everything[np.isfinite(everything)]
     levels = {"0.5": 0.5, "0.99": 0.99, "0.999": 0.999}
     quantiles = dict(zip(levels, np.quantile(values, list(levels.values())).tolist(), strict=True))
     facts = {
         "rows": read.rows,
-        "skipped": read.skipped,
+        "failed": read.failed.total(),
         "column": read.used.value,
         "groups": dict(labels.most_common()),
         "mean": float(values.mean()),
@@ -341,11 +342,11 @@ def _telemetry(path: Path, rows: int) -> Inspection:
         "time": None if first > last else [first, last],
     }
     span = "" if first > last else f", times from {first:g} to {last:g}"
-    skipped = f" {read.skipped:,} rows cannot be used ({read.first_skipped})." if read.skipped else ""
+    failed = f" {read.failed.total():,} did not come back ({read.first_failed})." if read.failed else ""
     told = ", ".join(f"p{100 * float(level):g} {value:.4g}" for level, value in quantiles.items())
     words = (
         f"Telemetry: {values.size:,} values in the column {read.used.value!r}{span}. Mean "
-        f"{values.mean():.4g}, {told}, largest {values.max():.4g}.{skipped}"
+        f"{values.mean():.4g}, {told}, largest {values.max():.4g}.{failed}"
     )
     lines = [Text(words), Text(f"\n{_bars(values)}\n{values.min():<.4g}{'':<50}{values.max():>.4g}")]
     if labels:

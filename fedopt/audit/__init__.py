@@ -4,7 +4,7 @@ attribution.
 
 from fedopt.audit.auditing import Settings, audit, audit_telemetry
 from fedopt.audit.document import Audit, AuditError, Promise, audit_schema
-from fedopt.audit.telemetry import Columns, TelemetryError, read_telemetry
+from fedopt.records import Columns, TelemetryError, read_telemetry
 
 __all__ = [
     "Audit",

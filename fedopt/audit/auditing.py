@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,8 +16,8 @@ from fedopt.audit.document import Audit, DriftReport, Probability, Promise, Quan
 from fedopt.audit.drift import Drift, find_drift
 from fedopt.audit.sample import KEEP, Collector, Rounding, Sample
 from fedopt.audit.tails import SeriesTail, tail_above
-from fedopt.audit.telemetry import MOST_GROUPS, Telemetry, TelemetryError
 from fedopt.audit.thresholds import Choice, choose, mean_residual_life
+from fedopt.records.telemetry import MAX_GROUPS, Telemetry, TelemetryError, describe_failures
 
 __all__ = ["Settings", "audit", "audit_telemetry", "judge", "samples_to_decide"]
 
@@ -83,20 +83,18 @@ def audit_telemetry(
         if labels is not None:
             for label in dict.fromkeys(labels.tolist()):
                 if label not in parts:
-                    if len(parts) >= MOST_GROUPS:
+                    if len(parts) >= MAX_GROUPS:
                         raise TelemetryError(
-                            f"{telemetry.path}: more than {MOST_GROUPS:,} groups; name fewer columns"
+                            f"{telemetry.path}: more than {MAX_GROUPS:,} groups; name fewer columns"
                         )
                     parts[label] = Collector(settings.keep)
                 parts[label].add(values[labels == label])
         if progress is not None:
             progress(telemetry.rows)
-    notes = []
-    if telemetry.skipped:
-        notes.append(
-            f"{telemetry.skipped:,} of {telemetry.rows:,} rows were unusable and left out; "
-            f"the first: {telemetry.first_skipped}"
-        )
+    failures = describe_failures(telemetry)
+    notes = [*telemetry.notes, *([failures] if failures else [])]
+    if not telemetry.ordered:
+        settings = replace(settings, independent=True)
     if clock.disordered:
         notes.append("The rows are not in order of time; dependence is judged in the order of the file.")
 
@@ -106,12 +104,15 @@ def audit_telemetry(
     series: dict[str, Audit] = {}
     for label, collector in parts.items() if len(parts) > 1 else ():
         try:
-            series[label] = _of_collector(collector, promised(label), settings, label, [], None)
+            series[label] = _of_collector(
+                collector, promised(label), settings, label, [], None, unit=telemetry.unit
+            )
         except ValueError as error:
             notes.append(f"{label}: not audited: {error}")
     only = next(iter(parts)) if len(parts) == 1 else "all"
     try:
-        return _of_collector(whole, promised(only) or promised("all"), settings, only, notes, clock, series)
+        promise = promised(only) or promised("all")
+        return _of_collector(whole, promise, settings, only, notes, clock, series, telemetry.unit)
     except ValueError as error:
         raise TelemetryError(f"{telemetry.path}: {error}") from error
 
@@ -326,7 +327,7 @@ def _notes(
             "quantiles beyond are at least that (--censored-at 0: they are values like others)."
         )
     elif sample.lost:
-        notes.append(f"{sample.lost:,} requests did not come back and count as late.")
+        notes.append(f"{sample.lost:,} requests did not come back; they are late whatever the deadline.")
     if chance is not None and chance.tail is not None and not _within(chance.tail, chance.interval):
         notes.append(
             f"The fitted tail puts P(delay > {chance.level:g}) at {chance.tail:.3g}, the counts at "
@@ -380,9 +381,12 @@ class _Clock:
     def sort(
         self, value: np.ndarray, time: np.ndarray | None, label: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        if time is None or time.size == 0:
+        if time is None or time.size == 0 or not np.isfinite(time).any():
             self._rows += value.size
             return value, label
+        if np.isnan(time).any():  # a row without a time has that of the row before it
+            place = np.maximum.accumulate(np.where(np.isnan(time), 0, np.arange(time.size)))
+            time = np.where(np.isnan(time[place]), np.nanmin(time), time[place])
         if np.any(np.diff(time) < 0):
             if label is None:
                 order = np.argsort(time, kind="stable")

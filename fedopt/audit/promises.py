@@ -12,8 +12,9 @@ from fedopt.plan import Plan
 __all__ = ["promises_of"]
 
 
-def promises_of(instance: Path | None, plan: Path | None) -> Mapping[str, Promise]:
-    """Promises by tenant id; where there is one tenant only, also under "all".
+def promises_of(instance: Path | None, plan: Path | None) -> tuple[Mapping[str, Promise], str | None]:
+    """Promises by tenant id, where there is one tenant only also under "all", and the instance's unit of
+    time.
 
     Raises AuditError where a plan comes without its instance, or with another one (a plan holds no
     deadlines).
@@ -35,4 +36,5 @@ def promises_of(instance: Path | None, plan: Path | None) -> Mapping[str, Promis
                 promises[entry.id] = promises[entry.id].model_copy(update={"log_bound": entry.log_bound})
     if len(promises) == 1:
         promises["all"] = next(iter(promises.values()))
-    return promises
+    unit = document.units.time
+    return promises, {"slot": None, "µs": "us"}.get(unit, unit)

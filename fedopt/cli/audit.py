@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 def command(
     telemetry: Annotated[
-        Path, typer.Argument(help="CSV (gzip too), JSON lines or Parquet.", metavar="TELEMETRY")
+        Path,
+        typer.Argument(
+            help="Delays of requests: delimited text, JSON, Parquet, or what load generators and servers write.",
+            metavar="TELEMETRY",
+        ),
     ],
     instance: Annotated[
         Path | None, typer.Argument(help="Instance with the tenants' SLOs.", metavar="INSTANCE")
@@ -32,8 +36,18 @@ def command(
         float | None, typer.Option(help="Promised probability of a longer delay.", min=1e-12, max=0.5)
     ] = None,
     value: Annotated[
-        str | None, typer.Option(help="Column of the delays; found by its name if not given.")
+        str | None, typer.Option(help="Column of the delays; found by the format or its name if not given.")
     ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            help="Unit of the deadline (ns, us, ms, s, min, h): delays whose unit is stated are converted. "
+            "Default: the instance's, or as the telemetry states them."
+        ),
+    ] = None,
+    ignore_failed: Annotated[
+        bool, typer.Option(help="Leave out requests that did not come back; they count as late otherwise.")
+    ] = False,
     time: Annotated[str | None, typer.Option(help="Column of the times.")] = None,
     by: Annotated[
         list[str] | None,
@@ -88,6 +102,7 @@ def command(
     from fedopt.audit import Columns, Promise, Settings, audit_telemetry, read_telemetry
     from fedopt.audit.promises import promises_of
     from fedopt.audit.summary import summary
+    from fedopt.records.units import SECONDS
 
     instance = instance or instance_option
     check_out(out, [file for file in (telemetry, plan, instance) if file is not None])
@@ -106,17 +121,20 @@ def command(
         )
     except ValueError as error:
         fail(2, str(error))
+    if unit is not None and unit not in SECONDS:
+        fail(2, f"--unit {unit}: there are {', '.join(SECONDS)}")
     promises: Mapping[str, Promise] | Promise | None = None
     if deadline is not None and epsilon is not None:
         promises = Promise(deadline=deadline, epsilon=epsilon)
     elif instance is not None or plan is not None:
-        promises = promises_of(instance, plan)
+        promises, units = promises_of(instance, plan)
+        unit = unit or units
 
     def progress(rows: int) -> None:
         if not quiet and rows % (1 << 20) < 1 << 17:
             say(f"{rows:,} rows read")
 
-    reader = read_telemetry(telemetry, Columns(value, time, tuple(by) if by else None))
+    reader = read_telemetry(telemetry, Columns(value, time, tuple(by) if by else None, unit, ignore_failed))
     result = audit_telemetry(reader, promises, settings, progress)
     if plot is not None:
         from fedopt.audit.plots import plot_audit

@@ -116,8 +116,7 @@ def _trace(text: str, instance: Instance) -> tuple[str, Any]:
     if not equals or name not in {tenant.id for tenant in instance.tenants}:
         fail(BAD_INPUT, f"--traffic {text}: write TENANT=FILE with one of the instance's tenants")
     parts = rest.split(":")
-    file, time, work = (*parts, "time", "work")[:3] if len(parts) == 1 else (*parts, "work")[:3]
-    try:
-        return name, read_trace(Path(file), time, work, instance.slot)
-    except (ValueError, UnicodeDecodeError) as error:
-        fail(BAD_INPUT, f"{file}: {error}")
+    file, time, work = (*parts, None, None)[:3]
+    unit = instance.units.time
+    slot = {"slot": None, "µs": "us"}.get(unit, unit)
+    return name, read_trace(Path(str(file)), time, work, instance.slot, slot)

@@ -8,23 +8,19 @@ gap-free segments.
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fedopt.errors import InputError
+from fedopt.records import RecordError, read_arrivals
+from fedopt.records.units import SECONDS
 
-UNITS = {"ns": 1e9, "us": 1e6, "ms": 1e3, "s": 1.0, "min": 1 / 60, "h": 1 / 3600}
+UNITS = {unit: 1 / seconds for unit, seconds in SECONDS.items()}
 """How many of a unit of time make a second."""
 MOST_SLOTS = 50_000_000
-
-
-class RecordError(InputError):
-    """A record that cannot be read or used; the message names the file and the place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,19 +83,18 @@ def read_record(
     time_unit: str = "s",
     of_day: tuple[float, float] | None = None,
 ) -> Record:
-    """Read a CSV file with a header.
+    """Read a record of requests: any file that `fedopt.records` knows.
 
     Args:
         path: the file.
         slot: length of a slot, in units of time.
-        time_column: name of the column of times; default the first column.
+        time_column: name of the column of times; default the usual one of the format.
         work: work per unit of each column, e.g. ``{"ContextTokens": 0.001, "GeneratedTokens": 0.02}``;
-            default
-            one work per row.
-        time_unit: unit that date-times are converted to, and that numbers are in (ns, us, ms, s, min, h).
-        of_day: hours (from, to) of the day to keep; needs date-times. A window that ends before it starts
-            runs
-            over midnight.
+            default one work per row.
+        time_unit: unit that times are converted to, and that numbers are in where nothing says otherwise.
+        of_day: hours (from, to) of the day to keep, as clocks showed them; needs date-times. A window that
+        ends
+            before it starts runs over midnight.
 
     Raises:
         RecordError: if the file cannot be read or holds no usable row.
@@ -107,9 +102,8 @@ def read_record(
     path = Path(path)
     if not slot > 0 or time_unit not in UNITS:
         raise RecordError(f"{path}: slot must be positive and the unit one of {', '.join(UNITS)}")
-    times, works, calendar = _columns(path, time_column, dict(work or {}), time_unit)
-    order = np.argsort(times, kind="stable")
-    times, works = times[order], works[order]
+    read = read_arrivals(path, time=time_column, work=work, unit=time_unit)
+    times, works, calendar = read.times, read.work, read.calendar
     start = times[0]
     span = (times[-1] - start) / slot
     if span >= MOST_SLOTS:
@@ -150,67 +144,6 @@ def of_rates(record: Record, rate: float, slot: float) -> Record:
         available = np.where(known[last], available[last], rate)
         segments.append(Segment(np.maximum(rate - available, 0.0) * slot, np.ones(available.size)))
     return Record(tuple(segments))
-
-
-def _columns(
-    path: Path, time_column: str | None, work: dict[str, float], unit: str
-) -> tuple[np.ndarray, np.ndarray, float | None]:
-    """Times in ``unit``, work per row, and the first date-time in epoch seconds (None for numbers)."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.reader(stream)
-            header = [name.strip() for name in next(rows, [])]
-            if not header:
-                raise RecordError(f"{path}: is empty; a record is a CSV file with a header")
-            for name in (*([time_column] if time_column else []), *work):
-                if name not in header:
-                    raise RecordError(f"{path}: has no column {name!r}; its columns are {', '.join(header)}")
-            at = header.index(time_column) if time_column else 0
-            of = [(header.index(name), weight) for name, weight in work.items()]
-            stamps: list[str] = []
-            works: list[float] = []
-            for line, row in enumerate(rows, start=2):
-                if not row:
-                    continue
-                try:
-                    stamps.append(row[at].strip())
-                    works.append(sum(weight * float(row[i]) for i, weight in of) if of else 1.0)
-                except (ValueError, IndexError):
-                    raise RecordError(f"{path}: line {line}: not a number where work is expected") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordError(f"{path}: cannot be read: {error}") from error
-    if len(stamps) < 2:
-        raise RecordError(f"{path}: holds {len(stamps)} rows; an envelope needs at least two")
-    times, calendar = _times(path, stamps, unit)
-    amounts = np.array(works)
-    if not np.isfinite(amounts).all() or (amounts < 0).any():
-        bad = int(np.flatnonzero(~np.isfinite(amounts) | (amounts < 0))[0])
-        raise RecordError(f"{path}: row {bad + 1}: work must be finite and not negative")
-    return times, amounts, calendar
-
-
-def _times(path: Path, stamps: Sequence[str], unit: str) -> tuple[np.ndarray, float | None]:
-    try:
-        times = np.array([float(stamp) for stamp in stamps])
-        calendar = None
-    except ValueError:
-        try:
-            moments = np.array(
-                [stamp.replace(" ", "T").rstrip("Z") for stamp in stamps], dtype="datetime64[ns]"
-            )
-        except ValueError as error:
-            raise RecordError(f"{path}: times are neither numbers nor ISO date-times: {error}") from None
-        if np.isnat(moments).any():
-            raise RecordError(
-                f"{path}: row {int(np.flatnonzero(np.isnat(moments))[0]) + 1}: no time"
-            ) from None
-        first = moments.min()
-        times = (moments - first).astype(np.int64) / 1e9 * UNITS[unit]
-        calendar = float(first.astype(np.int64)) / 1e9
-    if not np.isfinite(times).all():
-        bad = int(np.flatnonzero(~np.isfinite(times))[0])
-        raise RecordError(f"{path}: row {bad + 1}: the time is not finite")
-    return times, calendar
 
 
 def parse_hour(text: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ import numpy as np
 
 from fedopt.laws.protocol import Law, Shape, Values
 from fedopt.laws.table import Table
+from fedopt.records import RecordError, read_arrivals
 
 __all__ = ["Trace", "read_trace"]
 
@@ -114,48 +114,39 @@ class Trace(Law):
         return np.asarray(self.work, float)[(begin + np.arange(shape[-1])) % self.work.size]
 
 
-def read_trace(path: Path, time_column: str, work_column: str | None, slot: float) -> Trace:
-    """Read a CSV file with a header; times in the instance's unit, `slot` the slot's length in it.
+def read_trace(
+    path: Path, time_column: str | None, work_column: str | None, slot: float, unit: str | None = None
+) -> Trace:
+    """Read recorded requests from any file that `fedopt.records` knows.
 
-    Raises:
-        OSError: if the file cannot be read.
-        ValueError: if a column is missing, a value is not a number, the work is negative or the record is
-        empty
-            or has more than 20 million slots.
+    Parameters
+    ----------
+    time_column, work_column
+        None: the usual column of times; one work a request.
+    slot
+        Length of a slot in the instance's unit of time.
+    unit
+        That unit. None: plain numbers are taken to be in it, and other times are refused.
+
+    Raises
+    ------
+    RecordError
+        If the file cannot be read, a column is missing, a value is not a number, the work is negative or the
+        record has more than 20 million slots.
     """
-    times: list[float] = []
-    works: list[float] = []
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.reader(stream)
-        header = [name.strip() for name in next(rows, [])]
-        for column in (time_column, work_column):
-            if column is not None and column not in header:
-                raise ValueError(f"has no column {column!r}; its columns are {', '.join(header) or 'none'}")
-        at = header.index(time_column)
-        of = header.index(work_column) if work_column is not None else None
-        for line, row in enumerate(rows, start=2):
-            if not row:
-                continue
-            try:
-                times.append(float(row[at]))
-                works.append(float(row[of]) if of is not None else 1.0)
-            except (ValueError, IndexError):
-                raise ValueError(f"line {line} does not hold a number for the time and the work") from None
-    time, work = np.array(times), np.array(works)
-    if time.size == 0:
-        raise ValueError("holds no requests")
-    if not (np.isfinite(time).all() and np.isfinite(work).all() and (work >= 0.0).all() and work.sum() > 0.0):
-        raise ValueError("times must be finite, and work finite, not negative and not all 0")
-    slots = (time.max() - time.min()) / slot
+    work = None if work_column is None else {work_column: 1.0}
+    read = read_arrivals(path, time=time_column, work=work, unit=unit)
+    time, amounts = read.times, read.work
+    if not amounts.sum() > 0.0:
+        raise RecordError(f"{path}: work must not be all 0")
+    slots = (time[-1] - time[0]) / slot
     if slots > MOST_SLOTS:
-        raise ValueError(f"spans {slots:.3g} slots, more than {MOST_SLOTS}; choose a longer slot")
-    order = np.argsort(time, kind="stable")
-    time, work = time[order], work[order]
+        raise RecordError(f"{path}: spans {slots:.3g} slots, more than {MOST_SLOTS}; choose a longer slot")
     index = np.floor((time - time[0]) / slot).astype(np.int64)
     gaps = np.diff(time, prepend=time[0]) / slot
     gaps[0] = gaps[1:].mean() if gaps.size > 1 else 1.0
-    per_slot, count = np.bincount(index, weights=work), np.bincount(index).astype(float)
-    return Trace(per_slot, count, float(work.max()), gaps, work)
+    per_slot, count = np.bincount(index, weights=amounts), np.bincount(index).astype(float)
+    return Trace(per_slot, count, float(amounts.max()), gaps, amounts)
 
 
 def _lengths(longest: int) -> np.ndarray:

@@ -6,12 +6,16 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fedopt.records.formats import RecordError, Source, format_of
 from fedopt.records.telemetry import find_time
 from fedopt.records.units import SECONDS, dates, numbers, unit_in_name
+
+if TYPE_CHECKING:
+    from pandas import Series
 
 __all__ = ["Arrivals", "read_arrivals"]
 
@@ -44,7 +48,7 @@ def read_arrivals(
     *,
     time: str | None = None,
     work: Mapping[str, float] | None = None,
-    unit: str = "s",
+    unit: str | None = "s",
 ) -> Arrivals:
     """Read when requests came and what work they brought.
 
@@ -55,7 +59,8 @@ def read_arrivals(
     work
         Work per unit of each column; default one work a request.
     unit
-        Unit of the times returned, and of times that are plain numbers and state none.
+        Unit of the times returned, and of times that are plain numbers and state none. None: it is not known;
+        only plain numbers can be read, as they stand.
 
     Raises
     ------
@@ -63,7 +68,7 @@ def read_arrivals(
         If the file cannot be read, a column is missing, or a time or amount of work cannot be used.
     """
     path = Path(path)
-    if unit not in SECONDS:
+    if unit is not None and unit not in SECONDS:
         raise RecordError(f"{path}: the unit must be one of {', '.join(SECONDS)}, not {unit!r}")
     source = Source(path)
     times: list[np.ndarray] = []
@@ -89,19 +94,33 @@ def read_arrivals(
                 stated = "s" if offset is not None else unit_in_name(used)
                 if stated is None and form.time == used:
                     stated = form.time_unit
-                factor = SECONDS[stated] / SECONDS[unit] if stated else 1.0
+                if unit is None and offset is not None:
+                    raise RecordError(
+                        f"{path}: times are date-times; state them in the instance's unit of time"
+                    )
+                factor = SECONDS[stated] / SECONDS[unit] if stated and unit else 1.0
                 if offset is not None:
                     calendar = offset
-            _refuse(path, moments, seen, "no time", frame[used])
-            amounts = np.ones(len(frame))
-            if work:
-                columns = {name: numbers(frame[name], None)[0] for name in work}
-                for name, column in columns.items():
-                    _refuse(path, column, seen, f"not a number where work is expected ({name})", frame[name])
-                    if (column < 0).any():
-                        row = seen + int(np.argmax(column < 0)) + 1
-                        raise RecordError(f"{path}: row {row}: work must be finite and not negative")
-                amounts = np.asarray(sum(weight * columns[name] for name, weight in work.items()))
+            line = seen + (2 if form.name == "delimited text" else 1)
+            _refuse(
+                path,
+                line,
+                ~np.isfinite(moments),
+                "the time is neither a number nor one of date-times",
+                frame[used],
+            )
+            amounts = np.zeros(len(frame)) if work else np.ones(len(frame))
+            for name, weight in (work or {}).items():
+                column, _ = numbers(frame[name], None)
+                _refuse(path, line, np.isnan(column), "not a number where work is expected", frame[name])
+                _refuse(
+                    path,
+                    line,
+                    ~(column >= 0) | np.isinf(column),
+                    "work must be finite and not negative",
+                    frame[name],
+                )
+                amounts += weight * column
             seen += len(frame)
             times.append(moments)
             works.append(amounts)
@@ -122,9 +141,7 @@ def read_arrivals(
     return Arrivals(moment * factor, amount, calendar, tuple(notes))
 
 
-def _refuse(path: Path, values: np.ndarray, seen: int, reason: str, cells: object) -> None:
-    bad = ~np.isfinite(values)
+def _refuse(path: Path, line: int, bad: np.ndarray, reason: str, cells: Series) -> None:
     if bad.any():
         place = int(np.argmax(bad))
-        cell = cells.iloc[place]  # type: ignore[attr-defined]
-        raise RecordError(f"{path}: row {seen + place + 1}: {reason}: {cell!r:.60}")
+        raise RecordError(f"{path}: line {line + place}: {reason}: {cells.iloc[place]!r:.60}")

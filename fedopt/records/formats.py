@@ -51,7 +51,7 @@ class Source:
 
     def open(self) -> IO[str]:
         """The text, without a byte-order mark; bytes that are not UTF-8 raise UnicodeDecodeError."""
-        raw: Any = gzip.open(self.path, "rb") if self.magic[:2] == b"\x1f\x8b" else open(self.path, "rb")
+        raw: Any = gzip.GzipFile(self.path) if self.magic[:2] == b"\x1f\x8b" else self.path.open("rb")
         return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
 
     @cached_property
@@ -66,7 +66,7 @@ class Source:
     def lines(self) -> list[str]:
         """The first lines of text that are not blank, whole ones only."""
         found = self.head.splitlines()
-        if len(self.head) == LOOKED_AT and len(found) > 1:
+        if len(self.head) == LOOKED_AT and len(found) > 1 and not self.head.endswith("\n"):
             found = found[:-1]
         return [line for line in found if line.strip()]
 
@@ -186,6 +186,14 @@ def format_of(source: Source) -> Format:
     try:
         if source.magic != b"PAR1" and not source.lines:
             raise RecordError(f"{source.path}: the file is empty")
+        if (
+            len(source.head) == LOOKED_AT
+            and len(source.lines) < 2
+            and not source.first.lstrip().startswith(("{", "["))
+        ):
+            raise RecordError(
+                f"{source.path}: a line of more than {LOOKED_AT // 2:,} characters; this is no record"
+            )
         found = next(form for form in FORMATS if form.recognise(source))
     except OSError as error:
         raise RecordError(f"{source.path}: cannot be read: {error.strerror or error}") from error

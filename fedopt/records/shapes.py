@@ -120,7 +120,8 @@ def objects(value: Any) -> Iterator[Row]:
         if isinstance(items, list) and items and not any(isinstance(item, dict | list) for item in items)
     }
     longest = max((len(items) for items in columns.values()), default=0)
-    if longest > 1:
+    scalars = sum(isinstance(item, int | float) for item in value.values())
+    if longest > 1 and len(columns) >= scalars:
         columns = {name: items for name, items in columns.items() if len(items) == longest}
         yield from (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
         return

@@ -19,35 +19,30 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_GROUPS", "Chunk", "Columns", "Telemetry", "TelemetryError", "find_time", "read_telemetry"]
 
-VALUE_NAMES = (
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+VALUE_NAMES = _words(
     "delay latency rtt sojourn response_time responsetime elapsed elapsed_time e2e e2e_latency e2el "
     "end_to_end_latency total_latency total_time request_time request_latency http_req_duration duration "
     "time_taken round_trip_time wall_time rt ttft time_to_first_token value"
-).split()
-TIME_NAMES = (
-    "time timestamp ts date_time datetime date start_time start started_at begin request_start_time created_at "
-    "pub t end_timestamp end_time"
-).split()
-GROUP_NAMES = ("tenant", "domain", "run")
-MAX_GROUPS = 10_000
-FAILED_FLAGS = ("failed", "failure", "error", "err", "timeout", "timed_out", "is_error", "has_error")
-SUCCESS_FLAGS = ("success", "ok", "succeeded", "expected_response", "accepted_response")
-STATUSES = (
-    "status",
-    "status_code",
-    "statuscode",
-    "code",
-    "http_status",
-    "response_code",
-    "outcome",
-    "result",
-    "state",
 )
-NO = {"", "0", "0.0", "false", "no", "none", "null", "nan", "-", "ok", "success", "<na>"}
-FAILED_WORDS = (
-    "timeout timed_out time_out error failed failure fail lost dropped cancelled canceled aborted unavailable "
-    "deadline_exceeded resource_exhausted internal unknown exception refused unreachable"
-).split()
+TIME_NAMES = _words(
+    "time timestamp ts date_time datetime date start_time start started_at begin request_start_time "
+    "created_at pub t end_timestamp end_time"
+)
+GROUP_NAMES = _words("tenant domain run")
+MAX_GROUPS = 10_000
+FAILED_FLAGS = _words("failed failure error err timeout timed_out is_error has_error")
+SUCCESS_FLAGS = _words("success ok succeeded expected_response accepted_response")
+STATUSES = _words("status status_code statuscode code http_status response_code outcome result state")
+NO = {"", *_words("0 0.0 false no none null nan - ok success <na>")}
+FAILED_WORDS = _words(
+    "timeout timed_out time_out error failed failure fail lost dropped cancelled canceled aborted "
+    "unavailable deadline_exceeded resource_exhausted internal unknown exception refused unreachable"
+)
 FAILED_CODES = (0, 408, 429, 499)
 
 
@@ -150,7 +145,7 @@ class Telemetry:
                 yield Chunk(np.full(source.unusable, np.inf), None, None)
         if usable == 0:
             reason = f"; the first row: {self.first_failed}" if self.first_failed else ""
-            raise TelemetryError(f"{self.path}: no usable delay among {self.rows} rows{reason}")
+            raise TelemetryError(f"{self.path}: no usable row among {self.rows}{reason}")
 
     def _chunk(self, form: Format, frame: DataFrame) -> Chunk:
         used = self.used
@@ -220,7 +215,8 @@ class Telemetry:
             and np.isnan(found).all()
         ):
             raise TelemetryError(
-                f"{self.path}: no usable row: the column {value!r} holds no number; the columns are {_listed(names)}"
+                f"{self.path}: no usable row: the column {value!r} holds no number; "
+                f"the columns are {_listed(names)}"
             )
 
     def _find_value(
@@ -232,7 +228,7 @@ class Telemetry:
                 others = [other for other in form.value if other in names and other != name]
                 told = f" (--value {' or '.join(others)} for another)" if others else ""
                 return name, f"{form.name}: delays are those of {name!r}{told}." if others else None
-        plain = {}
+        plain: dict[str, str] = {}
         for name in names:
             if name != time:
                 plain.setdefault(plain_name(name), name)
@@ -242,9 +238,9 @@ class Telemetry:
         if usable:
             if len(usable) == 1:
                 return usable[0], None
+            rest = ", ".join(map(repr, usable[1:4]))
             return usable[0], (
-                f"Delays are taken from the column {usable[0]!r}; {', '.join(map(repr, usable[1:4]))} could be "
-                "meant too (--value)."
+                f"Delays are taken from the column {usable[0]!r}; {rest} could be meant too (--value)."
             )
         if known:
             return known[0], None
@@ -253,7 +249,8 @@ class Telemetry:
         ]
         if len(numeric) != 1:
             raise TelemetryError(
-                f"{self.path}: which column holds the delays? Name it (--value); the columns are {_listed(names)}"
+                f"{self.path}: which column holds the delays? Name it (--value); "
+                f"the columns are {_listed(names)}"
             )
         return numeric[0], (
             None

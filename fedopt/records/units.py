@@ -122,7 +122,7 @@ def dates(column: Any) -> tuple[np.ndarray, float | None]:
             moments = column.dt.tz_convert("UTC").dt.tz_localize(None)
         return _epoch(moments), offset
     values, _ = numbers(column, None)
-    if np.isfinite(values).mean() > 0.5 or len(column) == 0:
+    if len(column) == 0 or np.isfinite(values).mean() > 0.5:
         return values, None
     text = column.astype("string").str.strip()
     first = text.dropna()

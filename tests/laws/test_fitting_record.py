@@ -71,7 +71,7 @@ def test_available_rates_become_lost_work():
         ("t,w\n1,2\n", "1 rows"),
         ("t,w\n1,x\n2,1\n", "line 2"),
         ("t,w\n1,-1\n2,1\n", "not negative"),
-        ("t,w\n1,nan\n2,1\n", "finite"),
+        ("t,w\n1,nan\n2,1\n", "line 2"),
         ("t,w\nyesterday,1\n2,1\n", "date-times"),
         ("t,w\n0,1\n1e12,1\n", "slots"),
         ("t,v\n0,1\n1,1\n", "no column 'w'"),

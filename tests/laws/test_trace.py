@@ -49,13 +49,13 @@ def test_reading(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no column"),
+        ("", "empty"),
         ("time,load\n1,2\n", "no column 'work'"),
-        ("time,work\n", "no requests"),
+        ("time,work\n", "0 rows"),
         ("time,work\n1,two\n", "line 2"),
         ("time,work\n1\n", "line 2"),
         ("time,work\n1,-2\n", "not negative"),
-        ("time,work\nnan,2\n", "finite"),
+        ("time,work\nnan,2\n", "line 2"),
         ("time,work\n0,2\n1e12,2\n", "longer slot"),
     ],
 )

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from fedopt.audit import Columns, Settings, TelemetryError, audit_telemetry, read_telemetry
+from fedopt.audit import Columns, Promise, Settings, TelemetryError, audit_telemetry, read_telemetry
 
 
 def write_csv(path, rows, header="time,tenant,delay"):
@@ -70,11 +70,32 @@ def test_semicolons_spaces_iso_times_and_a_byte_order_mark(tmp_path):
     assert np.diff(chunk.time).tolist() == [1.0]
 
 
-def test_unusable_rows_are_counted_and_quoted(tmp_path, rows):
-    path = write_csv(tmp_path / "a.csv", [*rows, "1,a,oops", "1,a,", "1,a,nan", "1,a,inf"])
-    result = audit_telemetry(read_telemetry(path))
-    assert result.samples == 4000
-    assert any("4 of 4,004 rows were unusable" in note and "oops" in note for note in result.notes)
+def test_rows_without_a_usable_delay_are_late(tmp_path, rows):
+    path = write_csv(tmp_path / "a.csv", [*rows, "1,a,oops", "1,a,", "1,a,nan", "1,a,inf", "1,a,-1"])
+    telemetry = read_telemetry(path)
+    result = audit_telemetry(telemetry)
+    assert (result.samples, result.lost) == (4005, 5)
+    assert "oops" in telemetry.first_failed
+    told = "3 without a usable delay; 1 with an infinite delay; 1 with a negative delay"
+    assert any(f"5 of 4,005 requests count as late: {told}" in note for note in result.notes)
+    left_out = audit_telemetry(read_telemetry(path, Columns(ignore_failed=True)))
+    assert (left_out.samples, left_out.lost) == (4000, 0)
+    assert any("were left out" in note for note in left_out.notes)
+
+
+def test_lost_answers_break_a_promise_that_the_others_keep(tmp_path):
+    rng = np.random.default_rng(12)
+    lost = rng.random(20_000) < 0.01
+    rows = [
+        f"{i},{'' if gone else f'{v:.3f}'},{'timeout' if gone else 'ok'}"
+        for i, (v, gone) in enumerate(zip(rng.exponential(10.0, 20_000), lost, strict=True))
+    ]
+    path = write_csv(tmp_path / "a.csv", rows, "time,delay,status")
+    promise = Promise(deadline=150.0, epsilon=0.005)
+    found = audit_telemetry(read_telemetry(path), promise)
+    assert found.verdict == "broken"
+    assert found.violation.count >= lost.sum()
+    assert audit_telemetry(read_telemetry(path, Columns(ignore_failed=True)), promise).verdict == "kept"
 
 
 def test_rows_out_of_order_are_said_to_be(tmp_path, rows):
