@@ -20,7 +20,7 @@ def command(
     telemetry: Annotated[
         Path,
         typer.Argument(
-            help="Delays of requests: delimited text, JSON, Parquet, or what load generators and servers write.",
+            help="Delays of requests: delimited text, JSON, Parquet, or what load generators write.",
             metavar="TELEMETRY",
         ),
     ],
