@@ -180,13 +180,13 @@ def simulate_plan(plan_text: bytes, instance_text: bytes, options: Mapping[str, 
 
 def audit(plan: bytes, instance: bytes, telemetry: bytes, options: Mapping[str, Any]) -> Outcome:
     """Audit telemetry against the promises of a plan's tenants. Raises TelemetryError, AuditError."""
-    from fedopt.audit import Settings, audit_telemetry, read_telemetry
+    from fedopt.audit import Columns, Settings, audit_telemetry, read_telemetry
     from fedopt.audit.promises import promises_of
 
     with _posted({"plan.json": plan, "instance.json": instance, "telemetry": telemetry}) as folder:
-        promises = promises_of(folder / "instance.json", folder / "plan.json")
+        promises, unit = promises_of(folder / "instance.json", folder / "plan.json")
         settings = Settings(confidence=options["confidence"])
-        found = audit_telemetry(read_telemetry(folder / "telemetry"), promises, settings)
+        found = audit_telemetry(read_telemetry(folder / "telemetry", Columns(unit=unit)), promises, settings)
     verdicts = [part.verdict for part in (found, *found.series.values()) if part.verdict]
     worst = next((v for v in ("broken", "undecided", "kept") if v in verdicts), None)
     return Outcome({"verdict": worst}, {"audit": found.to_json()})
