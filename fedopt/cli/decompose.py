@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedopt.cli._options import Json, Out, Quiet, Seed
+from fedopt.cli._options import Json, Out, Quiet
 from fedopt.cli._output import check_out, emit, say
 
 HistoryFile = Annotated[
@@ -25,15 +25,42 @@ def command(
     sla: Annotated[
         str, typer.Option("--sla", help="What is to be split, in the history's units.", metavar="TEXT")
     ] = "",
-    model: Annotated[str, typer.Option("--model", help="convex, logistic or network.")] = "convex",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="auto (default: chosen per domain by held-out score), convex, logistic, isotonic, trees or "
+            "network.",
+            show_default=False,
+        ),
+    ] = None,
     method: Annotated[str, typer.Option("--method", help="auto, price, grid or slsqp.")] = "auto",
     least: Annotated[
         str, typer.Option("--min-delay", help="Least partial delays: edge=5,core=10.", metavar="TEXT")
     ] = "",
     most: Annotated[str, typer.Option("--max-delay", help="Largest partial delays.", metavar="TEXT")] = "",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            help="A further column of HISTORY: NAME:RULE for a metric (sum, product, loss, root-sum-square, "
+            "min, max), NAME:context:24 or NAME:context:gold/silver for a context. Repeatable.",
+            metavar="TEXT",
+        ),
+    ] = None,
+    context: Annotated[
+        str, typer.Option("--context", help="Of the SLA: hour=9,slice=gold.", metavar="TEXT")
+    ] = "",
     flip: Annotated[
-        float, typer.Option("--flip", help="Share of answers that may be wrong.", min=0.0, max=0.49)
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            "--flip",
+            help="Share of answers that may be wrong [default: 0].",
+            min=0.0,
+            max=0.49,
+            show_default=False,
+        ),
+    ] = None,
     thin: Annotated[
         bool,
         typer.Option("--thin", help="Accept a thin history; a logistic model with a prior is used then."),
@@ -47,7 +74,10 @@ def command(
             "--resume", help="Start from a kept state; HISTORY then holds new answers.", metavar="FILE"
         ),
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", help="Seed of what draws lots [default: 0].", min=0, show_default=False),
+    ] = None,
     out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -59,7 +89,7 @@ def command(
     from fedopt.learn.decide import Question, decide
 
     check_out(out, [] if history is None else [history])
-    question = Question(sla, model, method, least, most, flip, thin, seed)
+    question = Question(sla, model, method, least, most, flip, thin, seed, tuple(metric or ()), context)
     document: dict[str, Any] = decide(question, history, resume, save)
     if not quiet:
         for warning in document["warnings"]:
@@ -72,17 +102,21 @@ def summary(document: dict[str, Any]) -> str:
     width = max(len(domain["domain"]) for domain in document["domains"])
     lines = [
         f"delay {document['sla']['delay']:g}, throughput {document['sla']['throughput']:g}: "
-        f"accepted by every domain with probability {document['probability']:.4f} ({document['model']} model)"
+        f"accepted by every domain with probability {document['probability']:.4f} "
+        f"({document['model']} model{'s' * (document['model'] == 'mixed')})"
     ]
+    further = [name for name in document["sla"] if name not in ("delay", "throughput")]
     for domain in document["domains"]:
+        more = "".join(f"   {name} {domain[name]:.4g}" for name in further)
         lines.append(
             f"  {domain['domain']:<{width}}  delay {domain['delay']:10.4g}   throughput "
-            f"{domain['throughput']:8.4g}   P(accept) {domain['probability']:.4f}"
+            f"{domain['throughput']:8.4g}{more}   P(accept) {domain['probability']:.4f}"
         )
-    lines.append(
-        f"no split has a log-probability more than {document['gap']:.2g} higher under this model; "
-        f"held-out Brier score {document['calibration']['brier']:.4f}"
-        if document["calibration"]
-        else f"no split has a log-probability more than {document['gap']:.2g} higher under this model"
-    )
-    return "\n".join(lines)
+    words = []
+    if document["gap"] is not None:
+        words.append(
+            f"no split has a log-probability more than {document['gap']:.2g} higher under these models"
+        )
+    if document["calibration"]:
+        words.append(f"held-out Brier score {document['calibration']['brier']:.4f}")
+    return "\n".join([*lines, "; ".join(words)] if words else lines)

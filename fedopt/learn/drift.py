@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fedopt.learn.feedback import Array
-from fedopt.learn.model import Rows
+from fedopt.learn.feedback import Array, Rows
 
 
 @dataclass

@@ -11,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from fedopt.learn.decomposition.problem import Acceptance
-from fedopt.learn.feedback import Array, Feedback
-from fedopt.learn.model import RiskModel, Rows
+from fedopt.learn.decompose import Acceptance
+from fedopt.learn.feedback import Array, Feedback, Rows
+from fedopt.learn.model import RiskModel
 
 
 class Exploration(Protocol):

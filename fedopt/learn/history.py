@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -32,16 +33,20 @@ class History:
         stages: the stage of each domain where the file has a column `stage`, else None.
         feedback: one row per domain.
         thin: what is too little in it to fit a model freely, in words; empty for a full history.
+        values: every other column of the file, by name: one list of texts per domain.
     """
 
     names: tuple[str, ...]
     stages: tuple[str, ...] | None
     feedback: Feedback
     thin: tuple[str, ...] = ()
+    values: Mapping[str, list[list[str]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], allow_thin: bool = False, least: int = LEAST_ROWS) -> Self:
         """Read a CSV file with the columns domain, delay, throughput, accepted, and optionally stage.
+
+        Further columns are kept as they are (`values`): request and time, other metrics, a context.
 
         Raises `HistoryError` for missing columns, values that are no numbers, labels other than 0 and 1, and
         unless `allow_thin` for domains with fewer than `least` answers or with one kind of answer only.
@@ -50,16 +55,23 @@ class History:
         rows, problems = _read_rows(Path(path), source)
         if problems:
             raise HistoryError(problems, source)
-        names = tuple(dict.fromkeys(row.domain for row in rows))
+        by_domain: dict[str, list[_Row]] = {}
+        for row in rows:
+            by_domain.setdefault(row.domain, []).append(row)
+        names = tuple(by_domain)
         stages = _stages(rows, names, source)
-        parts = []
-        for name in names:
-            own = [row for row in rows if row.domain == name]
-            parts.append(Feedback.of(*(np.array([getattr(row, c) for row in own]) for c in COLUMNS[1:])))
+        parts = [
+            Feedback.of(*(np.array([getattr(row, c) for row in own]) for c in COLUMNS[1:]))
+            for own in by_domain.values()
+        ]
         thin = _thin(names, parts, least)
         if thin and not allow_thin:
             raise HistoryError(thin, source)
-        return cls(names, stages, Feedback.stack(parts), tuple(f"{p.place}: {p.message}" for p in thin))
+        more = {
+            name: [[row.more[name] for row in own] for own in by_domain.values()] for name in rows[0].more
+        }
+        words = tuple(f"{p.place}: {p.message}" for p in thin)
+        return cls(names, stages, Feedback.stack(parts), words, more)
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,7 @@ class _Row:
     throughput: float
     accepted: float
     stage: str | None
+    more: dict[str, str]
 
 
 def _read_rows(path: Path, source: str) -> tuple[list[_Row], list[Problem]]:
@@ -133,7 +146,9 @@ def _row(record: dict[str, str | None], line: int) -> tuple[list[_Row], list[Pro
         problems.append(Problem("domain", "the domain is not named", "name it", line))
     if problems:
         return [], problems
-    return [_Row(domain, stage=(record.get("stage") or "").strip() or None, **numbers)], []
+    stage = (record.get("stage") or "").strip() or None
+    more = {k: (v or "").strip() for k, v in record.items() if k and k not in (*COLUMNS, "stage")}
+    return [_Row(domain, **numbers, stage=stage, more=more)], []
 
 
 def _stages(rows: list[_Row], names: tuple[str, ...], source: str) -> tuple[str, ...] | None:

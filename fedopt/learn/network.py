@@ -16,24 +16,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from fedopt.learn.feedback import Array, Feedback, Scale
-from fedopt.learn.model import RiskModel, Rows
+from fedopt.errors import InputError, optional
+from fedopt.learn.feedback import Array, Feedback, Rows, Scale
+from fedopt.learn.model import RiskModel
 
 LAYERS = 3
 WIDTH = 8
 _EPSILON = 1e-5
-
-
-class LearningUnavailable(ImportError):
-    """The optional extra with the automatic differentiation is not installed."""
-
-    exit_code = 2
-
-    def __init__(self) -> None:
-        super().__init__(
-            "the neural risk model needs JAX, which is not installed: pip install 'fedopt[learn]' "
-            "(or choose another model: convex, logistic)"
-        )
 
 
 @dataclass(frozen=True)
@@ -45,7 +34,8 @@ class NetworkRisk(RiskModel):
         seed: of the initial weights.
         epochs, fit_rate: full-batch Adam steps of `fit` and their step size.
         decay: ridge penalty on the weight matrices during `fit`; without it a hundred answers are overfitted.
-        rate, runs: step size η and number of gradient steps of one `update` (online gradient descent).
+        rate, runs: step size η and number of gradient steps of one `update`, the paper's online gradient
+            descent; with 0 steps (default) an update is a fit from the present weights to its end.
         scale: input scale; taken from the history by `fit`.
         parameters: weights by name, first axis the models.
         statistics: frozen means and variances of the normalised layers.
@@ -57,12 +47,14 @@ class NetworkRisk(RiskModel):
     fit_rate: float = 0.02
     decay: float = 3e-3
     rate: float = 1e-3
-    runs: int = 1
-    scale: Scale = field(default=Scale(1.0, 0.0, 1.0))
+    runs: int = 0
+    scale: Scale | None = None
     parameters: dict[str, Any] = field(default_factory=dict, repr=False)
     statistics: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if self.scale is None:
+            object.__setattr__(self, "scale", Scale.unit(self.models))
         if not self.parameters:
             object.__setattr__(self, "parameters", _initial(self.models, self.seed))
         if self.statistics is None:
@@ -74,28 +66,26 @@ class NetworkRisk(RiskModel):
     def count(self) -> int:
         return self.models
 
+    @property
+    def units(self) -> Scale:
+        """The input scale."""
+        assert self.scale is not None
+        return self.scale
+
     def fit(self, feedback: Feedback) -> Self:
-        scale = Scale.of(feedback)
-        fitted = replace(self, scale=scale, parameters=_initial(self.models, self.seed))
-        inputs = _inputs(scale, feedback.delay, feedback.throughput)
-        parameters, statistics = _compiled().fit(
-            fitted.parameters,
-            inputs,
-            _float(feedback.accepted),
-            _float(feedback.weight),
-            np.float32(self.fit_rate),
-            np.float32(self.decay),
-            self.epochs,
+        return replace(self, parameters=_initial(self.models, self.seed))._refit(
+            feedback, np.arange(self.models)
         )
-        return replace(fitted, parameters=_arrays(parameters), statistics=np.asarray(statistics))
 
     def update(self, feedback: Feedback, rows: Rows | None = None) -> Self:
         index = np.arange(self.models) if rows is None else np.asarray(rows)
         if index.size == 0:
             return self
+        if self.runs == 0:
+            return self._refit(feedback, index)
         padded = _bucket(index.size)
         chosen = np.resize(index, padded)
-        inputs = _inputs(self.scale, feedback.delay, feedback.throughput)
+        inputs = _inputs(self.units, feedback.delay, feedback.throughput, index)
         stepped = _compiled().descend(
             {name: value[chosen] for name, value in self.parameters.items()},
             self.statistics[chosen],
@@ -105,33 +95,71 @@ class NetworkRisk(RiskModel):
             np.float32(self.rate),
             self.runs,
         )
-        parameters = {}
-        for name, value in self.parameters.items():
-            parameters[name] = value.copy()
-            parameters[name][index] = np.asarray(stepped[name])[: index.size]
-        return replace(self, parameters=parameters)
+        return replace(self, parameters=self._placed(stepped, index))
 
-    def log_probability(self, delay: Array, throughput: Array, rows: Rows | None = None) -> Array:
+    def _refit(self, feedback: Feedback, index: Rows) -> Self:
+        if feedback.extra.shape[2]:
+            raise InputError("the network knows delay and throughput alone: choose another model")
+        scale = self.units.replaced(index, Scale.of(feedback))
+        padded = _bucket(index.size)
+        chosen = np.resize(index, padded)
+        found, seen = _compiled().fit(
+            {name: value[chosen] for name, value in self.parameters.items()},
+            _grow(_inputs(scale, feedback.delay, feedback.throughput, index), padded),
+            _grow(_float(feedback.accepted), padded),
+            _grow(_float(feedback.weight), padded),
+            np.float32(self.fit_rate),
+            np.float32(self.decay),
+            self.epochs,
+        )
+        statistics = self.statistics.copy()
+        statistics[index] = np.asarray(seen)[: index.size]
+        return replace(self, scale=scale, parameters=self._placed(found, index), statistics=statistics)
+
+    def _placed(self, found: dict[str, Any], index: Rows) -> dict[str, Any]:
+        """The weights with those of some models replaced."""
+        parameters = {name: value.copy() for name, value in self.parameters.items()}
+        for name, value in parameters.items():
+            value[index] = np.asarray(found[name])[: index.size]
+        return parameters
+
+    def log_probability(
+        self, delay: Array, throughput: Array, rows: Rows | None = None, extra: Array | None = None
+    ) -> Array:
         return np.asarray(self._evaluate("log_probability", delay, throughput, rows), dtype=float)
 
-    def gradient(self, delay: Array, throughput: Array, rows: Rows | None = None) -> tuple[Array, Array]:
+    def gradient(
+        self, delay: Array, throughput: Array, rows: Rows | None = None, extra: Array | None = None
+    ) -> tuple[Array, Array]:
         slope = np.asarray(self._evaluate("slope", delay, throughput, rows), dtype=float)
-        return slope[..., 0] / self.scale.delay, -slope[..., 1] / self.scale.spread
+        own = self.units.rows(rows)
+        return slope[..., 0] / own.delay, -slope[..., 1] / own.spread
 
     def _evaluate(self, name: str, delay: Array, throughput: Array, rows: Rows | None) -> Any:
         index = np.arange(self.models) if rows is None else np.asarray(rows)
         padded = _bucket(index.size)
         chosen = np.resize(index, padded)
-        inputs = _grow(_inputs(self.scale, delay, np.broadcast_to(throughput, delay.shape)), padded)
+        inputs = _grow(_inputs(self.units, delay, np.broadcast_to(throughput, delay.shape), index), padded)
         parameters = {key: value[chosen] for key, value in self.parameters.items()}
         values = getattr(_compiled(), name)(parameters, self.statistics[chosen], inputs)
         return np.asarray(values)[: index.size]
+
+    def grown(self, models: int) -> Self:
+        """With blank models up to `models`."""
+        more = type(self)(models - self.models, self.seed)
+        return replace(
+            self,
+            models=models,
+            scale=self.units.grown(models),
+            parameters={k: np.concatenate([v, more.parameters[k]]) for k, v in self.parameters.items()},
+            statistics=np.concatenate([self.statistics, more.statistics]),
+        )
 
     def state(self) -> dict[str, Any]:
         settings = ("models", "seed", "epochs", "fit_rate", "decay", "rate", "runs")
         return {
             **{name: getattr(self, name) for name in settings},
-            "scale": [self.scale.delay, self.scale.middle, self.scale.spread],
+            **self.units.state(),
             **{f"parameter_{name}": np.asarray(value) for name, value in self.parameters.items()},
             "statistics": np.asarray(self.statistics),
         }
@@ -147,7 +175,7 @@ class NetworkRisk(RiskModel):
             decay=float(state["decay"]),
             rate=float(state["rate"]),
             runs=int(state["runs"]),
-            scale=Scale(*(float(value) for value in state["scale"])),
+            scale=Scale.from_state(state),
             parameters={
                 name.removeprefix(prefix): np.asarray(value, np.float32)
                 for name, value in state.items()
@@ -161,10 +189,6 @@ def _float(values: Array) -> Any:
     return np.asarray(values, dtype=np.float32)
 
 
-def _arrays(tree: dict[str, Any]) -> dict[str, Any]:
-    return {name: np.array(value) for name, value in tree.items()}
-
-
 def _bucket(size: int) -> int:
     """A batch size that is compiled for once and reused."""
     return next((fixed for fixed in (8, 64, 256) if size <= fixed), -(-size // 256) * 256)
@@ -174,8 +198,8 @@ def _grow(values: Any, rows: int) -> Any:
     return np.pad(values, ((0, rows - values.shape[0]),) + ((0, 0),) * (values.ndim - 1))
 
 
-def _inputs(scale: Scale, delay: Array, throughput: Array) -> Any:
-    u, v = scale.relative(np.asarray(delay, float), np.asarray(throughput, float))
+def _inputs(scale: Scale, delay: Array, throughput: Array, rows: Rows | None) -> Any:
+    u, v = scale.relative(delay, throughput, rows)
     return np.stack([u - 1.0, -v], axis=1).astype(np.float32)
 
 
@@ -210,11 +234,9 @@ class _Compiled:
 @lru_cache(maxsize=1)
 def _compiled() -> _Compiled:
     """Compile lazily, so that importing this module costs nothing and needs no JAX."""
-    try:
+    with optional("neural risk models", "learn"):
         import jax
         import jax.numpy as jnp
-    except ImportError as error:
-        raise LearningUnavailable from error
 
     def linear(weight: Any, h: Any, bias: Any) -> Any:
         return jnp.abs(weight) @ h + bias[:, None]

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedopt.kernels import kernel
-from fedopt.learn.decomposition import DecompositionInfeasible, Problem, on_grid
-from fedopt.learn.decomposition.problem import Acceptance
+from fedopt.learn.decompose import IMPOSSIBLE, Acceptance, DecompositionInfeasible, Problem, on_grid
 from fedopt.learn.feedback import Array
 
 
@@ -150,13 +149,13 @@ def choose(
     shift = np.zeros(delay.size, np.intp) if offset is None else offset
     step = delay / (points - 1)
     sizes = np.array([rows.size for rows in graph.rows])
-    table = np.full((delay.size, graph.stages, sizes.max(), points), -1e30)
+    table = np.full((delay.size, graph.stages, sizes.max(), points), IMPOSSIBLE)
     for s, rows in enumerate(graph.rows):
         each = (shift[:, None] + rows).reshape(-1)
         asked = np.repeat(step[:, None] * np.arange(points), rows.size, axis=0)
         demanded = np.repeat(throughput, rows.size)[:, None]
         values = acceptance.log_probability(np.maximum(asked, 1e-12), demanded, each)
-        values = np.where(np.isfinite(values), values, -1e30)
+        values = np.where(np.isfinite(values), values, IMPOSSIBLE)
         table[:, s, : rows.size] = values.reshape(delay.size, rows.size, points)
     paths = np.empty((delay.size, graph.stages), dtype=np.int64)
     for length in np.unique(delay):

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import beta
 
-from fedopt.learn.convex import ConvexRisk
 from fedopt.learn.feedback import Feedback
-from fedopt.learn.logistic import LogisticRisk
 from fedopt.learn.model import RiskModel
+from fedopt.learn.parametric import ConvexRisk, LogisticRisk
 
 __all__ = ["MODELS", "Batches", "expected_risks", "lower_limit", "upper_limits"]
 

@@ -18,9 +18,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fedopt.learn.decomposition.problem import Acceptance
-from fedopt.learn.feedback import Array
-from fedopt.learn.model import Rows
+from fedopt.learn.decompose import Acceptance
+from fedopt.learn.feedback import Array, Rows
 
 
 class DomainParameters(NamedTuple):
@@ -103,13 +102,15 @@ class AnalyticNetwork:
         mean_load: r of each run, shape (runs,).
         period: T, steps.
         parameters: the domains.
-        alpha: of the load's distribution.
+        alpha: of the load's distribution, of each domain or one for all.
+        phase: by which each domain's load runs ahead, in periods; the paper's all move together.
     """
 
     mean_load: Array
     period: int
     parameters: DomainParameters = PAPER_DOMAINS
-    alpha: float = ALPHA
+    alpha: float | Array = ALPHA
+    phase: Array | float = 0.0
 
     @property
     def domains(self) -> int:
@@ -120,15 +121,18 @@ class AnalyticNetwork:
         return load_at(self.mean_load, step, self.period)
 
     def acceptance(self, step: int) -> TrueAcceptance:
-        load = np.repeat(self.load(step), self.domains)
-        return TrueAcceptance(self.parameters.capacity, self.parameters.service, load, self.alpha)
+        ahead = np.broadcast_to(np.asarray(self.phase, float), (self.domains,)) * self.period
+        load = np.stack([load_at(self.mean_load, step + shift, self.period) for shift in ahead], axis=1)
+        # only α/λ counts: a domain's own α is a load of its own
+        load = load * (ALPHA / np.broadcast_to(np.asarray(self.alpha, float), (self.domains,)))
+        return TrueAcceptance(self.parameters.capacity, self.parameters.service, load.reshape(-1))
 
     def answer(self, step: int, rows: Rows, delay: Array, throughput: Array, coin: Array) -> Array:
         log_p = self.acceptance(step).log_probability(delay[:, None], throughput[:, None], rows)[:, 0]
         return (coin < np.exp(log_p)).astype(float)
 
 
-def load_at(mean_load: Array, step: int, period: int) -> Array:
+def load_at(mean_load: Array, step: float, period: int) -> Array:
     """λ_t: between 0.1 and 2r − 0.1, with mean r over a period."""
     return np.asarray(0.5 * (np.sin(2 * np.pi * step / period) + 1) * (2 * np.asarray(mean_load) - 0.2) + 0.1)
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedopt.learn.decomposition.problem import Acceptance
-from fedopt.learn.feedback import Array
-from fedopt.learn.model import Rows
+from fedopt.learn.decompose import Acceptance
+from fedopt.learn.feedback import Array, Rows
 from fedopt.learn.simulator import ALPHA, AnalyticNetwork, DomainParameters, TrueAcceptance, load_at
 
 RequiredRate = Callable[[int, Array, Array], Array]

@@ -15,11 +15,9 @@ import numpy as np
 
 from fedopt.calculus.path import Path
 from fedopt.laws import ExponentialWork, Poisson
-from fedopt.learn.buffer import Buffer
-from fedopt.learn.convex import ConvexRisk
-from fedopt.learn.feedback import Array
-from fedopt.learn.loop import gather_history, run
-from fedopt.learn.methods import EqualSplit, Learner, Method, Oracle
+from fedopt.learn.feedback import Array, Buffer
+from fedopt.learn.online import EqualSplit, Learner, Method, Oracle, gather_history, run
+from fedopt.learn.parametric import ConvexRisk
 from fedopt.learn.simulator import RequestModel, Scenario, load_at
 from fedopt.learn.worlds import ContractNetwork, RequiredRate, contract_rate, tabulated_rate
 from fedopt.papers.rade_experiment import ANCHOR, band

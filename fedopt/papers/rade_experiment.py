@@ -8,14 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fedopt.learn.buffer import Buffer
-from fedopt.learn.convex import ConvexRisk
-from fedopt.learn.feedback import Array, Feedback
-from fedopt.learn.logistic import LogisticRisk
-from fedopt.learn.loop import Trace, gather_history, run
-from fedopt.learn.methods import EqualSplit, Learner, Method, Oracle, RandomSplit
+from fedopt.learn.feedback import Array, Buffer, Feedback
 from fedopt.learn.model import RiskModel
 from fedopt.learn.network import NetworkRisk
+from fedopt.learn.online import EqualSplit, Learner, Method, Oracle, RandomSplit, Trace, gather_history, run
+from fedopt.learn.parametric import ConvexRisk, LogisticRisk
 from fedopt.learn.simulator import AnalyticNetwork, Scenario
 from fedopt.papers.series import Series
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedopt.learn.buffer import Buffer
-from fedopt.learn.convex import ConvexRisk
 from fedopt.learn.explore import Exploration, Greedy, Optimistic, Thompson
-from fedopt.learn.feedback import Array, Feedback
+from fedopt.learn.feedback import Array, Buffer, Feedback
+from fedopt.learn.parametric import ConvexRisk
 from fedopt.learn.providers import StageGraph, choose, exhaustive
 from fedopt.learn.simulator import ALPHA, TrueAcceptance
 from fedopt.papers.rade_experiment import ANCHOR, band

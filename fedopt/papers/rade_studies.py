@@ -9,17 +9,14 @@ from functools import partial
 
 import numpy as np
 
-from fedopt.learn.buffer import Buffer
-from fedopt.learn.convex import ConvexRisk
-from fedopt.learn.decomposition import Problem, by_price, by_slsqp, on_grid
+from fedopt.learn.decompose import Problem, by_price, by_slsqp, on_grid
 from fedopt.learn.drift import PageHinkley
 from fedopt.learn.explore import Exploration, Greedy, Optimistic, Thompson
-from fedopt.learn.feedback import Array, Feedback
-from fedopt.learn.logistic import LogisticRisk
-from fedopt.learn.loop import Trace, gather_history, run
-from fedopt.learn.methods import Learner, Oracle
+from fedopt.learn.feedback import Array, Buffer, Feedback
 from fedopt.learn.model import RiskModel
 from fedopt.learn.network import NetworkRisk
+from fedopt.learn.online import Learner, Oracle, Trace, gather_history, run
+from fedopt.learn.parametric import ConvexRisk, LogisticRisk
 from fedopt.learn.simulator import PAPER_DOMAINS, AnalyticNetwork, DomainParameters, Scenario
 from fedopt.learn.worlds import Changing, TwoRegimes
 from fedopt.papers.rade_experiment import ANCHOR, Case, Methods, Setting, band, before
@@ -42,7 +39,7 @@ def complexity(trials: int = 100, seed: int = 0, quick: bool = False) -> list[Se
     rows: list[Series] = []
     sizes = (3, batch)
     kinds: dict[str, RiskModel] = {
-        "network": NetworkRisk(models=batch),
+        "network": NetworkRisk(models=batch, runs=1),
         "convex": ConvexRisk(models=batch),
         "logistic": LogisticRisk(models=batch),
     }

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.learn.convex import ConvexRisk
+from fedopt.learn.choice import KINDS, blank
 from fedopt.learn.feedback import Feedback
-from fedopt.learn.logistic import LogisticRisk
 from fedopt.learn.model import RiskModel
 from fedopt.learn.simulator import PAPER_DOMAINS, TrueAcceptance
 
@@ -25,15 +24,11 @@ def random_history(runs: int, answers: int, seed: int, load: float = 0.5) -> tup
 
 
 def make(kind: str, models: int, seed: int = 0) -> RiskModel:
-    """A blank risk model; the network needs the optional extra."""
-    if kind == "convex":
-        return ConvexRisk(models=models)
-    if kind == "logistic":
-        return LogisticRisk(models=models)
-    pytest.importorskip("jax", reason="the optional extra `learn` is not installed")
-    from fedopt.learn.network import NetworkRisk
-
-    return NetworkRisk(models=models, seed=seed)
+    """A blank risk model; the network and the trees need the optional extra."""
+    library = {"network": "jax", "trees": "sklearn"}.get(kind)
+    if library is not None:
+        pytest.importorskip(library, reason="the optional extra `learn` is not installed")
+    return blank(kind, models, (), seed)
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +36,7 @@ def fitted() -> dict[str, RiskModel]:
     """One fitted model of each kind that is available, on the history of `random_history(2, 100, 0)`."""
     history = random_history(2, 100, 0)[1]
     found = {}
-    for kind in ("convex", "logistic", "network"):
+    for kind in KINDS:
         try:
             found[kind] = make(kind, 6).fit(history)
         except pytest.skip.Exception:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.learn.buffer import Buffer
-from fedopt.learn.feedback import Feedback
+from fedopt.learn.feedback import Buffer, Feedback
 
 
 def filled(number: int, capacity: int = 4) -> Buffer:

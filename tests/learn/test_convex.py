@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.learn.convex import BASIS, ConvexRisk, basis, certified_fit, with_prior
 from fedopt.learn.newton import CONVEX, objective
+from fedopt.learn.parametric import BASIS, ConvexRisk, certified_fit
 from tests.learn.conftest import random_history
 
 
@@ -17,8 +17,7 @@ def test_fit_agrees_with_clarabel():
     for feedback in (history, soft):
         fast = blank.fit(feedback)
         certified, values = certified_fit(blank, feedback)
-        full = with_prior(feedback, fast.scale, blank.prior_weight)
-        x = basis(fast.scale, full.delay, full.throughput)
+        x, full = fast._design(feedback, np.arange(6))
         penalty = np.full(BASIS, blank.penalty)
         for row in range(6):
             data = (x[row], full.accepted[row], full.weight[row], penalty, np.zeros(BASIS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fedopt.learn.feedback import Feedback
-from fedopt.learn.logistic import LogisticRisk
+from fedopt.learn.parametric import LogisticRisk
 
 
 def test_recovers_a_logistic_truth():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fedopt.learn.feedback import Feedback
 from tests.learn.conftest import make, random_history
 
-KINDS = ("convex", "logistic", "network")
+KINDS = ("convex", "logistic", "isotonic", "trees", "network")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,7 +6,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from fedopt.learn.decomposition import DecompositionInfeasible
+from fedopt.learn.decompose import DecompositionInfeasible
 from fedopt.learn.providers import StageGraph, choose, exhaustive
 from fedopt.learn.simulator import TrueAcceptance
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.learn.robust import clean_labels, estimate_flip, robust_fit, robust_log_likelihood
+from fedopt.learn.model import clean_labels, robust_fit
 from tests.learn.conftest import make, random_history
 
 
@@ -32,16 +32,3 @@ def test_robust_fit_sees_through_wrong_answers():
         fitted = robust_fit(blank, reported, flip)
         errors[flip] = np.abs(np.exp(fitted.log_probability(history.delay, history.throughput)) - real).mean()
     assert errors[0.2] < 0.5 * errors[0.0]
-
-
-def test_expectation_maximisation_raises_the_likelihood():
-    _, history = random_history(2, 120, 10)
-    rng = np.random.default_rng(1)
-    flips = rng.random(history.accepted.shape) < 0.15
-    reported = history.with_accepted(np.where(flips, 1 - history.accepted, history.accepted))
-    blank = make("convex", 6)
-    values = [
-        robust_log_likelihood(robust_fit(blank, reported, 0.15, n), reported, 0.15).sum() for n in (0, 2, 8)
-    ]
-    assert values[0] < values[1] < values[2] + 0.5
-    assert 0.05 <= estimate_flip(blank, reported, np.array([0.0, 0.05, 0.15, 0.25])) <= 0.25

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.learn.loop import run
-from fedopt.learn.methods import EqualSplit, Oracle, RandomSplit
+from fedopt.learn.online import EqualSplit, Oracle, RandomSplit, run
 from fedopt.learn.simulator import AnalyticNetwork, Scenario, load_at
 
 LOADS = (0.3, 0.5, 0.7)

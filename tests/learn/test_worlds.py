@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.learn.loop import run
-from fedopt.learn.methods import Oracle, RandomSplit
+from fedopt.learn.online import Oracle, RandomSplit, run
 from fedopt.learn.simulator import PAPER_DOMAINS, AnalyticNetwork, DomainParameters, Scenario
 from fedopt.learn.worlds import Changing, ContractNetwork, TwoRegimes, contract_rate, tabulated_rate
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.learn.buffer import Buffer
 from fedopt.learn.drift import PageHinkley
-from fedopt.learn.loop import gather_history, run
-from fedopt.learn.methods import EqualSplit, Learner, Oracle
+from fedopt.learn.feedback import Buffer
+from fedopt.learn.online import EqualSplit, Learner, Oracle, gather_history, run
 from fedopt.learn.simulator import AnalyticNetwork, Scenario
 from tests.learn.conftest import make
 

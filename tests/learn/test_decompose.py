@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.learn.decomposition import (
+from fedopt.learn.decompose import (
     DecompositionInfeasible,
     Problem,
     by_price,
