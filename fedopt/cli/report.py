@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,9 @@ def command(
     audit: Annotated[Path | None, typer.Option("--audit", help="Result of fedopt audit (JSON).")] = None,
     settlement: Annotated[
         Path | None, typer.Option("--settlement", help="Result of fedopt settle (JSON).")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="An earlier plan, to show what changed.", metavar="PLAN")
     ] = None,
     tenant: Annotated[
         list[str] | None,
@@ -43,7 +47,8 @@ def command(
 ) -> None:
     """Write a plan's report: one self-contained HTML page that works from a file and offline.
 
-    Stage graph with the chosen paths, reservations against capacity, tail curves (bound, simulation, audit),
+    Map and stage graph with the chosen paths, totals by operator, difference to another plan, reservations
+    against capacity, tail curves (bound, simulation, audit),
     deadline and risk budgets, what binds, convergence, disclosure, settlement. Without --out it lies beside
     the plan. --json prints what was written.
 
@@ -62,6 +67,7 @@ def command(
         "simulation": simulation,
         "audit": audit,
         "settlement": settlement,
+        "against": against,
     }
     target = out or plan.with_suffix(".html")
     check_out(target, [file for file in files.values() if file is not None])
@@ -71,6 +77,7 @@ def command(
         simulation=None if simulation is None else read_simulation(simulation),
         audit=None if audit is None else Audit.load(audit),
         settlement=None if settlement is None else read_settlement(settlement),
+        against=None if against is None else Plan.load(against),
         names={role: file.name for role, file in files.items() if file is not None},
     )
     started = time.monotonic()
@@ -80,7 +87,12 @@ def command(
             say(f"{message} …")
 
     page = render(
-        given, tenants=tenant or (), check=check, explain_seconds=explain_seconds, progress=progress
+        given,
+        tenants=tenant or (),
+        check=check,
+        explain_seconds=explain_seconds,
+        written=datetime.now(UTC),
+        progress=progress,
     )
     write_atomically(target, page)
     document = {

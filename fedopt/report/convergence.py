@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from fedopt.plan.document import HistoryRow, Plan, relative_gap
 from fedopt.plan.summary import format_gap
-from fedopt.report.drawing import Drawing, axes
-from fedopt.report.scales import Linear, Log
+from fedopt.report.drawing import Drawing, Linear, Log, axes
 from fedopt.report.tables import Column, Table, number
 
 WIDTH, HEIGHT = 440.0, 250.0

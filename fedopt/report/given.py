@@ -50,6 +50,7 @@ class SimulatedTenant(_Document):
     quantiles: dict[str, Measured]
     verdict: str
     kept: bool
+    more_to_decide: int | None = None
 
 
 class Simulation(_Document):
@@ -64,7 +65,7 @@ class Simulation(_Document):
 
 @dataclass(frozen=True)
 class Given:
-    """A plan, and the documents about it that there are.
+    """A plan, and the documents about it that there are; `against` is an earlier plan to compare with.
 
     Raises ReportError where the instance is not the plan's, or a simulation, audit or settlement names none
     of its tenants.
@@ -75,6 +76,7 @@ class Given:
     simulation: Simulation | None = None
     audit: Audit | None = None
     settlement: Settlement | None = None
+    against: Plan | None = None
     names: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -125,6 +127,11 @@ class Given:
     def time(self) -> str:
         """The unit of time, or words for it where the instance is not known."""
         return "units of time" if self.instance is None else self.instance.units.time
+
+    @property
+    def money(self) -> str:
+        """What a cost of 1 is, empty where nothing says."""
+        return "" if self.instance is None else self.instance.units.cost or ""
 
     @property
     def rate(self) -> str:

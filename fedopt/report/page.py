@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import fedopt
 from fedopt.plan.basis import has_learned
 from fedopt.plan.summary import format_gap, meaning, paragraph
-from fedopt.report.budgets import Budget, budget_bar, budgets
+from fedopt.report.accounts import ledger_tables, settlement_chart, settlement_tables
 from fedopt.report.convergence import convergence_charts, convergence_table
-from fedopt.report.curves import Tails, tails
-from fedopt.report.domains import domain_table
+from fedopt.report.difference import difference_tables
 from fedopt.report.drawing import clean
 from fedopt.report.given import Given, ReportError
-from fedopt.report.ledger import ledger_tables
-from fedopt.report.money_chart import settlement_chart, settlement_tables
-from fedopt.report.stage_graph import draw, network
+from fedopt.report.network import domain_table, draw, draw_map, network, operator_table
 from fedopt.report.tables import Column, Table, number, power
-from fedopt.report.tail_chart import tail_chart
-from fedopt.report.tenants import featured, route, tenant_table
+from fedopt.report.tails import Tails, tail_chart, tails
+from fedopt.report.tenants import Budget, budget_bar, budgets, featured, route, tenant_table
 
 if TYPE_CHECKING:
     from fedopt.explain.binding import Worth
@@ -37,10 +36,11 @@ if TYPE_CHECKING:
 
 SECTIONS = (
     ("summary", "Summary"),
-    ("graph", "Stage graph"),
+    ("graph", "Network"),
     ("domains-section", "Reservations"),
     ("tenants-section", "Tenants"),
     ("tails", "Tails and budgets"),
+    ("difference", "Difference"),
     ("worth", "What binds"),
     ("convergence", "Convergence"),
     ("disclosure", "Disclosure"),
@@ -70,13 +70,15 @@ def render(
     tenants: Sequence[str] = (),
     check: bool = True,
     explain_seconds: float = 20.0,
+    written: datetime | None = None,
     progress: Progress | None = None,
 ) -> str:
     """The page as HTML.
 
     `tenants` names those whose tails and budgets are drawn (default: a few that matter most). With an
     instance the plan is checked against it (`check`), and what binds in a sound plan is valued for at most
-    `explain_seconds` (0: prices only). `progress` is told what is being done. Raises ReportError, also where
+    `explain_seconds` (0: prices only). `written` is the time that the page
+    states. `progress` is told what is being done. Raises ReportError, also where
     the template engine is not installed.
     """
     tell = progress or (lambda message: None)
@@ -88,7 +90,7 @@ def render(
         tell("checking the plan")
         report = fedopt.check(given.plan, given.instance)
     sound = report is None or report.ok
-    worths = _worths(given, explain_seconds, tell) if sound else []
+    worths, left_out = _worths(given, explain_seconds, tell) if sound else ([], "")
     tell("writing the page")
     style, script = _resource("page.css"), _resource("page.js")
     context: dict[str, Any] = {
@@ -102,6 +104,10 @@ def render(
         "check": report,
         "learned": any(entry.learned for entry in given.plan.tenants),
         "graph": draw(net, given.rate) if net.nodes else "",
+        "map": draw_map(net, given.rate),
+        "operators": operator_table(given, net),
+        "difference": difference_tables(given.against, given.plan) if given.against else [],
+        "left_out": left_out,
         "has_links": bool(net.flows),
         "domains": domain_table(given, net),
         "tenants": tenant_table(given, net),
@@ -114,7 +120,7 @@ def render(
         "ledger": ledger_tables(given.plan.ledger),
         "settlement_chart": settlement_chart(given.settlement) if given.settlement else "",
         "settlement_tables": settlement_tables(given.settlement) if given.settlement else [],
-        "provenance": _provenance(given),
+        "provenance": _provenance(given, written),
         "number": number,
         "power": power,
         "style": style,
@@ -194,18 +200,24 @@ def _tail_legend(given: Given) -> list[tuple[str, str, str]]:
     return [*items, ("target", "diamond", "the promise: deadline and ε")]
 
 
-def _worths(given: Given, seconds: float, tell: Progress) -> list[Worth]:
-    if given.instance is None or not given.plan.has_plan or seconds <= 0:
-        return []
+def _worths(given: Given, seconds: float, tell: Progress) -> tuple[list[Worth], str]:
+    """(what binds with its value, what was left out for lack of time in words)."""
+    if given.instance is None or not given.plan.has_plan:
+        return [], ""
+    if seconds <= 0:
+        return [], "Values were not computed: no time was given for it."
     from fedopt.explain import explain
     from fedopt.plan.guarantees import MEASURED
 
     if given.plan.guarantee == MEASURED:  # its rates come from no optimisation that could be relaxed
-        return []
+        return [], ""
     if has_learned(given.instance):  # what relaxing a learned promise would be worth, no answer tells
-        return []
+        return [], ""
     tell("valuing what binds")
-    return list(explain(given.instance, given.plan.guarantee, plan=given.plan, seconds=seconds).binding)
+    began = time.monotonic()
+    found = explain(given.instance, given.plan.guarantee, plan=given.plan, seconds=seconds)
+    words = f"The time of {seconds:g} s was used up; what could not be valued in it is left out."
+    return list(found.binding), words if time.monotonic() - began >= seconds else ""
 
 
 def _worth_table(worths: Sequence[Worth]) -> Table | None:
@@ -236,7 +248,7 @@ def _worth_table(worths: Sequence[Worth]) -> Table | None:
 def _facts(given: Given) -> list[tuple[str, str]]:
     plan = given.plan
     asked = plan.tenants if given.instance is None else given.instance.tenants
-    heads = sum(entry.count for entry in asked)
+    count = sum(entry.count for entry in asked)
     facts: list[tuple[str, str]] = [("Status", plan.status)]
     if plan.cost is not None:
         facts.append(("Cost" if plan.objective == "cost" else "Cost less payments", number(plan.cost, 6)))
@@ -244,7 +256,7 @@ def _facts(given: Given) -> list[tuple[str, str]]:
         facts.append(("Proven lower bound", number(plan.lower_bound, 6)))
     if plan.gap is not None:
         facts.append(("Certified gap", format_gap(plan.gap)))
-    facts.append(("Tenants served", f"{plan.admitted:,} of {heads:,}"))
+    facts.append(("Tenants served", f"{plan.admitted:,} of {count:,}"))
     learned = sum(entry.count for entry in plan.tenants if entry.learned)
     if learned:
         facts.append(("Promises learned in part", f"{learned:,} of {plan.admitted:,}"))
@@ -258,15 +270,24 @@ def _verdicts(given: Given, report: CheckReport | None) -> list[tuple[str, str, 
         words = f"{report.entries:,} entries recomputed" if report.ok else f"{len(report.findings)} findings"
         found.append(("kept" if report.ok else "broken", "Independent check", words))
     if given.simulation is not None:
-        found.append(_tally("Simulation", [tenant.verdict for tenant in given.simulation.tenants]))
+        verdict, what, words = _tally("Simulation", [tenant.verdict for tenant in given.simulation.tenants])
+        found.append((verdict, what, words + _more([t.more_to_decide for t in given.simulation.tenants])))
     if given.audit is not None:
         parts = list(given.audit.series.values()) or [given.audit]
-        found.append(_tally("Audit", [part.verdict or "no promise" for part in parts]))
+        verdict, what, words = _tally("Audit", [part.verdict or "no promise" for part in parts])
+        more = [p.samples_to_decide and p.samples_to_decide - p.samples for p in parts]
+        found.append((verdict, what, words + _more(more)))
     if given.settlement is not None:
         good = given.settlement.conserved
         words = "adds up to the cent" if good else "does not add up"
         found.append(("kept" if good else "broken", "Settlement", words))
     return found
+
+
+def _more(counts: Sequence[int | None]) -> str:
+    """How many more requests would decide all that is undecided, in words."""
+    needed = [count for count in counts if count is not None and count > 0]
+    return f"; some {max(needed):,} more requests would decide" if needed else ""
 
 
 def _tally(what: str, verdicts: Sequence[str]) -> tuple[str, str, str]:
@@ -281,7 +302,7 @@ def _meaning(plan: Plan) -> str:
     return " ".join(meaning(plan))
 
 
-def _provenance(given: Given) -> list[tuple[str, str]]:
+def _provenance(given: Given, written: datetime | None) -> list[tuple[str, str]]:
     plan = given.plan
     rows = [
         ("Instance", plan.instance.name),
@@ -302,4 +323,9 @@ def _provenance(given: Given) -> list[tuple[str, str]]:
     if given.audit is not None:
         rows.append(("Audit", f"{given.audit.samples:,} samples, {given.audit.confidence:.0%} intervals"))
     rows += [(f"File, {role}", name) for role, name in given.names.items()]
+    if given.instance is not None:
+        units = f"times in {given.time}, rates in {given.rate}"
+        rows.append(("Units", f"{units}, costs in {given.money}" if given.money else units))
+    if written is not None:
+        rows.append(("Written on", written.strftime("%Y-%m-%d %H:%M %Z").strip()))
     return [*rows, ("Written by", f"fedopt {fedopt.__version__}")]

@@ -2,8 +2,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from fedopt.report.budgets import budget_bar, budgets
 from fedopt.report.given import Given
+from fedopt.report.tenants import budget_bar, budgets
 
 
 def test_parts_add_up_to_the_whole(instance, plan, split_plan):

@@ -10,9 +10,9 @@ import pytest
 import fedopt
 from fedopt.plan.paths import Paths
 from fedopt.report import Given, ReportError, render
-from fedopt.report.budgets import budgets
-from fedopt.report.curves import tails
 from fedopt.report.page import SECTIONS
+from fedopt.report.tails import tails
+from fedopt.report.tenants import budgets
 from tests.report.documents import hostile, learned
 
 VOID = {"meta", "link", "input", "br"}

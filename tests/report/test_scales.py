@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedopt.report.scales import Linear, Log, decade, round_step
+from fedopt.report.drawing import Linear, Log, decade, round_step
 
 
 def test_ends_meet_ends():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedopt.report.ledger import ledger_tables
+from fedopt.report.accounts import ledger_tables
 from fedopt.report.tables import Column, Table, number, power, script_json
 
 

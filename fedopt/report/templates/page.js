@@ -43,6 +43,7 @@ class LiveTable {
     this.count = box.querySelector(".count");
     this.pager = box.querySelector(".pager");
     this.texts = null;
+    this.titles = this.heads.map((head) => head.textContent.trim());
     this.heads.forEach((head, column) => this.makeSortable(head, column));
     if (this.search) {
       box.querySelector(".tools").hidden = false;
@@ -52,6 +53,9 @@ class LiveTable {
         waiting = setTimeout(() => this.find(), 120);
       });
     }
+    const csv = element("button", "CSV", { type: "button", class: "csv", "aria-label": `Download as CSV: ${box.querySelector("caption").textContent}` });
+    csv.addEventListener("click", () => this.download());
+    box.append(csv);
     if (this.pager) {
       this.pager.hidden = false;
       this.back = element("button", "Previous", { type: "button" });
@@ -62,6 +66,20 @@ class LiveTable {
       this.pager.append(this.back, this.where, this.next);
     }
     this.draw();
+  }
+
+  download() {
+    const cell = (text) => {
+      const safe = /^[=+@]|^-(?!\d)/.test(text) ? `'${text}` : text; // no spreadsheet takes it for a formula
+      return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+    };
+    // numbers as they are, not as they are printed
+    const value = (at, column) => String(this.keys[column] ? this.keys[column][at] ?? "" : this.rows[at][column]);
+    const lines = [this.titles, ...this.order.map((at) => this.rows[at].map((_, column) => value(at, column)))];
+    const text = lines.map((line) => line.map(cell).join(",")).join("\r\n");
+    const address = URL.createObjectURL(new Blob([text + "\r\n"], { type: "text/csv" }));
+    element("a", "", { href: address, download: `${this.box.id}.csv` }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 10000);
   }
 
   makeSortable(head, column) {

@@ -9,8 +9,8 @@ from scipy.stats import genpareto
 
 from fedopt.calculus import minplus
 from fedopt.plan.paths import Paths
-from fedopt.report.curves import LOG10, log_bound_at, tails
 from fedopt.report.given import Given
+from fedopt.report.tails import LOG10, log_bound_at, tails
 
 
 def staircase(corners, at):
