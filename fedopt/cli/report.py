@@ -56,11 +56,12 @@ def command(
     """
     from fedopt.audit import Audit
     from fedopt.cli._documents import read_both
+    from fedopt.plan import Plan
     from fedopt.report import Given, read_settlement, read_simulation, render
     from fedopt.storage import write_atomically
 
     instance = instance or instance_option
-    decided, against = read_both(plan, instance)
+    decided, planned = read_both(plan, instance)
     files = {
         "plan": plan,
         "instance": instance,
@@ -73,7 +74,7 @@ def command(
     check_out(target, [file for file in files.values() if file is not None])
     given = Given(
         plan=decided,
-        instance=against,
+        instance=planned,
         simulation=None if simulation is None else read_simulation(simulation),
         audit=None if audit is None else Audit.load(audit),
         settlement=None if settlement is None else read_settlement(settlement),

@@ -26,6 +26,7 @@ def tenant_table(given: Given, net: Network) -> Table:
     audited = [given.audited(entry) for entry in entries]
     bounds = [entry.log_bound for entry in entries]
     partly = any(entry.learned for entry in entries)
+    based = any(entry.basis for entry in entries)
     columns: list[tuple[Column, list[str], list[float | None] | None]] = [
         (Column("tenant"), [entry.id for entry in entries], None),
         (Column("count", True), [f"{entry.count:,}" for entry in entries], [float(e.count) for e in entries]),
@@ -77,6 +78,7 @@ def tenant_table(given: Given, net: Network) -> Table:
         )
     columns += [
         (Column("proof"), [_proof(entry) for entry in entries], None),
+        *([(Column("rests on"), [_basis(entry) for entry in entries], None)] if based else []),
         (
             Column("cost", True),
             [number(entry.cost, 5) for entry in entries],
@@ -135,6 +137,13 @@ def route(entry: TenantPlan) -> str:
         rate = entry.reservations.get(hop.partition("/")[0])
         parts.append(hop if rate is None else f"{hop} {rate:.4g}")
     return " → ".join(parts) or "–"
+
+
+def _basis(entry: TenantPlan) -> str:
+    """What an entry's promise rests on, with the confidence of all that is not a theorem."""
+    if entry.basis is None:
+        return "–"
+    return entry.basis if entry.confidence is None else f"{entry.basis}, {100 * entry.confidence:g} %"
 
 
 def _proof(entry: TenantPlan) -> str:
