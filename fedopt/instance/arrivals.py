@@ -58,6 +58,8 @@ class Law(Document):
     `estimate`, a record taken for the law. A plan's promise rests on no more than its laws do.
     """
 
+    later = frozenset({"basis", "confidence"})
+
     basis: Literal["stated", "fitted", "estimate"] = "stated"
     confidence: OpenProbability | None = None
 

@@ -67,6 +67,9 @@ class Document(BaseModel):
     unhashed: ClassVar[frozenset[str]] = frozenset()
     """Fields that change no plan, so that no hash depends on them."""
 
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that came after the first instances were hashed: at their default the hash passes over them."""
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, arbitrary_types_allowed=True
     )

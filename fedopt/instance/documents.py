@@ -96,14 +96,15 @@ class Domain(Document):
     """A part of the network under one operator, on one stage, with a capacity shared by all tenants.
 
     `capacity` is work per unit of time: Σ work_factor · reserved rate ≤ capacity; 0 is a drained site, which
-    serves nobody. `dependent_with` names
-    domains whose impairments may be correlated with this one's; the relation is read in both directions.
+    serves nobody. `dependent_with` names domains whose impairments may be correlated with this one's; the
+    relation is read in both directions.
     `position` is longitude and latitude in degrees, for maps alone.
     `forwarding` says when the next stage may begin with a request: `whole` once all of it has been served
     here, `cut-through` while it is being served (links whose packets are far smaller than a request).
     """
 
     unhashed = frozenset({"position"})
+    later = frozenset({"forwarding"})
 
     id: Name
     stage: Name

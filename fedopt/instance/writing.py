@@ -156,11 +156,12 @@ def plain(value: Any, *, defaults: bool = False) -> Any:
 def canonical(value: Any) -> Any:
     """The canonical form: all fields, sorted where order means nothing, traces by content instead of name."""
     if isinstance(value, TraceArrivals):
-        return {**plain(value, defaults=True), "file": _content(value)}
+        stated = {**plain(value, defaults=True), "file": _content(value)}
+        return {name: item for name, item in stated.items() if not _passed_over(value, name)}
     if isinstance(value, Document):
         result: dict[str, Any] = {}
         for name, key in written_names(type(value)).items():
-            if name in value.unhashed:
+            if _passed_over(value, name):
                 continue
             item = canonical(getattr(value, name))
             if key in UNORDERED and item is not None:
@@ -174,6 +175,14 @@ def canonical(value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     return _own(value)
+
+
+def _passed_over(document: Document, name: str) -> bool:
+    """Whether the hash does not see a field."""
+    if name in document.unhashed:
+        return True
+    at_default = getattr(document, name, None) == type(document).model_fields[name].default
+    return name in document.later and bool(at_default)
 
 
 def sha256(instance: Instance) -> str:

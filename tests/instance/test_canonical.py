@@ -110,3 +110,13 @@ def test_the_hash_of_an_example_is_that_of_its_copy(path: Path) -> None:
 
     instance = load(path)
     assert loads(dumps(instance)).sha256 == instance.sha256
+
+
+def test_hashes_are_those_of_the_first_version() -> None:
+    # Plans name instances by their hash, so fields that came later must not change it.
+    assert Instance.model_validate(SMALL).sha256 == FIRST
+    domains = [{**SMALL["domains"][0], "forwarding": "cut-through"}, *SMALL["domains"][1:]]
+    assert Instance.model_validate({**SMALL, "domains": domains}).sha256 != FIRST
+
+
+FIRST = "6674008fad56ae604427808754db839ef9ca2425259bdaf06a8d508a0b03856a"
