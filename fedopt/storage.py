@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import tempfile
@@ -14,7 +15,14 @@ import rfc8785
 
 from fedopt.errors import InputError
 
-__all__ = ["StorageError", "canonical_json", "hold_folder", "open_database", "write_atomically"]
+__all__ = [
+    "StorageError",
+    "canonical_json",
+    "disk_is_full",
+    "hold_folder",
+    "open_database",
+    "write_atomically",
+]
 
 
 class StorageError(InputError):
@@ -92,6 +100,13 @@ def open_database(
             connection.close()
         raise StorageError(f"{path}: the database cannot be opened: {error}") from error
     return connection
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error of a file or a database says that there is no room left for it."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def canonical_json(value: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""The same instance planned centrally, by negotiation in one process, and over HTTPS with agents as
+"""The same instance planned centrally, by session in one process, and over HTTPS with agents as
 processes.
 
 Agents, broker and everything between them are the real thing on the loopback interface: mutual TLS,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fedopt.federated.operator import Transport
-    from fedopt.federated.transport.brokering import Planner
+    from fedopt.federated.transport.broker import Planner
     from fedopt.plan import Plan
 
 __all__ = ["CASE", "QUICK", "each_its_own", "rows"]
@@ -82,15 +82,17 @@ def each_its_own(instance: Instance) -> Instance:
 
 def _over_https(instance: Instance, case: str, folder: Path, central: Plan) -> list[Row]:
     from fedopt.contracts.keys import load_key
-    from fedopt.federated.transport.broker_config import BrokerConfig
+    from fedopt.federated.transport.broker import broker
     from fedopt.federated.transport.broker_journal import BrokerJournal
-    from fedopt.federated.transport.brokering import broker
-    from fedopt.federated.transport.dividing import divide
+    from fedopt.federated.transport.config import BrokerConfig
     from fedopt.federated.transport.https import Connections
+    from fedopt.federated.transport.split_instance import split_instance
     from fedopt.instance import load
 
     operators = len({domain.operator for domain in instance.domains})
-    divided = divide(instance, folder / "federation", ports=_free_ports(operators))
+    divided = split_instance(
+        instance, folder / "federation", ports=_free_ports(operators), masking_required=False
+    )
     config = BrokerConfig.load(divided.broker)
     public = load(divided.public)
     found = []
@@ -139,7 +141,7 @@ def _planner(method: Any) -> Planner:
 
 def _release(run: str, journal: Any, connections: Any) -> None:
     """Give the capacity back for the next method."""
-    from fedopt.federated.transport.reserving import release
+    from fedopt.federated.transport.two_phase import release
 
     failed = release(run, journal, connections.exchange, list(connections.links))
     if failed:

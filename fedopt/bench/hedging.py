@@ -22,13 +22,13 @@ import numpy.typing as npt
 from fedopt.federated.domain import PrivateDomain
 from fedopt.federated.evidence import Evidence
 from fedopt.federated.flows import Flows
-from fedopt.federated.negotiation import Negotiation, Round, Totals
+from fedopt.federated.operator import InProcess
 from fedopt.federated.public import by_operator, public_view
 from fedopt.federated.rounds import Run, Sharing, relax
+from fedopt.federated.session import Round, Session, Totals
 from fedopt.federated.settings import Settings
 from fedopt.federated.solver import operators_of
 from fedopt.federated.start import Start, start_from
-from fedopt.federated.transport.in_process import InProcess
 from fedopt.instance import Linear, Piecewise, Quadratic
 from fedopt.pricing import Network, Oracle, sizing_for
 
@@ -79,11 +79,11 @@ def _columns(instance: Instance, gap: float) -> tuple[Flows, Start]:
         name: np.array([at[f"{d.id}/{o.id}"] for d in domains for o in d.offers])
         for name, domains in by_operator(instance, True).items()
     }
-    negotiation = Negotiation(InProcess(operators_of(instance, settings)), "hedging", network.names, offers)
-    start = start_from(flows, negotiation.open(instance.sha256), settings)
-    evidence = Evidence(flows, negotiation.groups)
+    session = Session(InProcess(operators_of(instance, settings)), "hedging", network.names, offers)
+    start = start_from(flows, session.open(instance.sha256), settings)
+    evidence = Evidence(flows, session.groups)
     run = Run(time.perf_counter(), math.inf, None)
-    relax(Sharing(flows, start, settings), negotiation, evidence, run, gap, settings.most_rounds)
+    relax(Sharing(flows, start, settings), session, evidence, run, gap, settings.most_rounds)
     return flows, start
 
 

@@ -11,19 +11,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from fedopt.errors import FedoptError
 from fedopt.instance import Domain, Linear, Piecewise, Quadratic
 
-__all__ = ["InUnits", "PrivateDomain", "Subproblem", "offers_of"]
+__all__ = ["InUnits", "PrivateDomain", "ProblemError", "Subproblem", "offers_of"]
 
 Floats = npt.NDArray[np.float64]
 _HALVINGS = 200
 ROOM = 1e-9
 """Relative rounding allowed when loads are compared with the capacity, as in the book of reservations."""
+
+
+Reason = Literal["shape", "not convex", "not parametrised", "infeasible", "unbounded", "too slow", "numerics"]
+
+
+class ProblemError(FedoptError, ValueError):
+    """A private problem that cannot be used; `reason` is one word for it. The message holds no number of the
+    problem, so an agent may pass it on.
+    """
+
+    exit_code = 2
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        self.reason: Reason = reason
+        super().__init__(f"the private problem is {reason}: {message}" if reason != "shape" else message)
 
 
 class Subproblem(Protocol):

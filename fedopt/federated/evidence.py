@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fedopt.federated.certificate import Above, Below
 from fedopt.federated.flows import Cut, Flows
-from fedopt.federated.negotiation import Round
+from fedopt.federated.session import Round
 
 __all__ = ["Evidence"]
 

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from fedopt.federated.certificate import FlowProgram
 from fedopt.federated.evidence import Evidence
 from fedopt.federated.flows import QUICK, Flows
-from fedopt.federated.negotiation import Negotiation, Round
 from fedopt.federated.room import Room
 from fedopt.federated.rounds import Run
+from fedopt.federated.session import Round, Session
 from fedopt.federated.split.agreements import Agreements
 
 __all__ = ["Shortage", "short_of_capacity"]
@@ -40,7 +40,7 @@ class Shortage:
 
 
 def short_of_capacity(
-    negotiation: Negotiation,
+    session: Session,
     evidence: Evidence,
     run: Run,
     room: Room,
@@ -57,13 +57,13 @@ def short_of_capacity(
     """
     nothing = np.zeros(flows.offers)
     for _ in range(_ROUNDS):
-        answer = negotiation.ask(loads, nothing, wall, of="capacity")
+        answer = session.ask(loads, nothing, wall, of="capacity")
         run.record(evidence)
         if run.expired():
             return None
         if not room.learn(loads, answer) and answer.answered.all():
             evidence.flows.add(flows.columns)
-            carried = negotiation.ask(loads, evidence.below.prices, wall)
+            carried = session.ask(loads, evidence.below.prices, wall)
             evidence.take(loads, carried)
             evidence.bound(1e-3)
             run.record(evidence)
@@ -73,13 +73,13 @@ def short_of_capacity(
             questions = shares.questions(found.prices)
             if questions is None:
                 break
-            flows.add(shares.learn(questions, negotiation.ask_shares(questions)))
+            flows.add(shares.learn(questions, session.ask_shares(questions)))
             run.record(evidence)
             found = _least_overload(flows, room)
         loads = found.loads
         if found.proven:
             ends = room.at_the_end(loads)
-            answer = negotiation.ask(ends, found.prices, 1e-6 * wall, of="capacity")
+            answer = session.ask(ends, found.prices, 1e-6 * wall, of="capacity")
             run.record(evidence)
             if _proves(flows, answer):
                 names = flows.network.domain_ids

@@ -9,7 +9,8 @@ at all. After Bonawitz et al., Practical secure aggregation for privacy-preservi
 on with the next.
 
 What the broker learns is proven in docs/explanation/masking.md; it rests on two refusals that are kept here:
-an operator masks one vector under a label, and reveals for one set of survivors, which must be a majority.
+an operator masks one vector under a label, and reveals over one set of survivors in a run, which must be a
+majority at least.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
-from fedopt.errors import InputError
-from fedopt.federated.federation_extra import federation_extra
+from fedopt.errors import InputError, optional
 
 __all__ = [
     "MODULUS",
@@ -100,9 +100,17 @@ class Masker:
     from the same secret and asked the same again answers the same.
     """
 
-    def __init__(self, run: str, operator: str, secret: bytes, public: Mapping[str, bytes]) -> None:
-        """Raises MaskingError where the operator's own key is not among them, or a key is none or occurs
-        twice.
+    def __init__(
+        self,
+        run: str,
+        operator: str,
+        secret: bytes,
+        public: Mapping[str, bytes],
+        fewest: int | None = None,
+    ) -> None:
+        """`fewest`: over how many operators a sum is opened at least, a majority in any case.
+
+        Raises MaskingError where the operator's own key is not among them, or a key is none or occurs twice.
         """
         if public.get(operator) != public_part(secret):
             raise MaskingError(f"the keys of run {run!r} do not hold the key that {operator!r} published")
@@ -113,6 +121,7 @@ class Masker:
         self.run = run
         self.operator = operator
         self.operators = frozenset(public)
+        self.fewest = max(fewest or 0, fewest_survivors(len(public)))
         self._own = secret[_KEY:]
         self._pairs = {
             other: _agreed(secret, key, run, operator, other)
@@ -120,7 +129,7 @@ class Masker:
             if other != operator
         }
         self._masked: dict[str, tuple[int, ...]] = {}
-        self._revealed: dict[str, frozenset[str]] = {}
+        self._survivors: frozenset[str] | None = None
 
     def mask(self, label: str, values: Sequence[int]) -> list[int]:
         """The values (fixed point) under the streams of the label; each alone is uniformly distributed.
@@ -143,9 +152,9 @@ class Masker:
     def reveal(self, label: str, survivors: Sequence[str] | frozenset[str]) -> list[int]:
         """What must be subtracted from this operator's masked numbers so that they cancel over the survivors.
 
-        Raises MaskingError where nothing was masked under this label, another set was named before (the
-        difference of two sums is a single operator's number), or the set is no majority of the run or lacks
-        this operator.
+        Raises MaskingError where nothing was masked under this label, another set was named before in the run
+        (sums of equal numbers over different sets differ by single operators' numbers), or the set is too
+        small or lacks this operator.
         """
         named = frozenset(survivors)
         if label not in self._masked:
@@ -154,13 +163,14 @@ class Masker:
             raise MaskingError(
                 f"the survivors of {label!r} must be operators of the run and include {self.operator!r}"
             )
-        if len(named) < fewest_survivors(len(self.operators)):
+        if len(named) < self.fewest:
             raise MaskingError(
                 f"{len(named)} survivors of {len(self.operators)} operators are too few; a sum is revealed "
-                f"over {fewest_survivors(len(self.operators))} or more"
+                f"over {self.fewest} or more"
             )
-        if self._revealed.setdefault(label, named) != named:
-            raise MaskingError(f"another set of survivors was named for {label!r} already")
+        if self._survivors is not None and self._survivors != named:
+            raise MaskingError(f"another set of survivors was named before {label!r} in this run")
+        self._survivors = named
         count = len(self._masked[label])
         total = self._stream(self._own, label, count)
         for other in self.operators - named:
@@ -199,7 +209,7 @@ def revealed_sum(masked: Mapping[str, Sequence[int]], reveals: Mapping[str, Sequ
 
 
 def _private(secret: bytes) -> Any:
-    with federation_extra():
+    with optional("masked sums", "federation"):
         from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     if len(secret) != 2 * _KEY:

@@ -194,6 +194,8 @@ class Promise(_Document):
 
 class Opening(_Crossing):
     """The first question: will you take part in this run, with these offers under these contracts?
+    `replaces` names a run of the same broker whose reservations this one will take the place of: what they
+    take counts as free.
 
     `instance` is the SHA-256 of the public instance, `contracts` the SHA-256 of the signed contract of an
     offer where it has one, `masked` whether sums will be masked. `services`: under the split guarantee, where
@@ -208,6 +210,7 @@ class Opening(_Crossing):
     contracts: Annotated[dict[_Name, _Hex32], Field(max_length=MOST_OFFERS)] = {}
     masked: bool = False
     services: Annotated[tuple[Service, ...], Field(max_length=MOST_SERVICES)] = ()
+    replaces: _Run | None = None
 
 
 class Keys(_Crossing):
@@ -269,15 +272,16 @@ class Prepare(_Crossing):
     kind: Literal["prepare"] = "prepare"
     reservations: Annotated[tuple[Reservation, ...], Field(max_length=MOST_RESERVATIONS)] = ()
     promises: Annotated[tuple[Promise, ...], Field(max_length=MOST_RESERVATIONS)] = ()
-    term: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] = 600.0
+    term: Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)] = 600.0
     replaces: _Run | None = None
 
 
 class Settle(_Crossing):
-    """What becomes of what was prepared: commit, abort, or (after a commit) release."""
+    """What becomes of what was prepared: commit, abort, rollback (take back a commit that others refused) or,
+    after a commit, release."""
 
     kind: Literal["settle"] = "settle"
-    decision: Literal["commit", "abort", "release"]
+    decision: Literal["commit", "abort", "rollback", "release"]
 
 
 Message = Opening | Keys | Proposal | Reveal | Prepare | Settle

@@ -15,12 +15,12 @@ from fedopt.central.report import instance_reference
 from fedopt.federated.evidence import Evidence
 from fedopt.federated.feasibility import Shortage, short_of_capacity
 from fedopt.federated.flows import Flows, Pricing
-from fedopt.federated.negotiation import Negotiation
 from fedopt.federated.operator import Transport
 from fedopt.federated.public import by_operator
 from fedopt.federated.report import entries_at_prices
 from fedopt.federated.room import Room
 from fedopt.federated.rounds import Bundle, Proposer, Run, Sharing, relax
+from fedopt.federated.session import Session
 from fedopt.federated.settings import Settings
 from fedopt.federated.split.agreements import Agreements
 from fedopt.federated.split.whole import whole_lanes
@@ -67,13 +67,14 @@ def negotiate(
     warm_start: Plan | None = None,
     progress: Progress | None = None,
     settings: Settings | None = None,
+    replaces: str | None = None,
 ) -> Outcome:
     """The broker's side of a solve: a public instance, and operators behind a transport.
 
     `offers` names the offers of each operator (by default as the instance says whose its domains are),
     `contracts` the SHA-256 of the offers' signed contracts. Under the guarantee "split" no contract is looked
-    at: domains agree on shares. Without a time limit the same answers lead to the same questions. Raises
-    OperatorLost.
+    at: domains agree on shares. `replaces` names a run whose reservations the plan will take the place of.
+    Without a time limit the same answers lead to the same questions. Raises OperatorLost and BadAnswer.
     """
     settings = settings or Settings()
     started = time.perf_counter()
@@ -82,7 +83,7 @@ def negotiate(
     if offers is None:
         owned = by_operator(public, settings.alone)
         offers = {name: [f"{d.id}/{o.id}" for d in mine for o in d.offers] for name, mine in owned.items()}
-    negotiation = Negotiation(
+    session = Session(
         transport,
         run or f"run-{settings.seed}",
         network.names,
@@ -90,6 +91,7 @@ def negotiate(
         disclosed=method == "bundle",
         masked=settings.masked,
         staleness=settings.staleness,
+        replaces=replaces,
     )
     target = 0.5 * gap if settings.relaxation is None else settings.relaxation
     agreements = Agreements(network, 0.5 * target) if guarantee == "split" else None
@@ -100,7 +102,7 @@ def negotiate(
         network,
         flows,
         agreements,
-        negotiation,
+        session,
         Run(started, deadline, progress),
         settings,
         {
@@ -121,14 +123,14 @@ class _Solve:
     network: Network
     flows: Flows
     agreements: Agreements | None
-    negotiation: Negotiation
+    session: Session
     run: Run
     settings: Settings
     about: dict[str, Any]
     evidence: Evidence = field(init=False)
 
     def __post_init__(self) -> None:
-        self.evidence = Evidence(self.flows, self.negotiation.groups)
+        self.evidence = Evidence(self.flows, self.session.groups)
 
     def outcome(
         self,
@@ -142,9 +144,9 @@ class _Solve:
         """All of it, in order."""
         evidence, run, settings, shares = self.evidence, self.run, self.settings, self.agreements
         services = shares.services if shares is not None else ()
-        quotes = self.negotiation.open(self.network.instance.sha256, contracts, services)
+        quotes = self.session.open(self.network.instance.sha256, contracts, services)
         if shares is not None:
-            shares.begin(self.negotiation, quotes, self.flows, run)
+            shares.begin(self.session, quotes, self.flows, run)
         start = start_from(self.flows, quotes, settings, warm_start)
         lonely = self._lonely()
         if lonely and not self.flows.profit:
@@ -153,17 +155,17 @@ class _Solve:
         wall, room = _WALL * start.penalties, Room(self.network)
         proposer = self._proposer(method, start)
         patience = min(_PATIENCE, settings.most_rounds)
-        reached = relax(proposer, self.negotiation, evidence, run, target, patience, shares)
+        reached = relax(proposer, self.session, evidence, run, target, patience, shares)
         if not reached and not run.expired():
             if not math.isfinite(evidence.upper):
                 beyond = proposer.loads + self.flows.largest()
                 free = self._without_costs(guarantee)
-                short = short_of_capacity(self.negotiation, evidence, run, room, free, beyond, wall, shares)
+                short = short_of_capacity(self.session, evidence, run, room, free, beyond, wall, shares)
                 if short is not None:
                     return self._without_plan("infeasible", [_explained(short)])
             left = max(settings.most_rounds - _PATIENCE, 0)
-            relax(proposer, self.negotiation, evidence, run, target, left, shares)
-        search = (self.negotiation, evidence, run, room, gap, wall)
+            relax(proposer, self.session, evidence, run, target, left, shares)
+        search = (self.session, evidence, run, room, gap, wall)
         if shares is None:
             choice = whole_heads(*search, settings.most_confirmations)
         else:
@@ -219,7 +221,7 @@ class _Solve:
         return isinstance(oracle, Oracle) and bool(oracle.price(kind, np.ones(self.flows.offers)).columns)
 
     def _ledger(self) -> dict[str, Any]:
-        document = self.negotiation.ledger.document()
+        document = self.session.ledger.document()
         evidence = self.evidence
         bounds = {"lower_bound": evidence.lower, "upper_bound": evidence.upper, "gap": evidence.gap}
         relaxation: dict[str, Any] = {
@@ -254,7 +256,7 @@ class _Solve:
         relaxation = self.evidence
         note = (
             f"The relaxation was certified between {relaxation.lower:.6g} and {relaxation.upper:.6g} "
-            f"in {len(self.run.relaxation)} rounds; there were {self.negotiation.rounds} rounds in all."
+            f"in {len(self.run.relaxation)} rounds; there were {self.session.rounds} rounds in all."
         )
         plan = Plan(
             **self.about,

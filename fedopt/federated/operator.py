@@ -27,7 +27,9 @@ from fedopt.federated.messages import (
     Opening,
     Outcome,
     Prepare,
+    Promise,
     Proposal,
+    Reservation,
     Response,
     Reveal,
     Revealed,
@@ -39,12 +41,12 @@ from fedopt.instance import Domain
 if TYPE_CHECKING:
     from fedopt.federated.masking import Masker
     from fedopt.federated.problem import PrivateProblem
-    from fedopt.federated.reservations import Book
+    from fedopt.federated.reservations import Reservations
     from fedopt.federated.split.domain import ContractSide
 
 Floats = npt.NDArray[np.float64]
 
-__all__ = ["Lost", "Operator", "Transport"]
+__all__ = ["InProcess", "Lost", "Operator", "Transport"]
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,39 @@ class Transport(Protocol):
         """Ask each operator its question and hand over what came back, by operator."""
 
 
+class InProcess:
+    """All operators in this process, asked one after another, by name: the transport of a run that no
+    boundary divides."""
+
+    def __init__(self, operators: Mapping[str, Operator]) -> None:
+        self.operators = dict(operators)
+
+    def broadcast(self, messages: Mapping[str, Message]) -> dict[str, Answer | Lost]:
+        """Ask each operator its question. Raises MessageError where a question does not belong there."""
+        return {name: self.operators[name].answer(message) for name, message in messages.items()}
+
+
 class Operator:
     """The operator's side of one run.
 
-    `domains` are its own, with costs and capacities. `secret` makes masked sums possible (see
-    `fedopt.federated.masking`), `book` reservations. `noise` (relative) blurs the marginal costs that its
-    answers show, at a price in rounds and gap; `seed` makes the noise. `slot` is the length of a slot in
-    units of time; it matters under the split guarantee, where the contracts stay here too and rates are told
-    in units that follow from the secret. `problem` takes the place of the domains' cost curves and
-    capacities, on top of loads that are `booked` already, (offers,).
+    Parameters
+    ----------
+    domains
+        Its own, with costs and capacities.
+    secret
+        Makes masked sums possible, see `fedopt.federated.masking`; and under the split guarantee the units in
+        which rates are told.
+    reservations, broker
+        Where to book, and in whose name.
+    noise, seed
+        Relative noise on the marginal costs that the answers show, at a price in rounds and gap.
+    slot
+        Length of a slot in units of time; it matters under the split guarantee.
+    problem, booked
+        Takes the place of the domains' cost curves and capacities, on top of loads that are booked already,
+        shape (offers,).
+    survivors
+        Over how many operators sums are opened at least; None: over all of the run.
     """
 
     def __init__(
@@ -79,12 +105,14 @@ class Operator:
         domains: Sequence[Domain],
         *,
         secret: bytes | None = None,
-        book: Book | None = None,
+        reservations: Reservations | None = None,
+        broker: str = "",
         noise: float = 0.0,
         seed: int = 0,
         slot: float = 1.0,
         problem: PrivateProblem | None = None,
         booked: Floats | None = None,
+        survivors: int | None = None,
     ) -> None:
         self.name = name
         self.offers = offers_of(domains)
@@ -101,12 +129,8 @@ class Operator:
                 for end, d in zip(ends, domains, strict=True)
             ]
         self._stated_sides = self._private
-        self._home = {
-            f"{domain.id}/{offer.id}": (domain.id, float(offer.work_factor))
-            for domain in domains
-            for offer in domain.offers
-        }
-        self._secret, self._book = secret, book
+        self._secret, self._book, self._broker = secret, reservations, broker
+        self._survivors = survivors
         self._masker: Masker | None = None
         self._noise, self._seed, self._slot = noise, seed, slot
         self._contracts: ContractSide | None = None
@@ -168,7 +192,7 @@ class Operator:
         if self._secret is None:
             raise MessageError(f"{self.name!r} has no secret for this run")
         public = {name: bytes.fromhex(key) for name, key in message.keys.items()}
-        self._masker = Masker(message.run, self.name, self._secret, public)
+        self._masker = Masker(message.run, self.name, self._secret, public, self._survivors or len(public))
         return Acknowledged(**place)
 
     def _respond(self, message: Proposal, place: dict[str, Any]) -> Response:
@@ -217,31 +241,39 @@ class Operator:
         if self._book is None:
             return Outcome(**place, granted=False, reason=f"{self.name!r} takes no reservations")
         loads: dict[str, float] = {}
-        for reserved in message.reservations:
-            if reserved.offer not in self._home:
-                return Outcome(
-                    **place, granted=False, reason=f"{reserved.offer!r} is no offer of {self.name!r}"
-                )
-            domain, factor = self._home[reserved.offer]
-            loads[domain] = loads.get(domain, 0.0) + factor * reserved.rate * reserved.count
-        for promise in message.promises:
-            if promise.offer not in self._home or self._contracts is None:
-                return Outcome(**place, granted=False, reason=f"{promise.offer!r} cannot be promised here")
-            domain, factor = self._home[promise.offer]
-            rate = self._contracts.rate(promise, self.offers.index(promise.offer))
+        everything: list[Reservation | Promise] = [*message.reservations, *message.promises]
+        for asked in everything:
+            if asked.offer not in self.offers:
+                reason = f"{asked.offer!r} is no offer of {self.name!r}"
+                return Outcome(**place, granted=False, reason=reason)
+            if isinstance(asked, Reservation):
+                rate = asked.rate
+            elif self._contracts is None:
+                return Outcome(**place, granted=False, reason=f"{asked.offer!r} cannot be promised here")
+            else:
+                rate = self._contracts.rate(asked, self.offers.index(asked.offer))
             if not rate > 0.0:
-                reason = f"no rate of {promise.offer!r} keeps what {promise.tenant!r} is promised"
+                reason = f"no rate of {asked.offer!r} keeps what {asked.tenant!r} is promised"
+                domain = asked.offer.partition("/")[0]
                 return Outcome(**place, granted=False, reason=reason, domain=domain)
-            loads[domain] = loads.get(domain, 0.0) + factor * rate * promise.count
+            loads[asked.offer] = loads.get(asked.offer, 0.0) + rate * asked.count
         if told_before:  # the book remembers by itself
             return Outcome(**place, granted=self._book.state(message.run) in ("prepared", "committed"))
-        done = self._book.prepare(message.run, loads, message.term, message.replaces)
+        done = self._book.prepare(message.run, self._broker, loads, message.term, message.replaces)
         return Outcome(**place, granted=done.granted, reason=done.reason, domain=done.domain)
 
     def _settle(self, message: Settle, place: dict[str, Any], told_before: bool) -> Outcome:
         if self._book is None or told_before:
             return Outcome(**place, granted=self._book is not None)
-        done = getattr(self._book, message.decision)(message.run)
+        match message.decision:
+            case "commit":
+                done = self._book.commit(message.run)
+            case "release":
+                done = self._book.release(message.run)
+            case "abort":
+                done = self._book.abort(message.run, self._broker)
+            case "rollback":
+                done = self._book.rollback(message.run, self._broker)
         return Outcome(**place, granted=done.granted, reason=done.reason, domain=done.domain)
 
     def _disturbed(self, values: np.ndarray, sequence: int) -> np.ndarray:

@@ -27,13 +27,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import numpy.typing as npt
 
 from fedopt.errors import FedoptError, InputError
+from fedopt.federated.domain import ProblemError
 from fedopt.instance import Domain, Linear, Piecewise, Quadratic
 
 __all__ = [
@@ -54,20 +55,6 @@ _CVXPY = threading.RLock()  # cvxpy is not thread-safe, not even over different 
 _TOLERANCE = 1e-9  # of Clarabel; what it leaves open is rounded away on the safe side
 _RANGE = 10.0  # how many times its size a variable may take, in the rounding of bounds
 _SHORT = 1e-9  # relative rounding of loads that are to be carried, as in the reservation store
-
-Reason = Literal["shape", "not convex", "not parametrised", "infeasible", "unbounded", "too slow", "numerics"]
-
-
-class ProblemError(FedoptError, ValueError):
-    """A private problem that cannot be used; `reason` is one word for it. The message holds no number of the
-    problem, so an agent may pass it on.
-    """
-
-    exit_code = 2
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        self.reason: Reason = reason
-        super().__init__(f"the private problem is {reason}: {message}" if reason != "shape" else message)
 
 
 class PrivateProblem:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from fedopt.federated.negotiation import Round
+from fedopt.federated.session import Round
 from fedopt.pricing import Network
 
 __all__ = ["Room"]

@@ -15,7 +15,7 @@ from fedopt.federated.anderson import Anderson
 from fedopt.federated.dual import Residuals, balanced
 from fedopt.federated.evidence import Evidence
 from fedopt.federated.flows import Cut, Flows
-from fedopt.federated.negotiation import Negotiation, Round
+from fedopt.federated.session import Round, Session
 from fedopt.federated.settings import Settings
 from fedopt.federated.split.agreements import Agreements
 from fedopt.federated.start import Start
@@ -176,7 +176,7 @@ class Bundle:
 
 def relax(
     proposer: Proposer,
-    negotiation: Negotiation,
+    session: Session,
     evidence: Evidence,
     run: Run,
     gap: float,
@@ -192,13 +192,13 @@ def relax(
         tolerance = min(max(0.05 * known, 0.05 * gap), 2e-3) if math.isfinite(known) else 2e-3
         asked = proposer.propose(tolerance)
         besides = shares.questions(asked.prices) if shares is not None else None
-        answer = negotiation.ask(asked.loads, asked.prices, asked.penalties, shares=besides)
+        answer = session.ask(asked.loads, asked.prices, asked.penalties, shares=besides)
         if shares is not None:
             evidence.flows.add(shares.learn(besides, answer.shares))
         evidence.take(asked.loads, answer)
         reached = evidence.bound(gap) <= gap
         proposer.learn(asked, answer)
-        run.note_relaxation(evidence, negotiation.ledger.told)
+        run.note_relaxation(evidence, session.ledger.told)
         run.record(evidence, proposer.residuals)
         if reached or run.expired():
             return reached

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fedopt.federated.negotiating import Method, Outcome, negotiate
-from fedopt.federated.operator import Operator, Transport
+from fedopt.federated.operator import InProcess, Operator, Transport
 from fedopt.federated.public import by_operator, public_view
 from fedopt.federated.report import as_broker, as_owner
 from fedopt.federated.settings import Settings, SettingsError
@@ -49,8 +49,6 @@ def solve(
     """
     settings = _settings(switches)
     if transport is None:
-        from fedopt.federated.transport.in_process import InProcess
-
         transport = InProcess(operators_of(instance, settings, problems))
     offers = {
         name: [f"{d.id}/{offer.id}" for d in mine for offer in d.offers]

@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from fedopt.federated.evidence import Evidence
 from fedopt.federated.flows import Flows
-from fedopt.federated.negotiation import Negotiation
 from fedopt.federated.room import Room
 from fedopt.federated.rounds import Run
+from fedopt.federated.session import Session
 from fedopt.federated.whole_program import Candidates, Found, cheapest
 from fedopt.pricing import Column
 
@@ -43,7 +43,7 @@ class Choice:
 
 
 def whole_heads(
-    negotiation: Negotiation,
+    session: Session,
     evidence: Evidence,
     run: Run,
     room: Room,
@@ -56,7 +56,7 @@ def whole_heads(
 
     wall: penalties so large that an answer says where the capacity ends. `room` learns where domains end.
     """
-    search = _Search(negotiation, evidence, run, room, gap, wall)
+    search = _Search(session, evidence, run, room, gap, wall)
     for _ in range(most):
         run.lower_bound = max(run.lower_bound, evidence.lower)
         if run.expired() or search.proven():
@@ -78,9 +78,9 @@ class Confirming:
     """What a search for whole heads knows of the operators: the best plan confirmed, the domains' ends."""
 
     def __init__(
-        self, negotiation: Negotiation, evidence: Evidence, run: Run, room: Room, gap: float, wall: Floats
+        self, session: Session, evidence: Evidence, run: Run, room: Room, gap: float, wall: Floats
     ) -> None:
-        self.negotiation, self.evidence, self.run = negotiation, evidence, run
+        self.session, self.evidence, self.run = session, evidence, run
         self.room, self.gap, self.wall = room, gap, wall
         self.flows = evidence.flows
         self.best: Choice | None = None
@@ -98,7 +98,7 @@ class Confirming:
     def confirm(self, columns: list[Column], heads: Floats) -> bool:
         """Ask what a plan costs; False where it does not fit."""
         loads = self.flows.loads_of(columns, heads)
-        answer = self.negotiation.ask(loads, self.evidence.below.prices, self.wall)
+        answer = self.session.ask(loads, self.evidence.below.prices, self.wall)
         self.evidence.take(loads, answer)
         charges = math.fsum(
             count * (column.charge - self.flows.payments[column.kind])
@@ -118,7 +118,7 @@ class Confirming:
     def learn_room(self, columns: list[Column], heads: Floats) -> None:
         """Ask what can be carried of a head more on every offer; domains that answer less end there."""
         beyond = self.flows.loads_of(columns, heads) + self.flows.largest()
-        answer = self.negotiation.ask(beyond, np.zeros(len(beyond)), self.wall, of="capacity")
+        answer = self.session.ask(beyond, np.zeros(len(beyond)), self.wall, of="capacity")
         self.room.learn(beyond, answer)
         self.run.record(self.evidence)
 

@@ -118,9 +118,36 @@ def test_who_drops_out_between_the_steps_costs_one_aggregate():
     assert abs(decoded(total)) > 2.0**40
     with pytest.raises(MaskingError, match="another set"):
         group[0].reveal("r", everyone[:2])
-    again = {m.operator: m.mask("r2", [encoded(2.0)]) for m in group[:2]}
-    opened = {m.operator: m.reveal("r2", everyone[:2]) for m in group[:2]}
-    assert decoded(revealed_sum(again, opened)[0]) == 4.0
+    again = {m.operator: m.mask("r2", [encoded(2.0)]) for m in group}
+    opened = {m.operator: m.reveal("r2", everyone) for m in group}
+    assert decoded(revealed_sum(again, opened)[0]) == 6.0
+
+
+def test_equal_questions_over_different_majorities_open_nobodys_numbers():
+    """Four equal proposals, each opened over another three of four, would give every summand."""
+    group = maskers(4)
+    hidden = [3.0, 5.0, 7.0, 11.0]
+    opened = []
+    for left_out in range(4):
+        label = f"sums {left_out}"
+        masked = {m.operator: m.mask(label, [encoded(x)]) for m, x in zip(group, hidden, strict=True)}
+        survivors = [m.operator for i, m in enumerate(group) if i != left_out]
+        try:
+            reveals = {m.operator: m.reveal(label, survivors) for m in group if m.operator in survivors}
+        except MaskingError:
+            continue
+        opened.append(decoded(revealed_sum(masked, reveals)[0]))
+    assert opened == [sum(hidden) - hidden[0]]  # one sum, and no other to take from it
+
+
+def test_an_operator_can_ask_for_more_than_a_majority():
+    secrets = {name: generate_secret() for name in "abcd"}
+    public = {name: public_part(secret) for name, secret in secrets.items()}
+    careful = Masker("run", "a", secrets["a"], public, fewest=4)
+    careful.mask("r", [1])
+    with pytest.raises(MaskingError, match="over 4 or more"):
+        careful.reveal("r", ["a", "b", "c"])
+    assert careful.reveal("r", list("abcd"))
 
 
 def test_refusals():

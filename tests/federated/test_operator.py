@@ -117,12 +117,12 @@ def test_masked_sums_cancel(instance):
 
 
 def test_reservations_go_to_the_book(instance):
-    from fedopt.federated.reservations import Book
+    from fedopt.federated.reservations import Reservations
 
     name = next(iter(by_operator(instance)))
     domains = by_operator(instance)[name]
-    book = Book({domain.id: domain.capacity for domain in domains})
-    operator, _ = opened(instance, name, book=book)
+    book = Reservations({domain.id: domain.capacity for domain in domains})
+    operator, _ = opened(instance, name, reservations=book)
     rate = domains[0].capacity * 0.6
     held = Reservation(tenant="t", offer=operator.offers[0], count=1, rate=rate)
     asked = Prepare(run="r", sequence=5, reservations=(held,))

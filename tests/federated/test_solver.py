@@ -10,11 +10,10 @@ import pytest
 import fedopt
 from fedopt.federated import negotiate
 from fedopt.federated.messages import Proposal, Response, numbers_in, to_bytes
-from fedopt.federated.negotiation import OperatorLost
-from fedopt.federated.operator import Lost, Operator
+from fedopt.federated.operator import InProcess, Lost, Operator
 from fedopt.federated.public import by_operator, public_view
+from fedopt.federated.session import OperatorLost
 from fedopt.federated.settings import Settings, SettingsError
-from fedopt.federated.transport.in_process import InProcess
 from fedopt.instance import load
 from fedopt.instance.generating import generate
 from fedopt.plan.checking import check

@@ -10,12 +10,11 @@ import pytest
 import fedopt
 from fedopt.federated import negotiate
 from fedopt.federated.messages import Proposal
-from fedopt.federated.negotiation import Negotiation
-from fedopt.federated.operator import Operator
+from fedopt.federated.operator import InProcess, Operator
 from fedopt.federated.public import by_operator, public_view
 from fedopt.federated.room import Room
+from fedopt.federated.session import Session
 from fedopt.federated.settings import Settings
-from fedopt.federated.transport.in_process import InProcess
 from fedopt.instance.generating import generate
 from fedopt.pricing import Network
 
@@ -67,15 +66,15 @@ def test_the_end_of_a_domain_is_its_capacity():
     operators = {n: Operator(n, d) for n, d in by_operator(instance, True).items()}
     network = Network(public_view(instance))
     offers = {name: np.flatnonzero(network.domain == d) for d, name in enumerate(network.domain_ids)}
-    negotiation = Negotiation(InProcess(operators), "run-1", network.names, offers)
-    negotiation.open(instance.sha256)
+    session = Session(InProcess(operators), "run-1", network.names, offers)
+    session.open(instance.sha256)
     room = Room(network)
     rng = np.random.default_rng(1)
     few, many = 1e-3 * np.ones(len(network.names)), rng.uniform(1, 2, len(network.names)) * 1e4
     many[network.domain == 0] = 1e-3
-    assert not room.learn(few, negotiation.ask(few, 0 * few, np.ones(len(few)), of="capacity"))
+    assert not room.learn(few, session.ask(few, 0 * few, np.ones(len(few)), of="capacity"))
     assert np.isinf(room.most).all()
-    assert room.learn(many, negotiation.ask(many, 0 * many, 1e3 * np.ones(len(many)), of="capacity"))
+    assert room.learn(many, session.ask(many, 0 * many, 1e3 * np.ones(len(many)), of="capacity"))
     assert np.isinf(room.most[0])
     capacity = [domain.capacity for domain in instance.domains]
     assert room.most[1:] == pytest.approx(capacity[1:], rel=1e-9)

@@ -26,8 +26,8 @@ from fedopt.pricing import Column, Kind, Network, Priced
 
 if TYPE_CHECKING:
     from fedopt.federated.flows import Flows
-    from fedopt.federated.negotiation import Negotiation
     from fedopt.federated.rounds import Run
+    from fedopt.federated.session import Session
 
 __all__ = ["Agreements"]
 
@@ -81,18 +81,18 @@ class Agreements:
         some = self.network.kinds if kinds is None else kinds
         return any(math.isinf(self.bounds.least(kind.index, nothing)) for kind in some)
 
-    def begin(self, negotiation: Negotiation, worth: Floats, flows: Flows, run: Run) -> None:
+    def begin(self, session: Session, worth: Floats, flows: Flows, run: Run) -> None:
         """Rounds about shares alone until every kind has a column, or a proof that it has none."""
         keys = self._keys
-        told = negotiation.ask_shares(self.first_sweep(worth))
+        told = session.ask_shares(self.first_sweep(worth))
         asked = self.first_sweep(worth, keys, told)
-        told = negotiation.ask_shares(asked)
+        told = session.ask_shares(asked)
         cost = np.where(told.rate > 0.0, told.rate * asked.worth, math.inf)
         self.catalogue.narrow(dict(zip(keys, cost.tolist(), strict=True)))
         self._keys = self.catalogue.keys()
         if self._keys != keys:
             asked = self.first_sweep(worth, keys, told)
-            told = negotiation.ask_shares(asked)
+            told = session.ask_shares(asked)
         self.open_first(asked, told)
         for _ in range(_ALONE):
             lonely = [kind for kind in self.network.kinds if not self.serves(kind)]
@@ -101,7 +101,7 @@ class Agreements:
             questions = self.questions(worth)
             if questions is None:
                 break
-            flows.add(self.learn(questions, negotiation.ask_shares(questions)))
+            flows.add(self.learn(questions, session.ask_shares(questions)))
 
     # -- rounds ---------------------------------------------------------------------------------------------
 

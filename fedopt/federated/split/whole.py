@@ -40,7 +40,7 @@ def whole_lanes(search: Confirming, shares: Agreements, most: int) -> Choice | N
         if settled is not None and not settled.overloads:
             columns, heads = flows.whole(settled.x)
             asked = shares.ask_again(columns)
-            columns = shares.told_again(columns, search.negotiation.ask_shares(asked))
+            columns = shares.told_again(columns, search.session.ask_shares(asked))
             if not search.confirm(columns, heads):
                 search.learn_room(columns, heads)
         better = search.best is not None and (
@@ -67,6 +67,6 @@ def _settle(search: Confirming, shares: Agreements, heads: dict[tuple[int, int, 
         questions = shares.refine(heads, prices)
         if questions is None or search.run.expired():
             break
-        search.flows.add(shares.learn(questions, search.negotiation.ask_shares(questions)))
+        search.flows.add(shares.learn(questions, search.session.ask_shares(questions)))
         search.run.record(search.evidence)
     return found

@@ -1,97 +1,102 @@
-"""What an agent keeps on disk: runs, their messages with the answers given, and the book of reservations.
+"""What an agent keeps on disk: runs, their messages with the answers given, and the reservations.
 
 An answer is written, in one transaction with what it promises, before it is sent. A message that arrives
 again is answered from here; after a restart the operator's state is rebuilt by handing it the messages again.
+The messages are the audit log too: what was answered to whom, and when.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from fedopt.errors import FedoptError
+from fedopt.federated.transport.policy import DAY, Spent
+from fedopt.storage import StorageError, hold_folder, open_database
 
-__all__ = ["AgentJournal", "JournalError", "Run", "Told", "hold"]
+__all__ = ["AgentJournal", "Run", "Told"]
 
-TABLES = """
+VERSION = 2
+TABLES = f"""
 CREATE TABLE IF NOT EXISTS runs (
   run TEXT PRIMARY KEY, broker TEXT NOT NULL, opened REAL NOT NULL, closed TEXT, secret BLOB NOT NULL,
-  contracts TEXT NOT NULL, capacity TEXT NOT NULL, private TEXT NOT NULL DEFAULT '') STRICT;
+  contracts TEXT NOT NULL, booked TEXT NOT NULL, replaces TEXT, private TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS messages (
   run TEXT NOT NULL, sequence INTEGER NOT NULL, digest TEXT NOT NULL, signature TEXT NOT NULL,
-  request BLOB NOT NULL, answer BLOB NOT NULL, answered REAL NOT NULL,
-  PRIMARY KEY (run, sequence)) STRICT;
+  request BLOB NOT NULL, answer BLOB NOT NULL, answered REAL NOT NULL, kind TEXT NOT NULL,
+  numbers INTEGER NOT NULL, PRIMARY KEY (run, sequence)) STRICT;
+CREATE TABLE IF NOT EXISTS refusals (
+  answered REAL NOT NULL, broker TEXT NOT NULL, run TEXT NOT NULL, reason TEXT NOT NULL) STRICT;
+PRAGMA user_version = {VERSION};
 """
-
-
-class JournalError(FedoptError, RuntimeError):
-    """The state folder cannot be used; the message names it."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)
 class Run:
     """A run that a broker opened: whose it is, its masking secret, and what it began with.
 
-    `contracts`: SHA-256 of the signed contract by "domain/offer"; `capacity`: what was free of each domain,
-    work per unit of time; `closed`: why it takes no more messages; `private`: SHA-256 of the operator's own
-    file as the run began with it, empty where an earlier version opened the run.
+    `contracts`: SHA-256 of the signed contract by "domain/offer"; `booked`: rates that were taken of each
+    offer already, work per unit of time, without those of the run that it `replaces`; `closed`: why it takes
+    no more messages; `private`: SHA-256 of the operator's own files as the run began with them.
     """
 
     run: str
     broker: str
     secret: bytes
     contracts: dict[str, str]
-    capacity: dict[str, float]
-    closed: str | None
-    private: str = ""
+    booked: dict[str, float]
+    replaces: str | None
+    private: str
+    closed: str | None = None
 
 
 @dataclass(frozen=True)
 class Told:
-    """A message that was answered: its digest, its text and the answer."""
+    """A message that was answered: its number, digest, text and answer; what `kind` of question it was and
+    how many numbers the answer told."""
 
     sequence: int
     digest: str
     request: bytes
     answer: bytes
+    kind: str = ""
+    numbers: int = 0
 
 
 class AgentJournal:
-    """The journal in `folder`, which is made where it is missing and used by one process at a time.
+    """The journal in `folder`, which is made where it is missing and held by one agent at a time.
 
-    Raises JournalError where another process uses it, or it cannot be opened.
+    `held`: false to look into it, or to release a reservation, while the agent runs. Raises StorageError
+    where another agent holds the folder, or it cannot be used.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, held: bool = True) -> None:
         self.folder = Path(folder)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = open(self.folder / "lock", "a+b")  # noqa: SIM115 - held as long as the journal
-            hold(self._lock.fileno())
-            self.connection = sqlite3.connect(
-                self.folder / "agent.sqlite", isolation_level=None, check_same_thread=False
+        file = self.folder / "agent.sqlite"
+        self._lock = hold_folder(folder, "agent") if held else None
+        if not held and not file.is_file():
+            raise StorageError(f"{self.folder}: there is no agent's state here; has the agent ever run?")
+        connection = open_database(file, mode="rwc" if held else "rw")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        made = connection.execute("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'runs'").fetchone()[0]
+        if made and version != VERSION:
+            connection.close()
+            raise StorageError(
+                f"{self.folder}: was written by another version of fedopt; settle its reservations with that "
+                "version and give this agent a new state folder"
             )
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            self.connection.execute("PRAGMA synchronous = FULL")
-            self.connection.executescript(TABLES)
-            if "private" not in {row[1] for row in self.connection.execute("PRAGMA table_info(runs)")}:
-                self.connection.execute("ALTER TABLE runs ADD COLUMN private TEXT NOT NULL DEFAULT ''")
-        except BlockingIOError as error:
-            raise JournalError(f"{self.folder}: another agent is using this state folder") from error
-        except (OSError, sqlite3.Error) as error:
-            raise JournalError(f"{self.folder}: cannot keep an agent's state: {error}") from error
+        connection.executescript(TABLES)
+        self.connection = connection
 
     def close(self) -> None:
         """Let another process use the folder."""
         self.connection.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.release()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -99,23 +104,24 @@ class AgentJournal:
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self.connection.execute("COMMIT")
         except BaseException:
-            self.connection.execute("ROLLBACK")
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
             raise
-        self.connection.execute("COMMIT")
 
     def open_run(self, run: Run) -> None:
         """Note a new run."""
         self.connection.execute(
-            "INSERT INTO runs (run, broker, opened, secret, contracts, capacity, private)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO runs VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?)",
             (
                 run.run,
                 run.broker,
                 time.time(),
                 run.secret,
                 json.dumps(run.contracts),
-                json.dumps(run.capacity),
+                json.dumps(run.booked),
+                run.replaces,
                 run.private,
             ),
         )
@@ -124,32 +130,41 @@ class AgentJournal:
         """Note that a run takes no more messages, and why. Its messages stay as evidence."""
         self.connection.execute("UPDATE runs SET closed = ? WHERE run = ? AND closed IS NULL", (why, run))
 
-    def forget_run(self, run: str) -> None:
-        """Drop a run that never got as far as its first answer."""
-        self.connection.execute("DELETE FROM runs WHERE run = ?", (run,))
-
     def run(self, run: str) -> Run | None:
         """A run, or None where no broker ever opened it."""
         row = self.connection.execute(
-            "SELECT run, broker, secret, contracts, capacity, closed, private FROM runs WHERE run = ?", (run,)
+            "SELECT run, broker, secret, contracts, booked, replaces, private, closed FROM runs"
+            " WHERE run = ?",
+            (run,),
         ).fetchone()
         if row is None:
             return None
-        name, broker, secret, contracts, capacity, closed, private = row
-        return Run(name, broker, secret, json.loads(contracts), json.loads(capacity), closed, private)
+        name, broker, secret, contracts, booked, *rest = row
+        return Run(name, broker, secret, json.loads(contracts), json.loads(booked), *rest)
 
-    def open_runs(self) -> list[tuple[str, float]]:
-        """The runs that are not closed, with the time of their last message, oldest first."""
+    def open_runs(self, broker: str) -> list[tuple[str, float]]:
+        """The runs of a broker that are not closed, with the time of their last message, oldest first."""
         return self.connection.execute(
             "SELECT r.run, COALESCE(MAX(m.answered), r.opened) AS last FROM runs r LEFT JOIN messages m"
-            " ON m.run = r.run WHERE r.closed IS NULL GROUP BY r.run ORDER BY last"
+            " ON m.run = r.run WHERE r.closed IS NULL AND r.broker = ? GROUP BY r.run ORDER BY last",
+            (broker,),
         ).fetchall()
 
     def note(self, run: str, told: Told, signature: str) -> None:
         """Keep a message and its answer."""
         self.connection.execute(
-            "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (run, told.sequence, told.digest, signature, told.request, told.answer, time.time()),
+            "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                run,
+                told.sequence,
+                told.digest,
+                signature,
+                told.request,
+                told.answer,
+                time.time(),
+                told.kind,
+                told.numbers,
+            ),
         )
 
     def told(self, run: str, sequence: int) -> Told | None:
@@ -174,11 +189,54 @@ class AgentJournal:
         )
         return [Told(*row) for row in rows]
 
+    # -- what was answered ---------------------------------------------------------------------------------
 
-def hold(descriptor: int) -> None:
-    """Lock an open file for this process. Raises BlockingIOError where another one has it."""
-    try:
-        import fcntl
-    except ImportError:  # no advisory locks on this system; SQLite's own still guard the book
-        return
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def spent(self, broker: str, run: str) -> Spent:
+        """What a broker was answered in the last day, and in this run."""
+        since = time.time() - DAY
+        kinds = dict(
+            self.connection.execute(
+                "SELECT m.kind, COUNT(*) FROM messages m JOIN runs r ON r.run = m.run"
+                " WHERE r.broker = ? AND m.answered >= ? GROUP BY m.kind",
+                (broker, since),
+            ).fetchall()
+        )
+        (in_run,) = self.connection.execute(
+            "SELECT COUNT(*) FROM messages WHERE run = ? AND kind = 'capacity'", (run,)
+        ).fetchone()
+        circles = self.connection.execute(
+            "SELECT m.request FROM messages m JOIN runs r ON r.run = m.run"
+            " WHERE r.broker = ? AND m.answered >= ? AND m.kind = 'keys'",
+            (broker, since),
+        )
+        return Spent(
+            questions=kinds.get("cost", 0) + kinds.get("shares", 0),
+            capacity=kinds.get("capacity", 0),
+            capacity_in_run=in_run,
+            circles=frozenset(frozenset(json.loads(request)["keys"]) for (request,) in circles),
+        )
+
+    def refuse(self, broker: str, run: str, reason: str) -> None:
+        """Note a message that was not answered."""
+        self.connection.execute(
+            "INSERT INTO refusals VALUES (?, ?, ?, ?)", (time.time(), broker, run, reason)
+        )
+
+    def log(self, most: int = 1_000) -> list[dict[str, Any]]:
+        """The last answers and refusals, oldest first: `at` (Unix time), `broker`, `run`, `kind`, `numbers`
+        told, `refused` (why)."""
+        rows = self.connection.execute(
+            "SELECT * FROM (SELECT m.answered AS at, r.broker, m.run, m.kind, m.numbers, NULL"
+            " FROM messages m JOIN runs r ON r.run = m.run"
+            " UNION ALL SELECT answered, broker, run, '', 0, reason FROM refusals"
+            " ORDER BY at DESC LIMIT ?) ORDER BY at",
+            (most,),
+        )
+        names = ("at", "broker", "run", "kind", "numbers", "refused")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many messages of each kind were answered, and how many refused for each reason, ever."""
+        answered = self.connection.execute("SELECT kind, COUNT(*) FROM messages GROUP BY kind").fetchall()
+        refused = self.connection.execute("SELECT reason, COUNT(*) FROM refusals GROUP BY reason").fetchall()
+        return {"answered": dict(answered), "refused": dict(refused)}

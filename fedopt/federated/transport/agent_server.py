@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import fedopt
-from fedopt.federated.federation_extra import federation_extra
+from fedopt.errors import optional
 from fedopt.federated.messages import answer_schema, message_schema
 from fedopt.federated.transport.certificates import server_context
 from fedopt.federated.transport.refusal import REASONS, STATUS, Refusal
 from fedopt.federated.transport.signed import HEADER
 
-with federation_extra():
+with optional("agents", "federation"):
     import uvicorn
     from fastapi import FastAPI, Path, Request, Response
     from fastapi.responses import JSONResponse, PlainTextResponse
@@ -71,6 +71,18 @@ def application(agent: Agent) -> FastAPI:
         """The operator, the version of the messages and the limits that apply."""
         agent.known_broker(request.scope.get(PEER))
         return agent.about()
+
+    @app.get("/v1/health", summary="Whether it is well", response_model=dict[str, Any])
+    async def health(request: Request) -> dict[str, Any]:
+        """`status` is "ok", or "overbooked" where less can be carried than was promised."""
+        agent.known_monitor(request.scope.get(PEER))
+        return await asyncio.to_thread(agent.health)
+
+    @app.get("/v1/metrics", summary="Counts for a monitor", response_class=PlainTextResponse)
+    async def metrics(request: Request) -> Response:
+        """Answers, refusals and reservations in the text format of Prometheus."""
+        agent.known_monitor(request.scope.get(PEER))
+        return PlainTextResponse(await asyncio.to_thread(agent.metrics))
 
     @app.get(
         "/v1/contracts/{domain}/{offer}",
@@ -163,7 +175,8 @@ def prepared(agent: Agent) -> tuple[uvicorn.Server, socket.socket]:
     settings.ssl = server_context(
         config.file(config.tls.certificate),
         config.file(config.tls.key),
-        [config.file(broker.certificate) for broker in config.brokers],
+        [config.file(broker.certificate) for broker in config.brokers]
+        + [config.file(monitor) for monitor in config.monitors],
     )
     listener.listen(128)
     return uvicorn.Server(settings), listener

@@ -2,33 +2,37 @@
 
 A run is a sequence of broadcasts, each with an answer or a failure from every operator. The algorithms are
 deterministic: told the recorded answers again, a new process asks the same questions again, up to the first
-one that was not answered, and goes on from there. The agents answer what they answered before from their own
-journals. The decision to commit is written before anyone is told of it.
+one that was not answered, and goes on from there. The plan is written before anything of it is reserved, and
+the decision to commit before anyone is told of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fedopt.contracts import ContractError
 from fedopt.errors import FedoptError
-from fedopt.federated.transport.agent_journal import JournalError, hold
 from fedopt.federated.transport.https import Failure, Question, Reply
+from fedopt.storage import StorageError, disk_is_full, hold_folder, open_database
 
-__all__ = ["BrokerJournal", "BrokerRun", "Diverged"]
+__all__ = ["BrokerJournal", "BrokerRun", "Diverged", "Exchange", "RunRecord"]
 
-Decision = Literal["commit", "abort"]
+Decision = Literal["commit", "abort", "rollback"]
 Exchange = Callable[[str, Mapping[str, Question]], Mapping[str, "Reply | Failure"]]
 
-TABLES = """
+VERSION = 2
+TABLES = f"""
 CREATE TABLE IF NOT EXISTS runs (
-  run TEXT PRIMARY KEY, task TEXT NOT NULL, opened REAL NOT NULL, decision TEXT, finished TEXT) STRICT;
+  run TEXT PRIMARY KEY, request TEXT NOT NULL, task TEXT NOT NULL, asked TEXT NOT NULL, opened REAL NOT NULL,
+  plan TEXT, booking TEXT, decision TEXT, finished TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS exchanges (
   run TEXT NOT NULL, sequence INTEGER NOT NULL, operator TEXT NOT NULL, digest TEXT NOT NULL,
   request BLOB NOT NULL, answer BLOB, signature TEXT, failure TEXT,
@@ -36,6 +40,7 @@ CREATE TABLE IF NOT EXISTS exchanges (
 CREATE TABLE IF NOT EXISTS contracts (
   subject TEXT NOT NULL, version INTEGER NOT NULL, sha256 TEXT NOT NULL,
   PRIMARY KEY (subject, version)) STRICT;
+PRAGMA user_version = {VERSION};
 """
 
 
@@ -43,55 +48,129 @@ class Diverged(FedoptError, RuntimeError):
     """The questions of a restarted run are not the recorded ones: it cannot go on and must begin again."""
 
 
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as the journal knows it.
+
+    `request`: digest of what the command asked for; `task`: of that and the contracts it was planned under;
+    `asked`: what the command asked for, to resume it; `plan` and `booking`: the plan and each operator's
+    share, once there is one; `decision`: what becomes of it; `finished`: how it ended.
+    """
+
+    run: str
+    request: str
+    task: str
+    asked: dict[str, Any]
+    opened: float
+    plan: str | None
+    booking: dict[str, Any] | None
+    decision: Decision | None
+    finished: str | None
+
+    @property
+    def state(self) -> str:
+        """One word or two for it."""
+        if self.finished is not None:
+            return self.finished
+        if self.decision is not None:
+            return {"commit": "partly booked", "abort": "aborting", "rollback": "rolling back"}[self.decision]
+        return "planning" if self.booking is None else "reserving"
+
+
 class BrokerJournal:
-    """The journal in `folder`, used by one process at a time. Raises JournalError."""
+    """The journal in `folder`, used by one process at a time. Raises StorageError, also where the disk is
+    full: nothing is lost then, and the same command goes on once there is room."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = open(self.folder / "lock", "a+b")  # noqa: SIM115 - held as long as the journal
-            hold(self._lock.fileno())
-            self.connection = sqlite3.connect(self.folder / "broker.sqlite", isolation_level=None)
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            self.connection.execute("PRAGMA synchronous = FULL")
-            self.connection.executescript(TABLES)
-        except BlockingIOError as error:
-            raise JournalError(f"{self.folder}: another broker is using this state folder") from error
-        except (OSError, sqlite3.Error) as error:
-            raise JournalError(f"{self.folder}: cannot keep a broker's state: {error}") from error
+        self._lock = hold_folder(folder, "broker")
+        self.connection = open_database(self.folder / "broker.sqlite")
+        (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+        found = self.connection.execute("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'runs'").fetchone()
+        if found[0] and version != VERSION:
+            self.close()
+            raise StorageError(
+                f"{self.folder}: was written by another version of fedopt; settle its runs with that version "
+                "and give this broker a new state folder"
+            )
+        self.connection.executescript(TABLES)
 
     def close(self) -> None:
         """Let another process use the folder."""
         self.connection.close()
-        self._lock.close()
+        self._lock.release()
 
-    def unfinished(self, task: str) -> str | None:
-        """The newest run of this task (what is asked, as a digest) that was not finished."""
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction. Raises StorageError where the disk is full."""
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException as error:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error) and disk_is_full(error):
+                raise StorageError(
+                    f"{self.folder}: the disk is full. Make room and give the same command again; it goes on "
+                    "with its run"
+                ) from error
+            raise
+
+    # -- runs ----------------------------------------------------------------------------------------------
+
+    def runs(self) -> list[RunRecord]:
+        """All runs, oldest first."""
+        names = [row[0] for row in self.connection.execute("SELECT run FROM runs ORDER BY opened, rowid")]
+        return [record for name in names if (record := self.run(name)) is not None]
+
+    def run(self, run: str) -> RunRecord | None:
+        """A run, or None where this broker has none of that name."""
         row = self.connection.execute(
-            "SELECT run FROM runs WHERE task = ? AND finished IS NULL ORDER BY opened DESC LIMIT 1", (task,)
+            "SELECT run, request, task, asked, opened, plan, booking, decision, finished FROM runs"
+            " WHERE run = ?",
+            (run,),
         ).fetchone()
-        return None if row is None else str(row[0])
+        if row is None:
+            return None
+        name, request, task, asked, opened, plan, booking, decision, finished = row
+        share = None if booking is None else json.loads(booking)
+        return RunRecord(name, request, task, json.loads(asked), opened, plan, share, decision, finished)
 
-    def open_run(self, run: str, task: str) -> None:
+    def open_run(self, run: str, request: str, task: str, asked: Mapping[str, Any]) -> None:
         """Note a new run."""
-        self.connection.execute("INSERT INTO runs VALUES (?, ?, ?, NULL, NULL)", (run, task, time.time()))
+        with self._writing():
+            self.connection.execute(
+                "INSERT INTO runs VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, NULL)",
+                (run, request, task, json.dumps(asked), time.time()),
+            )
+
+    def note_plan(self, run: str, plan: str, booking: Mapping[str, Any]) -> None:
+        """Keep the plan and the shares that are about to be reserved; the first ones stand."""
+        with self._writing():
+            self.connection.execute(
+                "UPDATE runs SET plan = ?, booking = ? WHERE run = ? AND booking IS NULL",
+                (plan, json.dumps(booking), run),
+            )
 
     def finish(self, run: str, how: str) -> None:
         """Note that nothing is left to do for a run."""
-        self.connection.execute("UPDATE runs SET finished = ? WHERE run = ?", (how, run))
+        with self._writing():
+            self.connection.execute("UPDATE runs SET finished = ? WHERE run = ?", (how, run))
 
     def decide(self, run: str, decision: Decision) -> Decision:
-        """Write down what becomes of the prepared reservations; the first decision stands and is returned."""
-        self.connection.execute(
-            "UPDATE runs SET decision = ? WHERE run = ? AND decision IS NULL", (decision, run)
-        )
-        return self.decision(run) or decision
+        """Write down what becomes of the prepared reservations; the first decision stands and is returned.
+        Only a commit that somebody refused is turned into a rollback."""
+        with self._writing():
+            self.connection.execute(
+                "UPDATE runs SET decision = ?1 WHERE run = ?2"
+                " AND (decision IS NULL OR (decision = 'commit' AND ?1 = 'rollback'))",
+                (decision, run),
+            )
+        record = self.run(run)
+        return decision if record is None or record.decision is None else record.decision
 
-    def decision(self, run: str) -> Decision | None:
-        """What was decided, if anything was."""
-        row = self.connection.execute("SELECT decision FROM runs WHERE run = ?", (run,)).fetchone()
-        return None if row is None else row[0]
+    # -- contracts and exchanges -----------------------------------------------------------------------------
 
     def see_contract(self, subject: str, version: int, sha256: str) -> None:
         """Remember a contract that was verified. Raises ContractError for one that is older than another
@@ -106,9 +185,10 @@ class BrokerJournal:
                 )
             if digest != sha256:
                 raise ContractError("replayed", f"{subject}: there are two contracts of version {version}")
-        self.connection.execute(
-            "INSERT OR IGNORE INTO contracts VALUES (?, ?, ?)", (subject, version, sha256)
-        )
+        with self._writing():
+            self.connection.execute(
+                "INSERT OR IGNORE INTO contracts VALUES (?, ?, ?)", (subject, version, sha256)
+            )
 
     def recorded(self, run: str, operator: str, sequence: int) -> tuple[str, Reply | Failure] | None:
         """The digest of a question and what came of it, where it was asked before."""
@@ -136,16 +216,15 @@ class BrokerJournal:
         self, run: str, questions: Mapping[str, Question], outcomes: Mapping[str, Reply | Failure]
     ) -> None:
         """Keep what was asked in a broadcast and what came back, in one transaction."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        for operator, outcome in outcomes.items():
-            sequence, body = questions[operator]
-            came = (outcome.body, outcome.signature) if isinstance(outcome, Reply) else (None, None)
-            failure = json.dumps(vars(outcome)) if isinstance(outcome, Failure) else None
-            self.connection.execute(
-                "INSERT OR REPLACE INTO exchanges VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (run, sequence, operator, hashlib.sha256(body).hexdigest(), body, *came, failure),
-            )
-        self.connection.execute("COMMIT")
+        with self._writing():
+            for operator, outcome in outcomes.items():
+                sequence, body = questions[operator]
+                came = (outcome.body, outcome.signature) if isinstance(outcome, Reply) else (None, None)
+                failure = json.dumps(vars(outcome)) if isinstance(outcome, Failure) else None
+                self.connection.execute(
+                    "INSERT OR REPLACE INTO exchanges VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (run, sequence, operator, hashlib.sha256(body).hexdigest(), body, *came, failure),
+                )
 
 
 class BrokerRun:

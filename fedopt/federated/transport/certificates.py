@@ -16,8 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedopt.errors import InputError
-from fedopt.federated.federation_extra import federation_extra
+from fedopt.errors import InputError, optional
 from fedopt.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def make_certificate(
     `hosts` are the addresses under which a server with this certificate is reached. The key is readable by
     its owner only. Returns the certificate's path. Raises FileExistsError: neither file is ever overwritten.
     """
-    with federation_extra():
+    with optional("runs across operators", "federation"):
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec

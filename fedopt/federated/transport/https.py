@@ -13,20 +13,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from fedopt.federated.federation_extra import federation_extra
+from fedopt.errors import FedoptError, optional
+from fedopt.federated.messages import Answer, Message, MessageError, parse_answer, to_bytes
+from fedopt.federated.operator import Lost
 from fedopt.federated.transport.certificates import client_context
 from fedopt.federated.transport.refusal import REASONS
 from fedopt.federated.transport.signed import HEADER, SignatureError, sign_message, verify_message
 
-with federation_extra():
+with optional("runs across operators", "federation"):
     import httpx
 
 if TYPE_CHECKING:
     from joserfc.jwk import OKPKey
 
     from fedopt.contracts.keys import SigningKey
+    from fedopt.federated.transport.broker_journal import BrokerRun
 
-__all__ = ["AgentLink", "Connections", "Failure", "Patience", "Question", "Reply"]
+__all__ = [
+    "AgentFailure",
+    "AgentLink",
+    "Connections",
+    "Failure",
+    "HttpsTransport",
+    "Patience",
+    "Question",
+    "Reply",
+    "plain_text",
+]
 
 Question = tuple[int, bytes]
 """A message to an operator: its number in the run, and its text."""
@@ -85,7 +98,8 @@ class Failure:
 
 @dataclass
 class Traffic:
-    """What crossed the boundary to one agent: requests sent, answers received, and their bytes (bodies)."""
+    """What crossed the boundary to one agent: requests sent, answers received, and their bytes (bodies
+    and signatures)."""
 
     requests: int = 0
     answers: int = 0
@@ -265,7 +279,7 @@ class Connections:
         """One attempt: an answer, or a failure and whether another attempt can help."""
         one = self._open[operator]
         one.traffic.requests += 1
-        one.traffic.bytes_out += len(body)
+        one.traffic.bytes_out += len(body) + len(headers.get(HEADER, ""))
         try:
             async with (
                 asyncio.timeout(seconds),
@@ -278,7 +292,7 @@ class Connections:
                         return Failure(operator, "refused", "its answer is too large", "too-large"), False
                     parts.append(part)
                 content = b"".join(parts)
-                one.traffic.bytes_in += len(content)
+                one.traffic.bytes_in += len(content) + len(got.headers.get(HEADER, ""))
         except (httpx.HTTPError, TimeoutError, ssl.SSLError, OSError) as error:
             return _unreached(operator, error)
         if got.status_code == 200:
@@ -301,6 +315,11 @@ def _unreached(operator: str, error: BaseException) -> tuple[Failure, bool]:
     return Failure(operator, "silent", what), True
 
 
+def plain_text(text: object, most: int = 500) -> str:
+    """What another party wrote, fit for a terminal: no control characters, no escapes, not too long."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text)[:most])
+
+
 def _alert(error: BaseException) -> bool:
     """Whether the other end said in TLS that it does not like this end's certificate."""
     return isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
@@ -310,9 +329,56 @@ def _refused(operator: str, status: int, content: bytes) -> tuple[Failure, bool]
     """What an answer other than 200 means. An agent that is busy, or lost half a message, is asked again."""
     try:
         said: Any = json.loads(content)
-        reason, message = str(said["reason"]), str(said["message"])[:500]
+        reason, message = plain_text(said["reason"]), plain_text(said["message"])
     except (ValueError, KeyError, TypeError, RecursionError):
         reason, message = "malformed", f"HTTP status {status}"
     again = reason in ("too-slow", "too-many") or status in (502, 503, 504)
     named = reason if reason in REASONS else "malformed"
     return Failure(operator, "refused", f"{named}: {message}", named), again
+
+
+class AgentFailure(FedoptError, RuntimeError):
+    """A run that an agent ended; the message names the agent and says why."""
+
+    exit_code = 5
+
+    def __init__(self, operator: str, kind: str, message: str, reason: str | None = None) -> None:
+        self.operator = operator
+        self.kind = kind
+        self.reason = reason
+        super().__init__(f"the agent of {operator}: {message}")
+
+
+class HttpsTransport:
+    """A transport of `fedopt.federated`: an agent that stays silent is lost; one that refuses ends the run by
+    name.
+
+    `next_sequence` is the number of the next message to each operator that was asked so far.
+    """
+
+    def __init__(self, run: BrokerRun) -> None:
+        self._run = run
+        self.next_sequence: dict[str, int] = {}
+
+    def broadcast(self, messages: Mapping[str, Message]) -> dict[str, Answer | Lost]:
+        """Ask each operator its question. Raises AgentFailure where one refuses, or is not who it says."""
+        self.next_sequence |= {name: message.sequence + 1 for name, message in messages.items()}
+        outcomes = self._run.broadcast(
+            {name: (message.sequence, to_bytes(message)) for name, message in messages.items()}
+        )
+        return {name: _answer(name, messages[name], outcome) for name, outcome in outcomes.items()}
+
+
+def _answer(operator: str, message: Message, outcome: Reply | Failure) -> Answer | Lost:
+    if isinstance(outcome, Failure):
+        if outcome.kind == "silent":
+            return Lost(operator, outcome.message)
+        raise AgentFailure(operator, outcome.kind, outcome.message, outcome.reason)
+    try:
+        answer = parse_answer(outcome.body)
+    except MessageError as error:
+        raise AgentFailure(operator, "malformed", plain_text(f"its answer cannot be read: {error}")) from None
+    place = (message.run, message.round, message.sequence)
+    if (answer.run, answer.round, answer.sequence) != place:
+        raise AgentFailure(operator, "malformed", "its answer belongs to another question")
+    return answer

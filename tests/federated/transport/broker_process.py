@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 
 from fedopt.contracts.keys import load_key
-from fedopt.federated.transport.broker_config import BrokerConfig
+from fedopt.federated.transport.broker import broker
 from fedopt.federated.transport.broker_journal import BrokerJournal
-from fedopt.federated.transport.brokering import broker
+from fedopt.federated.transport.config import BrokerConfig
 from fedopt.federated.transport.https import Connections
 from fedopt.instance import load
 from tests.federated.transport.talk import planner

@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 
 import fedopt
-from fedopt.federated.negotiation import Negotiation
 from fedopt.federated.public import by_operator
+from fedopt.federated.session import Session
 from fedopt.plan import Plan
 from tests.federated.transport.world import instance
 
@@ -19,7 +19,7 @@ ROUNDS = 6
 @cache
 def central(without: tuple[str, ...] = ()) -> Plan:
     """The plan of the whole instance, its numbers known."""
-    from fedopt.federated.transport.brokering import without as left_out
+    from fedopt.federated.transport.broker import without as left_out
 
     whole = instance()
     return fedopt.solve(left_out(whole, without) if without else whole)
@@ -32,7 +32,7 @@ def planner(public, transport, run, digests, masked=True):
         name: np.array([names.index(f"{d.id}/{offer.id}") for d in domains for offer in d.offers])
         for name, domains in by_operator(public).items()
     }
-    talk = Negotiation(transport, run, names, offers, masked=masked and len(offers) > 1, staleness=0)
+    talk = Session(transport, run, names, offers, masked=masked and len(offers) > 1, staleness=0)
     prices = talk.open(public.sha256, digests)
     gone = tuple({"opA", "opB", "opC"} - set(offers))
     plan = central(gone)

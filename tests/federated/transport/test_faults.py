@@ -23,13 +23,12 @@ from fedopt.contracts.keys import load_key
 from fedopt.contracts.reading import read_token
 from fedopt.contracts.signing import unchecked_payload
 from fedopt.federated.messages import Settle, to_bytes
-from fedopt.federated.negotiation import OperatorLost
 from fedopt.federated.reservations import ROOM
-from fedopt.federated.transport.broker_config import BrokerConfig
+from fedopt.federated.session import OperatorLost
+from fedopt.federated.transport.broker import Terms, broker
 from fedopt.federated.transport.broker_journal import BrokerJournal
-from fedopt.federated.transport.brokering import broker
-from fedopt.federated.transport.federation import AgentFailure
-from fedopt.federated.transport.https import Patience
+from fedopt.federated.transport.config import BrokerConfig
+from fedopt.federated.transport.https import AgentFailure, Patience
 from fedopt.instance import load
 from tests.federated.transport.disturbed import Disturbance, Listener
 from tests.federated.transport.talk import central, planner
@@ -66,7 +65,7 @@ class World:
                     journal,
                     planned_by,
                     options={},
-                    **options,
+                    terms=Terms(**options),
                 )
         finally:
             journal.close()
@@ -80,7 +79,7 @@ class World:
             disk = sqlite3.connect(f"file:{config.parent / 'state' / 'agent.sqlite'}?mode=ro", uri=True)
             for (loads,) in disk.execute("SELECT loads FROM reservations WHERE state = 'committed'"):
                 for name, load_ in json.loads(loads).items():
-                    total[name] += load_
+                    total[name.partition("/")[0]] += load_
             disk.close()
         for name, capacity in CAPACITY.items():
             assert total[name] <= capacity * (1 + ROOM)
@@ -373,9 +372,9 @@ def test_a_drop_out_between_masking_and_revealing_costs_that_sum_only(world, tmp
     rounds = []
 
     def counting(public, transport, run, digests):
-        from fedopt.federated import negotiation
+        from fedopt.federated import session
 
-        class Watched(negotiation.Negotiation):
+        class Watched(session.Session):
             def ask(self, *arguments, **options):
                 answered = super().ask(*arguments, **options)
                 rounds.append(bool(answered.totals))
@@ -383,11 +382,11 @@ def test_a_drop_out_between_masking_and_revealing_costs_that_sum_only(world, tmp
                     agent.go_on()
                 return answered
 
-        original, talk.Negotiation = talk.Negotiation, Watched
+        original, talk.Session = talk.Session, Watched
         try:
             return planner(public, transport, run, digests)
         finally:
-            talk.Negotiation = original
+            talk.Session = original
 
     from tests.federated.transport import talk
 

@@ -11,8 +11,7 @@ pytest.importorskip("httpx")
 import fedopt
 from fedopt.federated import negotiate
 from fedopt.federated.settings import Settings
-from fedopt.federated.transport.federation import AgentFailure
-from fedopt.federated.transport.https import Patience
+from fedopt.federated.transport.https import AgentFailure, Patience
 from tests.federated.split.test_private_contracts import (
     GAP,
     closest,

@@ -22,12 +22,11 @@ import fedopt
 from fedopt.contracts.keys import load_key
 from fedopt.federated.messages import Opening, Proposal, to_bytes
 from fedopt.federated.transport.agent import Agent
-from fedopt.federated.transport.agent_config import AgentConfig
+from fedopt.federated.transport.agent_files import ContractFolder
 from fedopt.federated.transport.agent_server import prepared
-from fedopt.federated.transport.broker_config import BrokerConfig
-from fedopt.federated.transport.contract_folder import ContractFolder
-from fedopt.federated.transport.dividing import Divided, divide
+from fedopt.federated.transport.config import AgentConfig, BrokerConfig
 from fedopt.federated.transport.https import Connections, Patience
+from fedopt.federated.transport.split_instance import SplitInstance, split_instance
 from fedopt.instance import Instance
 from fedopt.instance.writing import yaml_text
 from fedopt.instance.yaml_text import read_yaml
@@ -101,11 +100,12 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def federation(folder: Path, of: Instance | None = None, **options: Any) -> Divided:
+def federation(folder: Path, of: Instance | None = None, **options: Any) -> SplitInstance:
     """The instance divided into `folder`, on ports that were free a moment ago."""
     whole = of or instance()
     count = len({domain.operator or domain.id for domain in whole.domains})
-    return divide(whole, folder, ports=free_ports(count), **options)
+    options = {"masking_required": False, **options}
+    return split_instance(whole, folder, ports=free_ports(count), **options)
 
 
 def changed(config: Path, **fields: Any) -> Path:
@@ -175,7 +175,7 @@ class Process:
 
 
 @contextmanager
-def processes(divided: Divided) -> Iterator[dict[str, Process]]:
+def processes(divided: SplitInstance) -> Iterator[dict[str, Process]]:
     """All agents of a federation as processes, ready to be asked."""
     running = {operator: Process(config) for operator, config in divided.agents.items()}
     try:
@@ -188,7 +188,7 @@ def processes(divided: Divided) -> Iterator[dict[str, Process]]:
 
 
 def connections(
-    divided: Divided,
+    divided: SplitInstance,
     urls: dict[str, str],
     patience: Patience = QUICK,
     wrap: Any = None,
@@ -210,7 +210,7 @@ def connections(
     )
 
 
-def opening(divided: Divided, whom: str, run: str = "r1", **fields: Any) -> bytes:
+def opening(divided: SplitInstance, whom: str, run: str = "r1", **fields: Any) -> bytes:
     """The first question to an operator of the little federation."""
     offers = {"opA": "metro/gold", "opB": "edge/llm", "opC": "cloud/llm"}
     folder = ContractFolder(divided.agents[whom].parent / "contracts")

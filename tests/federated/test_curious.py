@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fedopt.federated import negotiate
-from fedopt.federated.inference import recovered, what_is_seen
 from fedopt.federated.public import public_view
 from fedopt.federated.settings import Settings
 from fedopt.instance.generating import generate
+from tests.federated.curious import recovered, what_is_seen
 from tests.federated.test_solver import Recorder, operators
 
 

@@ -18,21 +18,22 @@ from typing import Any
 from fedopt.contracts import Contract, generate_key, save_key, sign
 from fedopt.contracts.keys import SigningKey
 from fedopt.federated.public import operator_of, public_view
+from fedopt.federated.transport.agent_files import PrivateFile
 from fedopt.federated.transport.certificates import make_certificate
-from fedopt.federated.transport.private_file import PrivateFile
+from fedopt.federated.transport.policy import Policy
 from fedopt.instance import Instance, InstanceError
 from fedopt.instance.errors import Problem
 from fedopt.instance.writing import yaml_text
 from fedopt.storage import write_atomically
 
-__all__ = ["Divided", "divide"]
+__all__ = ["SplitInstance", "split_instance"]
 
 VALID_DAYS = 365
 BROKER = "broker"
 
 
 @dataclass(frozen=True)
-class Divided:
+class SplitInstance:
     """Where the parts of a divided instance lie; `agents` holds each agent's configuration by operator."""
 
     public: Path
@@ -40,7 +41,7 @@ class Divided:
     agents: dict[str, Path]
 
 
-def divide(
+def split_instance(
     instance: Instance,
     folder: str | Path,
     *,
@@ -48,12 +49,14 @@ def divide(
     first_port: int = 8441,
     host: str = "127.0.0.1",
     private_contracts: bool = False,
-) -> Divided:
+    masking_required: bool = True,
+) -> SplitInstance:
     """Write a federation of the instance's operators to `folder`, which must be empty or new.
 
     `private_contracts`: the operators keep latencies and impairments too, for the split guarantee. A domain
     without an operator is an operator of its own. `ports`: one per operator in their order; default 8441 and
-    on. Raises FileExistsError where the folder holds something, InstanceError where an offer's envelope
+    on. `masking_required`: what the agents' policies say (the method bundle needs sums in the clear). Raises
+    FileExistsError where the folder holds something, InstanceError where an offer's envelope
     cannot be signed.
     """
     root = Path(folder)
@@ -78,6 +81,7 @@ def divide(
     for operator in operators:
         name, own = names[operator], root / names[operator]
         write_atomically(own / "private.yaml", PrivateFile.of(instance, operator).text())
+        _written(own / "policy.yaml", Policy(masking_required=masking_required).model_dump())
         for index, token in enumerate(contracts.get(operator, ())):
             write_atomically(own / "contracts" / f"{index + 1}.jws", token + "\n")
         config = {
@@ -86,6 +90,7 @@ def divide(
             "operator": operator,
             "listen": f"{host}:{places[operator]}",
             "private": "private.yaml",
+            "policy": "policy.yaml",
             "key": f"{name}.key",
             "tls": {"certificate": f"../shared/{name}.crt", "key": f"{name}.tls.key"},
             "brokers": [{"name": BROKER, "certificate": f"{broker_file}.crt", "key": f"{broker_file}.pub"}],
@@ -113,7 +118,7 @@ def divide(
             "state": "state",
         },
     )
-    return Divided(public, broker, agents)
+    return SplitInstance(public, broker, agents)
 
 
 def _file_names(operators: Sequence[str]) -> dict[str, str]:

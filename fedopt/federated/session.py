@@ -18,11 +18,11 @@ from fedopt.errors import FedoptError
 from fedopt.federated.dual import answered_prices
 from fedopt.federated.ledger import Ledger
 from fedopt.federated.messages import (
+    LARGEST,
     SUMMED,
     Answer,
     Keys,
     Message,
-    MessageError,
     Opened,
     Opening,
     Proposal,
@@ -35,9 +35,11 @@ from fedopt.federated.messages import (
 from fedopt.federated.operator import Lost, Transport
 from fedopt.federated.split.hops import Answers, Hops, put, read
 
-__all__ = ["Negotiation", "OperatorLost", "Round", "Totals"]
+__all__ = ["BadAnswer", "OperatorLost", "Round", "Session", "Totals"]
 
 Floats = npt.NDArray[np.float64]
+_LIE = 1e-9  # relative to the terms of an identity; honest answers keep it to their rounding, 1e-12
+_WHOLE = 1e-6  # how near a count of refusals must be to an integer; a sum that does not open is off by chance
 
 
 class OperatorLost(FedoptError, RuntimeError):
@@ -48,6 +50,23 @@ class OperatorLost(FedoptError, RuntimeError):
     def __init__(self, lost: Mapping[str, str]) -> None:
         self.operators = tuple(lost)
         super().__init__("; ".join(f"{name} does not answer: {reason}" for name, reason in lost.items()))
+
+
+class BadAnswer(FedoptError, RuntimeError):
+    """An answer that cannot be true, or cannot be read; `operators` are those it can have come from."""
+
+    exit_code = 5
+
+    def __init__(self, operators: Sequence[str], what: str) -> None:
+        self.operators = tuple(operators)
+        if len(self.operators) == 1:
+            text = f"{self.operators[0]}: {what}"
+        else:
+            text = (
+                f"one of {', '.join(self.operators)}: {what}. Their sums are masked; the method bundle, that "
+                "takes the sums of each operator alone, tells which, where the agents' policies allow it"
+            )
+        super().__init__(text)
 
 
 @dataclass(frozen=True)
@@ -76,12 +95,13 @@ class Round:
     shares: Answers | None = None
 
 
-class Negotiation:
+class Session:
     """The broker's end of a run.
 
     `offers` are the offers of each operator as indices into the network's `names`. `disclosed`: sums are
     taken for each operator alone (one group each), else over all (one group). `masked` hides what each adds.
-    `staleness`: how many rounds in a row an operator may miss.
+    `staleness`: how many rounds in a row an operator may miss. `replaces`: a run whose reservations this one
+    will take the place of.
     """
 
     def __init__(
@@ -94,17 +114,20 @@ class Negotiation:
         disclosed: bool = False,
         masked: bool = False,
         staleness: int = 0,
+        replaces: str | None = None,
     ) -> None:
         if disclosed and masked:
             raise ValueError("sums for each operator alone cannot be masked")
         self.run, self.names, self.offers = run, list(names), dict(offers)
         self.disclosed, self.masked, self.staleness = disclosed, masked, staleness
+        self.replaces = replaces
         self.ledger = Ledger()
         self.rounds = 0
         self._transport = transport
         self._sequence = 0
         self._missed = dict.fromkeys(self.offers, 0)
         self._last = np.zeros(len(self.names))
+        self._stated: dict[tuple[str, ...], _Stated] = {}
 
     @property
     def groups(self) -> list[np.ndarray]:
@@ -132,6 +155,7 @@ class Negotiation:
                 },
                 masked=self.masked,
                 services=tuple(services),
+                replaces=self.replaces,
             )
             for name, mine in self.offers.items()
         }
@@ -141,7 +165,9 @@ class Negotiation:
         signatures: dict[str, str] = {}
         for name, answer in answers.items():
             if not isinstance(answer, Opened) or len(answer.quotes) != len(self.offers[name]):
-                raise OperatorLost({name: "its opening is none"})
+                raise BadAnswer([name], "its answer to the opening is none")
+            if self.masked and answer.key is None:
+                raise BadAnswer([name], "it opened a masked run without a masking key")
             quotes[self.offers[name]] = answer.quotes
             if answer.key is not None:
                 keys[name] = answer.key
@@ -188,21 +214,23 @@ class Negotiation:
         lost: dict[str, str] = {}
         for name, answer in answers.items():
             mine = self.offers[name]
-            if isinstance(answer, Response) and answer.sums and len(answer.loads) == len(mine):
-                z[mine] = answer.loads
-                answered[mine] = True
-                self._missed[name] = 0
-                responses[name] = answer
-            else:
+            if isinstance(answer, Lost):
                 self._missed[name] += 1
                 if self._missed[name] > self.staleness:
-                    lost[name] = answer.reason if isinstance(answer, Lost) else "its answer is none"
+                    lost[name] = answer.reason
+                continue
+            responses[name] = self._readable(name, answer, shares)
+            z[mine] = responses[name].loads
+            answered[mine] = True
+            self._missed[name] = 0
         if lost:
             raise OperatorLost(lost)
         after[answered] = answered_prices(loads, prices, penalties, z)[answered]
         self._last = z
         told = None if shares is None else _told_of_shares(shares, self.offers, responses)
-        return Round(z, after, answered, self._totals(responses), told)
+        totals = self._totals(responses)
+        self._check(loads, z, after, responses, totals, of == "capacity")
+        return Round(z, after, answered, totals, told)
 
     def ask_shares(self, shares: Hops) -> Answers:
         """A round about shares of promises alone. Raises OperatorLost where anyone is silent."""
@@ -220,8 +248,61 @@ class Negotiation:
                 for name in self.offers
             }
         )
-        responses = {name: answer for name, answer in answers.items() if isinstance(answer, Response)}
+        responses = {
+            name: self._readable(name, answer, shares, loads=False) for name, answer in answers.items()
+        }
         return _told_of_shares(shares, self.offers, responses)
+
+    def _readable(self, name: str, answer: Answer, shares: Hops | None, loads: bool = True) -> Response:
+        """The response, if it has the parts that were asked for. Raises BadAnswer."""
+        mine = self.offers[name]
+        if not isinstance(answer, Response):
+            raise BadAnswer([name], f"it answered {answer.kind!r} to a proposal")
+        if loads and len(answer.loads) != len(mine):
+            raise BadAnswer([name], f"it answered {len(answer.loads)} loads for {len(mine)} offers")
+        if loads and (
+            answer.sums is None
+            or (answer.sums.masked is None) == self.masked
+            or (self.masked and answer.sums.label != f"sums {answer.sequence}")
+        ):
+            raise BadAnswer([name], "its answer lacks the sums of this round")
+        if shares is not None:
+            due = int(np.isin(shares.offer, mine).sum())
+            wrong = answer.shares is None or any(
+                len(getattr(answer.shares, field)) != due for field in type(answer.shares).model_fields
+            )
+            if due and wrong:
+                raise BadAnswer([name], "its answer about shares of promises has another length")
+        return answer
+
+    def _check(
+        self,
+        proposed: Floats,
+        z: Floats,
+        prices: Floats,
+        responses: Mapping[str, Response],
+        totals: Mapping[int, Totals],
+        free: bool,
+    ) -> None:
+        """Raises BadAnswer where costs and bounds of a round contradict each other or an earlier round.
+
+        An operator states v(z), v(x) and D = min v(y) − p·y. Whatever it keeps to itself, v ≥ D + p· holds at
+        every load of every round, and so it does for the sums.
+        """
+        if self.masked or self.disclosed:
+            names = [[name] for name in self.offers] if self.disclosed else [list(self.offers)]
+            known = {tuple(names[group]): sums for group, sums in totals.items()}
+        else:
+            known = {(name,): _totals_of([_plain(response)]) for name, response in responses.items()}
+        for operators, sums in known.items():
+            mine = np.concatenate([self.offers[name] for name in operators])
+            stated = self._stated.setdefault(operators, _Stated())
+            points = [(z[mine], sums.cost)]
+            if sums.fits and not free:
+                points.append((proposed[mine], sums.proposed_cost))
+            if not stated.add(points, prices[mine], sums.support, free, len(self.offers)):
+                what = f"its answer to round {self.rounds} contradicts itself or an earlier one"
+                raise BadAnswer(operators, f"{what}: a cost is below a bound that it stated")
 
     def _totals(self, responses: dict[str, Response]) -> dict[int, Totals]:
         if self.disclosed:
@@ -242,7 +323,7 @@ class Negotiation:
         from fedopt.federated.masking import decoded, revealed_sum
 
         label = _sums(next(iter(responses.values()))).label
-        answers = self._told(
+        answers: dict[str, Answer | Lost] = self._told(
             {
                 name: Reveal(
                     run=self.run,
@@ -254,18 +335,24 @@ class Negotiation:
                 for name in responses
             }
         )
-        if not all(isinstance(answer, Revealed) for answer in answers.values()):
+        if any(isinstance(answer, Lost) for answer in answers.values()):
             return None
+        reveals: dict[str, list[int]] = {}
+        for name, answer in answers.items():
+            if not isinstance(answer, Revealed) or (answer.label, len(answer.shares)) != (label, len(SUMMED)):
+                raise BadAnswer([name], "it did not reveal the masks that were asked for")
+            reveals[name] = [int(share, 16) for share in answer.shares]
         masked = {
             name: [int(share, 16) for share in _sums(response).masked or ()]
             for name, response in responses.items()
         }
-        reveals = {
-            name: [int(share, 16) for share in answer.shares]
-            for name, answer in answers.items()
-            if isinstance(answer, Revealed)
-        }
-        return _totals_of([tuple(decoded(value) for value in revealed_sum(masked, reveals))])
+        opened = [decoded(value) for value in revealed_sum(masked, reveals)]
+        refused, most = opened[-1], LARGEST * len(reveals)
+        if abs(refused - round(refused)) > _WHOLE or not -_WHOLE <= refused <= len(reveals) + _WHOLE:
+            raise BadAnswer(list(reveals), "what was masked and what was revealed do not belong together")
+        if any(abs(value) > most for value in opened):
+            raise BadAnswer(list(reveals), "a sum is larger than any that an operator can state")
+        return _totals_of([opened])
 
     def _all(self, messages: dict[str, Message]) -> dict[str, Answer]:
         """The answers of everyone. Raises OperatorLost."""
@@ -284,9 +371,51 @@ class Negotiation:
         return answers
 
 
+class _Stated:
+    """What a group of operators stated of its cost: points (loads, cost) and cuts (prices, bound)."""
+
+    def __init__(self) -> None:
+        self._loads: list[Floats] = []
+        self._costs: list[float] = []
+        self._prices: list[Floats] = []
+        self._bounds: list[float] = []
+
+    def add(
+        self,
+        points: Sequence[tuple[Floats, float]],
+        prices: Floats,
+        bound: float,
+        free: bool,
+        operators: int,
+    ) -> bool:
+        """Take a round; False where a cost is below a bound. `free`: the round was about capacity alone, and
+        says nothing of costs later."""
+        if free:
+            return self._above(
+                np.array([points[0][0]]), np.zeros(1), prices[None], np.array([bound]), operators
+            )
+        loads = np.array([point for point, _ in points])
+        costs = np.array([cost for _, cost in points])
+        self._prices.append(prices)
+        self._bounds.append(bound)
+        fine = self._above(loads, costs, np.array(self._prices), np.array(self._bounds), operators)
+        if fine and self._loads:
+            before, known = np.array(self._loads), np.array(self._costs)
+            fine = self._above(before, known, prices[None], np.array([bound]), operators)
+        self._loads.extend(loads)
+        self._costs.extend(costs)
+        return fine
+
+    @staticmethod
+    def _above(loads: Floats, costs: Floats, prices: Floats, bounds: Floats, operators: int) -> bool:
+        """cost_i ≥ D_j + p_j·z_i for all pairs, to the rounding of the terms."""
+        worth = loads @ prices.T
+        size = np.abs(costs)[:, None] + np.abs(bounds) + np.abs(worth)
+        return bool((costs[:, None] - bounds - worth >= -(_LIE * size + operators * 2.0**-39)).all())
+
+
 def _sums(response: Response) -> Sums:
-    if response.sums is None:
-        raise MessageError("an answer about loads comes without its sums")
+    assert response.sums is not None  # `_readable` saw to it
     return response.sums
 
 
