@@ -37,7 +37,7 @@ def command(
         typer.Option(
             "--model", help="Whole requests in continuous time, or the fluid in slots of the calculus."
         ),
-    ] = Model.FLUID,
+    ] = Model.REQUESTS,
     slots: Annotated[
         int | None,
         typer.Option(

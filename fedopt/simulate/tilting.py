@@ -33,9 +33,15 @@ def on_off_spectrum(tilt, peak, leave_on, leave_off):
     stay_off, stay_on = 1.0 - leave_off, (1.0 - leave_on) * grown
     half = 0.5 * (stay_off - stay_on)
     root = math.sqrt(half * half + leave_on * leave_off * grown)
-    # r − stay_off without cancellation: w_on/w_off = (r − stay_off)/(leave_off·grown)
-    above = root - half if half < 0.0 else leave_on * leave_off * grown / (root + half)
-    return math.log(stay_off + above), math.log(above / (leave_off * grown))
+    # r − stay_off without cancellation, and w_on/w_off = (r − stay_off)/(leave_off·grown); at far negative
+    # tilts grown is 0, and the ratio what the second form leaves of it
+    if half < 0.0:
+        above = root - half
+        ratio = above / (leave_off * grown)
+    else:
+        above = leave_on * leave_off * grown / (root + half)
+        ratio = leave_on / (root + half)
+    return math.log(stay_off + above), math.log(ratio)
 
 
 @kernel

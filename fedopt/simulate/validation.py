@@ -18,6 +18,7 @@ from fedopt.plan.basis import theorem_log_bound
 from fedopt.plan.paths import Paths
 from fedopt.simulate import requests as whole_requests
 from fedopt.simulate import slots as slot_simulator
+from fedopt.simulate import splitting
 from fedopt.simulate.estimates import Share, edges, quantile_interval, tail_share
 from fedopt.simulate.paths import allowed_slots, counts_requests, remarks, request_system, slot_path
 from fedopt.simulate.requests import System
@@ -33,6 +34,8 @@ BUDGET = 5_000_000
 """Requests of an entry after which it stays undecided."""
 FIRST_LOOK, GROWTH = 64_000, 4
 """Requests before the first look at an entry's interval, and how many times as many at each further look."""
+ENOUGH = 100
+"""Late requests to be expected within the budget at ε; where there are fewer, copies are split."""
 LEAST_SLOTS, MOST_SLOTS = 1_000_000, 20_000_000
 VIOLATIONS_WANTED = 3_000
 
@@ -55,7 +58,7 @@ def simulate(
     plan: Plan,
     instance: Instance,
     *,
-    model: Literal["requests", "fluid"] = "fluid",
+    model: Literal["requests", "fluid"] = "requests",
     slots: int | None = None,
     budget: int = BUDGET,
     trials: int = 32,
@@ -153,6 +156,8 @@ class Run:
     def _requests(self, system: System, path: Path, progress: Callable[[float], None]) -> Seen:
         """Whole requests, more and more, until the interval lies on one side of ε."""
         epsilon = math.exp(path.log_epsilon)
+        if epsilon * self.budget < ENOUGH and self.slots is None and splitting.applies(system):
+            return self._split(system, path.deadline, epsilon, progress)
         looks = self._looks(system)
         one_look = 1 - (1 - self.confidence) / len(looks)
         counts, late = None, Share(math.nan, 0.0, 1.0, 0.0)
@@ -172,14 +177,46 @@ class Run:
                 break
             progress(counts.requests / sum(looks))
         assert counts is not None
-        cells, bounds = counts.cells, edges()
-
-        def quantile(probability: float) -> tuple[float, float, float]:
-            low, middle, high = sorted(quantile_interval(cells, probability, self.confidence))
-            return float(bounds[middle + 1]), float(bounds[low]), float(bounds[high + 1])
-
         total = float(counts.requests * self.trials)
-        return Seen(late, quantile, total, WHOLE, _missing(late, epsilon, total))
+        return Seen(
+            late, _cell_quantile(counts, self.confidence), total, WHOLE, _missing(late, epsilon, total)
+        )
+
+    def _split(
+        self, system: System, deadline: float, epsilon: float, progress: Callable[[float], None]
+    ) -> Seen:
+        """A promise too rare to be counted, by splitting; quantiles as counted at the first look."""
+        looks, served, requests, late = 4, 0, 1_000, Share(math.nan, 0.0, 1.0, 0.0)
+        for number in range(looks):
+            found = splitting.violation(
+                system,
+                deadline,
+                requests=requests,
+                warmup=settling(system, requests),
+                seed=(self.seed, number),
+                threads=self.threads,
+            )
+            served += found.served
+            late = found.share(1 - (1 - self.confidence) / looks)
+            if late.high <= epsilon or late.low > epsilon or served > self.budget:
+                break
+            progress(served / self.budget)
+            requests *= GROWTH
+        plain = whole_requests.simulate(
+            system,
+            max(1, FIRST_LOOK // self.trials),
+            trials=self.trials,
+            warmup=settling(system, FIRST_LOOK // self.trials),
+            seed=self.seed,
+            threads=self.threads,
+        )
+        return Seen(
+            late,
+            _cell_quantile(plain, self.confidence),
+            float(served),
+            WHOLE,
+            _missing(late, epsilon, served),
+        )
 
     def _looks(self, system: System) -> list[int]:
         """Requests of a trial that are added before each look."""
@@ -239,6 +276,19 @@ def _late(counts: whole_requests.Delays, deadline: float, confidence: float) -> 
     place = int(np.searchsorted(edges(), deadline, side="right")) - 1
     late = counts.late[:, counts.deadlines.index(deadline)].astype(float)
     return tail_share(counts.cells, place, confidence, late=late)
+
+
+def _cell_quantile(
+    counts: whole_requests.Delays, confidence: float
+) -> Callable[[float], tuple[float, float, float]]:
+    """Quantiles of the delays, (estimate, low, high) in slots, from their cells."""
+    bounds = edges()
+
+    def quantile(probability: float) -> tuple[float, float, float]:
+        low, middle, high = sorted(quantile_interval(counts.cells, probability, confidence))
+        return float(bounds[middle + 1]), float(bounds[low]), float(bounds[high + 1])
+
+    return quantile
 
 
 def _missing(late: Share, epsilon: float, observations: float) -> float | None:

@@ -83,7 +83,7 @@ def test_a_bound_below_the_truth_is_noticed(instance):
 
 def test_agrees_with_importance_sampling(instance):
     plan = plan_of(instance, 2.3, tenants=("chat",))
-    result = simulate(plan, instance, slots=2_000_000, seed=2).tenants[0]
+    result = simulate(plan, instance, model="fluid", slots=2_000_000, seed=2).tenants[0]
     paths = Paths(instance)
     path, rates = paths.entry(plan.tenants[0]), paths.rates(plan.tenants[0])
     assert allowed_slots(path) == 21
@@ -93,10 +93,49 @@ def test_agrees_with_importance_sampling(instance):
 
 
 def test_quantiles_are_in_units_of_time(instance):
-    result = simulate(plan_of(instance, 2.3, tenants=("chat",)), instance, slots=400_000, seed=3)
-    tail = result.tenants[0].quantiles
-    assert 4.5 <= tail[0.99].low <= tail[0.99].estimate <= tail[0.999].estimate <= tail[0.999].high
+    plan = plan_of(instance, 2.3, tenants=("chat",))
+    for model in ("requests", "fluid"):
+        tail = simulate(plan, instance, model=model, slots=400_000, seed=3).tenants[0].quantiles
+        assert 4.5 <= tail[0.99].low <= tail[0.99].estimate <= tail[0.999].estimate <= tail[0.999].high
     assert (tail[0.999].estimate / 0.5) % 1 == 0
+
+
+def test_it_goes_on_until_the_promise_is_decided(instance):
+    near, far = (
+        simulate(plan_of(instance, rate, tenants=("chat",)), instance, seed=3).tenants[0]
+        for rate in (2.13, 3.0)
+    )
+    assert near.verdict != "undecided"
+    assert near.requests > far.requests
+    assert far.verdict == "kept"
+
+
+def test_what_the_budget_leaves_undecided_says_how_many_more_requests_would_decide(instance):
+    plan = plan_of(instance, 2.16, tenants=("chat",))
+    short = simulate(plan, instance, seed=3, budget=64_000)
+    first = short.tenants[0]
+    assert first.verdict == "undecided"
+    assert first.more is not None
+    assert "more requests would decide" in short.to_text()
+    longer = simulate(plan, instance, seed=3, budget=int(8 * (first.requests + first.more)))
+    assert longer.tenants[0].verdict != "undecided"
+
+
+def test_the_record_that_a_plan_rests_on_is_no_evidence(tmp_path, instance):
+    rng = np.random.default_rng(1)
+    rows = np.column_stack([np.cumsum(rng.exponential(1.0, 500)), np.ones(500)])
+    record = tmp_path / "chat.csv"
+    record.write_text("time,work\n" + "\n".join(f"{t},{w}" for t, w in rows) + "\n")
+    recorded = instance.with_({"tenants.chat.arrivals": {"model": "trace", "file": str(record)}})
+    result = simulate(plan_of(recorded, 4.0, tenants=("chat",)), recorded, slots=50_000)
+    assert result.tenants[0].kept
+    assert result.tenants[0].verdict == "undecided"
+    assert "own record" in result.to_text()
+    own = Paths(recorded).entry(plan_of(recorded, 4.0, tenants=("chat",)).tenants[0]).arrival
+    again = simulate(
+        plan_of(recorded, 4.0, tenants=("chat",)), recorded, slots=50_000, arrivals={"chat": own}
+    )
+    assert not again.tenants[0].independent
 
 
 def test_published_json(instance):
