@@ -227,3 +227,11 @@ class _Own:
 
     def sample(self, rng, slots):
         return rng.random(slots)
+
+
+def test_an_on_off_chain_before_a_domain_without_impairment_has_an_estimate():
+    """The wall behind it takes far negative tilts, at which e^{tilt·peak} is 0."""
+    laws = tuple(slot_work(law) for law in (Poisson(0.3), OnOff(1.0, 0.4, 0.1), NoImpairment()))
+    found = rare.estimate(laws, np.array([1.0, 1.0]), 25, samples=4_000, seed=2)
+    assert found.probability > 0
+    assert math.isfinite(found.bound)
