@@ -157,20 +157,12 @@ def log_difference(first: float, second: float) -> float:
     return first + math.log(-math.expm1(second - first)) if second < first else -math.inf
 
 
-def groups(length: int, pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:
-    """Join pairs of positions that may be dependent into disjoint groups: their connected components."""
-    parent = list(range(length))
-
-    def root(node: int) -> int:
-        while parent[node] != node:
-            node = parent[node]
-        return node
-
-    for left, right in pairs:
-        parent[root(left)] = root(right)
-    members: dict[int, list[int]] = {}
-    for node in range(length):
-        members.setdefault(root(node), []).append(node)
+def groups(labels: Sequence[object]) -> tuple[tuple[int, ...], ...]:
+    """The positions that share a label other than None, of each label that several share."""
+    members: dict[object, list[int]] = {}
+    for position, label in enumerate(labels):
+        if label is not None:
+            members.setdefault(label, []).append(position)
     return tuple(tuple(group) for group in members.values() if len(group) > 1)
 
 

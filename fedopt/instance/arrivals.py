@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     StrictBool,
+    StrictInt,
     StrictStr,
     Tag,
     WrapValidator,
@@ -40,15 +41,132 @@ class ExponentialSize(Document):
         return 1 / self.exponential
 
 
+Work = Annotated[Positive, Unit("work")]
+
+
+class _Cut(Document):
+    """`maximum`: no request is larger; the law is the one given that."""
+
+    maximum: Work | None = None
+
+
+class ExponentialCut(_Cut):
+    """Exponential sizes with a maximum."""
+
+    exponential: Work
+
+
+class GammaSize(_Cut):
+    """Gamma-distributed sizes: `gamma: {mean, cv}`."""
+
+    class Parameters(Document):
+        """Mean work and coefficient of variation."""
+
+        mean: Work
+        cv: Positive
+
+    gamma: Parameters
+
+
+class UniformSize(_Cut):
+    """Sizes between two values: `uniform: {low, high}`."""
+
+    class Parameters(Document):
+        """The least and the largest work."""
+
+        low: Annotated[NonNegative, Unit("work")]
+        high: Work
+
+    uniform: Parameters
+
+
+class LognormalSize(_Cut):
+    """Log-normal sizes, given that they are at most `maximum`: `lognormal: {mean, cv}` of the uncut law."""
+
+    lognormal: GammaSize.Parameters
+    maximum: Work
+
+
+class ParetoSize(_Cut):
+    """Pareto sizes, given that they are at most `maximum`: P(B > x) = (minimum/x)^shape before the cut."""
+
+    class Parameters(Document):
+        """The least work and the tail index."""
+
+        minimum: Work
+        shape: Positive
+
+    pareto: Parameters
+    maximum: Work
+
+
+class DiscreteSize(_Cut):
+    """Sizes of a histogram: `discrete: {sizes, weights}`."""
+
+    class Parameters(Document):
+        """Work of a request, and how often it is that, in any unit."""
+
+        sizes: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=100_000), Unit("work")]
+        weights: Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=100_000)]
+
+        @model_validator(mode="after")
+        def _columns(self) -> Self:
+            same_lengths(sizes=self.sizes, weights=self.weights)
+            if not sum(self.weights) > 0.0:
+                raise ValueError("some weight must be positive")
+            return self
+
+    discrete: Parameters
+
+
+_SIZE_LAWS = {
+    "gamma": GammaSize,
+    "uniform": UniformSize,
+    "lognormal": LognormalSize,
+    "pareto": ParetoSize,
+    "discrete": DiscreteSize,
+}
+
+
 def _size_kind(value: object) -> str:
-    return "law" if isinstance(value, (dict, ExponentialSize)) else "fixed"
+    if isinstance(value, dict):
+        found = [name for name in _SIZE_LAWS if name in value]
+        return found[0] if found else "cut" if "maximum" in value else "law"
+    for name, law in _SIZE_LAWS.items():
+        if isinstance(value, law):
+            return name
+    if isinstance(value, ExponentialCut):
+        return "cut"
+    return "law" if isinstance(value, ExponentialSize) else "fixed"
 
 
 Size = Annotated[
     Annotated[Positive, Tag("fixed")] | Annotated[ExponentialSize, Tag("law")],
     Discriminator(_size_kind),
 ]
-"""The work of one request: a number, or `{exponential: mean}`."""
+"""The work of one piece: a number, or `{exponential: mean}`."""
+
+RequestSize = Annotated[
+    Annotated[Positive, Tag("fixed")]
+    | Annotated[ExponentialSize, Tag("law")]
+    | Annotated[ExponentialCut, Tag("cut")]
+    | Annotated[GammaSize, Tag("gamma")]
+    | Annotated[UniformSize, Tag("uniform")]
+    | Annotated[LognormalSize, Tag("lognormal")]
+    | Annotated[ParetoSize, Tag("pareto")]
+    | Annotated[DiscreteSize, Tag("discrete")],
+    Discriminator(_size_kind),
+]
+"""The work of one request: a number, or a law by its name, with `maximum` where it has one."""
+
+
+def size_tilt(size: Any) -> float:
+    """The tilts below which E e^{θ·size} is finite, 1/work."""
+    if isinstance(size, ExponentialSize):
+        return size.theta_limit()
+    if isinstance(size, GammaSize) and size.maximum is None:
+        return 1.0 / (size.gamma.mean * size.gamma.cv**2)
+    return math.inf
 
 
 class Law(Document):
@@ -112,11 +230,28 @@ class Poisson(Law):
 
     model: Literal["poisson"] = "poisson"
     rate: Annotated[Positive, Unit("frequency")]
-    size: Annotated[Size, Unit("work")] = 1.0
+    size: Annotated[RequestSize, Unit("work")] = 1.0
 
     def theta_limit(self, slot: float) -> float:
         """The tilts below which the moment generating function is finite, 1/work."""
-        return self.size.theta_limit() if isinstance(self.size, ExponentialSize) else math.inf
+        return size_tilt(self.size)
+
+
+class Renewal(Law):
+    """Requests with independent gaps, of coefficient of variation `cv`: 1 is a Poisson process.
+
+    `rate` epochs per unit of time, of `batch` requests each; gaps are gamma-distributed.
+    """
+
+    model: Literal["renewal"] = "renewal"
+    rate: Annotated[Positive, Unit("frequency")]
+    cv: Annotated[Positive, Field(ge=0.01, le=10.0)] = 1.0
+    size: Annotated[RequestSize, Unit("work")] = 1.0
+    batch: Annotated[StrictInt, Field(ge=1, le=10_000)] = 1
+
+    def theta_limit(self, slot: float) -> float:
+        """The tilts below which the moment generating function is finite, 1/work."""
+        return size_tilt(self.size)
 
 
 class ExponentialWork(Law):
@@ -190,7 +325,7 @@ class OwnArrivals(Protocol):
 
 Arrivals = Annotated[
     Annotated[
-        EnvelopeArrivals | TokenBucket | Poisson | ExponentialWork | OnOff | TraceArrivals,
+        EnvelopeArrivals | TokenBucket | Poisson | Renewal | ExponentialWork | OnOff | TraceArrivals,
         Field(discriminator="model"),
     ],
     WrapValidator(accepts_objects("rho", "sigma")),

@@ -268,6 +268,24 @@ class Instance(Document):
         return _found(self._offers_by_name, name, "offer")
 
     @cached_property
+    def dependent_group(self) -> dict[str, str]:
+        """For each domain that may depend on others the name of its group: all that are linked by a chain of
+        declarations, whether a path crosses the links of the chain or not."""
+        group: dict[str, str] = {}
+        near: dict[str, set[str]] = {}
+        for first, second in (tuple(pair) for pair in self.dependent_pairs if len(pair) == 2):
+            near.setdefault(first, set()).add(second)
+            near.setdefault(second, set()).add(first)
+        for name in near:
+            waiting = [] if name in group else [name]
+            while waiting:
+                member = waiting.pop()
+                if member not in group:
+                    group[member] = name
+                    waiting.extend(near[member])
+        return group
+
+    @cached_property
     def dependent_pairs(self) -> frozenset[frozenset[str]]:
         """The pairs of domain ids whose impairments may be correlated."""
         return frozenset(

@@ -10,7 +10,8 @@ from fedopt.laws.operators import aggregate, hoelder, leftover, output
 from fedopt.laws.own import own_arrival, own_impairment
 from fedopt.laws.poisson import Poisson
 from fedopt.laws.protocol import Arrival, Impairment
-from fedopt.laws.requests import WholeRequests
+from fedopt.laws.requests import Renewal, WholeRequests
+from fedopt.laws.sizes import Size
 from fedopt.laws.table import Table
 from fedopt.laws.token_bucket import TokenBucket
 from fedopt.laws.trace import Trace
@@ -24,6 +25,8 @@ __all__ = [
     "NoImpairment",
     "OnOff",
     "Poisson",
+    "Renewal",
+    "Size",
     "Table",
     "TokenBucket",
     "Trace",

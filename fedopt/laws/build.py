@@ -2,7 +2,7 @@
 
 | model | per slot |
 |---|---|
-| poisson | `rate·slot` requests, sizes as they are |
+| poisson, renewal | `rate·slot` requests, sizes as they are |
 | exponential | an independent exponential of mean `mean·slot` in each slot |
 | gamma | an independent Gamma(`shape·slot`, `scale`) in each slot: the same gamma process whatever the slot |
 | on-off | `peak·slot` while on; the probabilities are per slot already |
@@ -29,6 +29,8 @@ from fedopt.laws.on_off import OnOff
 from fedopt.laws.own import own_arrival, own_impairment
 from fedopt.laws.poisson import Poisson
 from fedopt.laws.protocol import Law
+from fedopt.laws.requests import Renewal
+from fedopt.laws.sizes import KINDS, Size
 from fedopt.laws.table import Table
 from fedopt.laws.token_bucket import TokenBucket
 from fedopt.laws.trace import read_trace
@@ -51,8 +53,12 @@ def build(document: Any, slot: float) -> Law:
         case "none":
             return NoImpairment()
         case "poisson":
-            size, exponential = _size(document.size)
-            return Poisson(document.rate * slot, size, exponential)
+            law = size_of(document.size)
+            if law.kind in ("fixed", "exponential") and law.maximum == math.inf:
+                return Poisson(document.rate * slot, float(law.parameters[0]), law.kind == "exponential")
+            return Renewal(document.rate * slot, law)
+        case "renewal":
+            return Renewal(document.rate * slot, size_of(document.size), document.cv**-2, document.batch)
         case "exponential":
             return ExponentialWork(document.mean * slot)
         case "gamma":
@@ -76,6 +82,19 @@ def build(document: Any, slot: float) -> Law:
     if hasattr(document, "kappa") and hasattr(document, "eta"):
         return own_impairment(document)
     raise ValueError(f"{document!r} is not a model of arrivals or impairments")
+
+
+def size_of(document: Any) -> Size:
+    """The law of the size that a document states."""
+    if isinstance(document, int | float):
+        return Size("fixed", (float(document),))
+    maximum = getattr(document, "maximum", None)
+    for kind in KINDS:
+        stated = getattr(document, kind, None)
+        if stated is not None:
+            values = tuple(vars(stated).values()) if hasattr(stated, "model_fields_set") else (float(stated),)
+            return Size(kind, values, math.inf if maximum is None else maximum)
+    raise ValueError(f"{document!r} is no law of sizes")
 
 
 def _size(size: Any) -> tuple[float, bool]:

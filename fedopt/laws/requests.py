@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from fedopt.laws.protocol import Law, Shape, Values
+from fedopt.laws.sizes import Size
 
-__all__ = ["WholeRequests"]
+__all__ = ["Renewal", "WholeRequests"]
 
 
 @dataclass(frozen=True)
@@ -80,3 +82,105 @@ class WholeRequests(Law):
     def sample(self, rng: np.random.Generator, slots: Shape) -> np.ndarray:
         """As the base: what is added is no work."""
         return self.base.sample(rng, slots)
+
+
+@dataclass(frozen=True)
+class Renewal(Law):
+    """Requests, or batches of them, with independent gaps and sizes.
+
+    Gaps are gamma-distributed of `shape` (a coefficient of variation of 1/√shape; 1: a Poisson process),
+    sizes are drawn from `size`. With m = batch·log E e^{θB} the rate γ solves E e^{−γ·gap} = e^{−m}: γ =
+    kλ(e^{m/k} − 1),
+    k the shape. Backwards from a request, e^{θA − γx} is a martingale at the epochs; between them it is
+    h(x)·e^{θA − γx} is one, h(x) = e^m·E[e^{−γ·rest of the gap} | its age x]. h ≥ 1 for k ≥ 1, whose hazard
+    rises;
+    else h falls from 1 to e^{m(1 − 1/k)}, and Ville's inequality pays for it. The gap around an instant is
+    that of the stationary process, with E e^{−γ·rest} = (1 − e^{−m})λ/γ.
+
+    Attributes:
+        rate: epochs per slot.
+        size: of one request.
+        shape: of the gaps.
+        batch: requests at an epoch.
+    """
+
+    rate: float
+    size: Size
+    shape: float = 1.0
+    batch: int = 1
+
+    @property
+    def continuous(self) -> bool:
+        """A renewal process knows no slots."""
+        return True
+
+    @property
+    def max_size(self) -> float:
+        """That of the sizes."""
+        return self.size.max_size
+
+    @property
+    def mean_size(self) -> float:
+        """That of the sizes."""
+        return self.size.mean
+
+    @property
+    def theta_max(self) -> float:
+        """That of the sizes."""
+        return self.size.theta_max
+
+    @property
+    def mean(self) -> float:
+        """Mean work per slot."""
+        return self.rate * self.batch * self.size.mean
+
+    def barrier(self, broken: float, slope: float, own: bool) -> float:
+        """Before a request at most rate·x epochs are expected in an interval of x where gaps have a rising
+        hazard (new better than used), else (1/k − 1)/2 more (Brown's bound for falling hazards)."""
+        more = max(1.0 / self.shape - 1.0, 0.0) / 2.0 if own else 0.0
+        return self.size.barrier(broken / self.batch, self.rate, slope, float(own) + more)
+
+    def log_rate(self, theta: Values) -> Values:
+        """γ(θ)."""
+        moment = self.batch * np.asarray(self.size.log_moment(theta))
+        with np.errstate(over="ignore"):
+            return (self.shape * self.rate * np.expm1(moment / self.shape))[()]
+
+    def _penalty(self, moment: np.ndarray) -> np.ndarray:
+        """−log inf h, of gaps with a falling hazard."""
+        return moment * max(1.0 / self.shape - 1.0, 0.0)
+
+    def log_burst(self, theta: Values) -> Values:
+        """What the gap around an instant and the ages of gaps add, nats."""
+        moment = self.batch * np.asarray(self.size.log_moment(theta))
+        with np.errstate(all="ignore"):
+            growth = np.asarray(self.log_rate(theta))
+            instant = np.log(np.expm1(moment) * self.rate / growth)
+            burst = np.maximum(np.nan_to_num(instant) + self._penalty(moment), 0.0)
+        return np.where(np.isfinite(growth), burst, np.inf)[()]
+
+    def request_log_bias(self, theta: Values) -> Values:
+        """A request begins with its own batch, and a fresh gap before it."""
+        moment = self.batch * np.asarray(self.size.log_moment(theta))
+        burst = np.asarray(self.log_burst(theta))
+        with np.errstate(invalid="ignore"):
+            return np.where(np.isfinite(burst), moment + self._penalty(moment) - burst, np.inf)[()]
+
+    def stream(self, rng: np.random.Generator, slots: float) -> tuple[np.ndarray, np.ndarray]:
+        """Times, in slots, and sizes of the requests of so many slots."""
+        count = int(self.rate * slots + 6.0 * math.sqrt(self.rate * slots / min(self.shape, 1.0)) + 20)
+        gaps = rng.gamma(self.shape, 1.0 / (self.shape * self.rate), count)
+        times = np.repeat(np.cumsum(gaps), self.batch)
+        times = times[times < slots]
+        return times, self.size.sample(rng, len(times))
+
+    def sample(self, rng: np.random.Generator, slots: Shape) -> np.ndarray:
+        """Work per slot, shape `slots`, after a warm-up of a hundred epochs."""
+        shape = (slots,) if isinstance(slots, int) else tuple(slots)
+        warm = math.ceil(100.0 / self.rate)
+        work = np.empty(shape)
+        for row in work.reshape(-1, shape[-1]):
+            times, sizes = self.stream(rng, warm + shape[-1])
+            slot = np.floor(times).astype(np.int64) - warm
+            row[:] = np.bincount(slot[slot >= 0], weights=sizes[slot >= 0], minlength=shape[-1])[: shape[-1]]
+        return work

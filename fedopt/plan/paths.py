@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fedopt.laws import Arrival, Impairment
     from fedopt.laws.protocol import Law
 
-WITHOUT_SLOTS = frozenset(("poisson", "token-bucket", "none", "learned"))
+WITHOUT_SLOTS = frozenset(("poisson", "renewal", "token-bucket", "none", "learned"))
 """Models whose laws hold in continuous time."""
 
 
@@ -102,7 +102,7 @@ class Paths:
             deadline=(tenant.slo.deadline - sum(crossed)) / slot,
             log_epsilon=_left(tenant.slo.epsilon, promises),
             per_request=tenant.slo.of == "requests",
-            dependent=self._dependent([domain for domain, _ in hops]),
+            dependent=groups([instance.dependent_group.get(domain) for domain, _ in hops]),
             whole=whole,
             handover=self._handover(tenant) if any(whole[:-1]) else None,
             slotted=self._slotted,
@@ -135,15 +135,6 @@ class Paths:
             document = self._instance.offer(f"{domain}/{offer}")[1].impairment
             self._impairments[key] = build(document, self._instance.slot)
         return self._impairments[key]
-
-    def _dependent(self, domains: list[str]) -> tuple[tuple[int, ...], ...]:
-        related = self._instance.dependent_pairs
-        pairs = [
-            (first, second)
-            for first, second in combinations(range(len(domains)), 2)
-            if frozenset((domains[first], domains[second])) in related
-        ]
-        return groups(len(domains), pairs)
 
 
 def _left(epsilon: float, promises: Sequence[LearnedPromise | None]) -> float:

@@ -11,7 +11,6 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -222,12 +221,7 @@ class Network:
         ]
         self.objects, self._model_keys = models, keys
         self.models = pack(models)
-        related = instance.dependent_pairs
-        self._dependent = {
-            (a, b)
-            for a, b in combinations(range(len(self.domain_ids)), 2)
-            if frozenset((self.domain_ids[a], self.domain_ids[b])) in related
-        }
+        self._dependent = [instance.dependent_group.get(name) for name in self.domain_ids]
         self._paths: dict[object, PathSet] = {}
 
     def model_key(self, row: int) -> bytes | None:
@@ -316,24 +310,16 @@ class Network:
     @property
     def has_dependence(self) -> bool:
         """Whether the impairments of some domains may be dependent."""
-        return bool(self._dependent)
+        return any(self._dependent)
 
     def dependent(self, offers: np.ndarray) -> tuple[tuple[int, ...], ...]:
         """Groups of positions of one path, shape (L,), whose impairments may be dependent."""
-        if not self._dependent:
-            return ()
-        domains = [int(d) for d in self.domain[offers]]
-        pairs = [
-            (i, j)
-            for i, j in combinations(range(len(domains)), 2)
-            if (min(domains[i], domains[j]), max(domains[i], domains[j])) in self._dependent
-        ]
-        return groups(len(domains), pairs)
+        return groups([self._dependent[int(d)] for d in self.domain[offers]])
 
     def exponents(self, offers: np.ndarray) -> np.ndarray:
         """Equal Hölder exponents of many paths, shape (P, L)."""
         values = np.ones(offers.shape)
-        if self._dependent:
+        if self.has_dependence:
             for p, path in enumerate(offers):
                 for group in self.dependent(path):
                     values[p, list(group)] = len(group)

@@ -11,6 +11,8 @@ from fedopt.laws.exponential import ExponentialWork
 from fedopt.laws.gamma import GammaWork
 from fedopt.laws.on_off import OnOff
 from fedopt.laws.poisson import Poisson
+from fedopt.laws.requests import Renewal
+from fedopt.laws.sizes import Size
 from fedopt.laws.table import Table
 from fedopt.laws.token_bucket import TokenBucket
 from fedopt.laws.trace import Trace
@@ -89,6 +91,11 @@ def request_stream(
     if isinstance(model, Poisson):
         size = traffic.exponential(model.size) if model.exponential else traffic.deterministic(model.size)
         return traffic.poisson(model.rate), size
+    if isinstance(model, Renewal):
+        gap = traffic.gamma(model.shape, 1.0 / model.rate)
+        if model.batch > 1:
+            return traffic.batches(gap, traffic.deterministic(model.batch)), _sizes(model.size)
+        return traffic.renewal(gap), _sizes(model.size)
     if isinstance(model, ExponentialWork):
         return traffic.periodic(1.0), traffic.exponential(model.mean_work)
     if isinstance(model, GammaWork):
@@ -115,6 +122,25 @@ def request_stream(
         raise TypeError(f"{type(model).__name__} sent no work in {work.size} slots")
     gaps = np.diff(at, prepend=at[-1] - work.size)
     return traffic.replay(gaps, work[at]), traffic.empirical(work[at])
+
+
+def _sizes(size: Size) -> Law:
+    """A law of sizes as the simulator draws it; those that it does not know by a sample of them."""
+    one, *other = size.parameters
+    cut = math.isfinite(size.maximum)
+    if size.kind == "lognormal":
+        return traffic.truncated(traffic.lognormal(one, other[0]), size.maximum)
+    if size.kind == "pareto" and other[0] > 1.0:
+        return traffic.truncated(traffic.pareto(other[0], one), size.maximum)
+    if size.kind == "fixed":
+        return traffic.deterministic(one)
+    if size.kind == "exponential" and not cut:
+        return traffic.exponential(one)
+    if size.kind == "gamma" and not cut:
+        return traffic.gamma(other[0] ** -2, one)
+    if size.kind == "uniform" and not cut:
+        return traffic.between(one, other[0])
+    return traffic.empirical(size.sample(np.random.default_rng(0), 400_000))
 
 
 def _envelope_stream(model: Table, request_size: Any) -> tuple[Source, Law]:

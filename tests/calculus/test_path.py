@@ -39,11 +39,16 @@ def test_exponents_of_groups():
 
 
 @pytest.mark.parametrize(
-    ("pairs", "expected"),
-    [([], ()), ([(0, 2)], ((0, 2),)), ([(3, 1), (1, 4)], ((1, 3, 4),)), ([(0, 1), (3, 4)], ((0, 1), (3, 4)))],
+    ("labels", "expected"),
+    [
+        ([None] * 3, ()),
+        (["x", None, "x", "y", "y"], ((0, 2), (3, 4))),
+        (["x", "x", "x"], ((0, 1, 2),)),
+        (["x", "y", None], ()),
+    ],
 )
-def test_pairs_join_into_groups(pairs, expected):
-    assert groups(5, pairs) == expected
+def test_groups_are_positions_of_one_label(labels, expected):
+    assert groups(labels) == expected
 
 
 def test_arrays_cannot_be_changed():

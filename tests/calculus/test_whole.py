@@ -17,6 +17,8 @@ from fedopt.laws import (
     NoImpairment,
     OnOff,
     Poisson,
+    Renewal,
+    Size,
     Table,
     TokenBucket,
 )
@@ -31,6 +33,8 @@ def requests_of(law, rng, slots):
         count = rng.poisson(law.rate * slots)
         size = law.size * (rng.standard_exponential(count) if law.exponential else np.ones(count))
         return np.sort(rng.uniform(0.0, slots, count)), size
+    if isinstance(law, Renewal):
+        return law.stream(rng, slots)
     if isinstance(law, TokenBucket):  # as greedy as it may be, in requests of the burst, with rare pauses
         gaps = (law.burst / law.rate) * (1.0 + (rng.random(int(slots * law.rate / law.burst)) < 0.1))
         times = np.cumsum(gaps)
@@ -57,9 +61,18 @@ def system(seed):
         ExponentialWork(size / 4.0),
         OnOff(size, rng.uniform(0.3, 0.9), rng.uniform(0.05, 0.3)),
         TokenBucket(size * rng.uniform(0.05, 0.3), size),
-    )[seed % 5]
+        Renewal(
+            rng.uniform(0.02, 0.2), Size("lognormal", (size, 1.5), 6.0 * size), rng.choice([0.4, 1.0, 5.0])
+        ),
+        Renewal(
+            rng.uniform(0.02, 0.2),
+            Size("gamma", (size, 0.5)),
+            rng.choice([1.0, 3.0]),
+            int(rng.integers(1, 4)),
+        ),
+    )[seed % 7]
     work = arrivals.mean
-    slotted = bool(rng.random() < 0.6) or seed % 5 in (2, 3)
+    slotted = bool(rng.random() < 0.6) or seed % 7 in (2, 3)
     choices = (
         lambda: NoImpairment(),
         lambda: Poisson(rng.uniform(0.02, 0.2), work * rng.uniform(0.5, 4.0), bool(rng.random() < 0.5)),
@@ -91,7 +104,7 @@ def system(seed):
     return path, rates, found
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(56))
 def test_no_bound_is_broken(seed):
     path, rates, found = system(seed)
     n = len(found)

@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from fedopt.instance import InstanceError
+from fedopt.instance import InstanceError, loads
 from fedopt.plan.paths import Paths
+from fedopt.pricing.network import Network
 
 HOPS = [("access-1", "std"), ("metro-1", "gold"), ("edge-1", "large")]
 
@@ -49,3 +50,23 @@ def test_unknown_names(metro):
         Paths(metro).path("chit", HOPS)
     with pytest.raises(InstanceError, match="offer"):
         Paths(metro).path("chat", [("access-1", "gold")])
+
+
+def test_a_chain_of_dependence_through_a_domain_off_the_path_is_one_group():
+    """x may depend on z and z on y: so x and y may depend on each other, though no path crosses z."""
+    text = """
+fedopt: 1
+stages: [a, b]
+domains:
+  - {id: x, stage: a, capacity: 9, dependent_with: [z], offers: [{id: s}]}
+  - {id: z, stage: a, capacity: 9, dependent_with: [y], offers: [{id: s}]}
+  - {id: y, stage: b, capacity: 9, offers: [{id: s}]}
+tenants:
+  - {id: t, arrivals: {model: poisson, rate: 0.2}, slo: {deadline: 30, epsilon: 0.001}}
+"""
+    instance = loads(text)
+    assert Paths(instance).path("t", [("x", "s"), ("y", "s")]).dependent == ((0, 1),)
+    network = Network(instance)
+    offers = np.array([network.names.index("x/s"), network.names.index("y/s")])
+    assert network.dependent(offers) == ((0, 1),)
+    assert network.exponents(offers[None]).tolist() == [[2.0, 2.0]]
