@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedopt.calculus.whole import Handover, handover, slots_lost
+from fedopt.calculus.whole import Handover, PoolDelays, handover, pool_delays, slots_lost
 from fedopt.laws import WholeRequests, own_arrival, own_impairment
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ class Path:
         whole: None: a fluid in slots, as the formulas of the forms have it. Else, for each domain, whether it
             hands requests over whole; the path is then one of whole requests in continuous time, and bounds
             are those of its `fluid`.
+        speeds: work per slot of one request in a domain that is a pool of servers, 0 elsewhere, shape
+            ``(L,)``; by default no domain is one. A pool has no impairment.
+        pools: what pools add to delays; by default as `whole.pool_delays` has it.
         handover: what a hand-over is charged; by default as `whole.handover` has it for this path.
         slotted: whether time must be cut into slots, because a law speaks of them; by default what the
             path's own laws say.
@@ -58,6 +61,8 @@ class Path:
     per_request: bool = True
     dependent: tuple[tuple[int, ...], ...] = ()
     whole: tuple[bool, ...] | None = None
+    speeds: np.ndarray | None = None
+    pools: PoolDelays | None = None
     handover: Handover | None = None
     slotted: bool | None = None
     rounding: float = 0.0
@@ -113,8 +118,9 @@ class Path:
         law = own_arrival(self.arrival)
         laws = [law, *(own_impairment(impairment) for impairment in self.impairments)]
         slotted = self.slotted if self.slotted is not None else not all(own.continuous for own in laws)
-        count = sum(self.whole[:-1])
-        cost = self.handover
+        speeds = np.zeros(len(self)) if self.speeds is None else np.asarray(self.speeds, float)
+        count = sum(whole and not speed for whole, speed in zip(self.whole[:-1], speeds[:-1], strict=True))
+        cost, broken = self.handover, -math.inf
         if count == 0:
             cost = Handover()
         elif cost is None:
@@ -124,16 +130,24 @@ class Path:
             lost = self.rounding + slots_lost(law.slot_start, len(self))
             rounded = np.ceil(self.latencies - 1e-9)
             latencies = np.where(self.rate_latency, self.latencies, rounded)
+        if speeds.any():
+            pools = self.pools or pool_delays(law, math.exp(self.log_epsilon), self.per_request)
+            per_speed = np.divide(1.0, speeds, out=np.zeros(len(self)), where=speeds > 0.0)
+            last = np.arange(len(self)) == len(self) - 1
+            lost += float(pools.delays(per_speed, last, slotted).sum())
+            if speeds[-1] and pools.exceeded:
+                broken = math.log(pools.exceeded)
+        broken = float(np.logaddexp(broken, cost.log_broken))
         return Path(
             WholeRequests(law, count * cost.size, count * cost.slope, not slotted),
             self.impairments,
             latencies,
             self.rate_latency,
             self.deadline - lost,
-            log_difference(self.log_epsilon, cost.log_broken),
+            log_difference(self.log_epsilon, broken),
             self.per_request,
             self.dependent,
-            broken=cost.log_broken,
+            broken=broken,
         )
 
     def total(self, log_bound: float) -> float:

@@ -22,7 +22,7 @@ import numpy as np
 from fedopt.errors import InputError
 from fedopt.laws.protocol import Law
 
-__all__ = ["Handover", "UnknownSize", "handover", "slots_lost"]
+__all__ = ["Handover", "PoolDelays", "UnknownSize", "handover", "pool_delays", "slots_lost"]
 
 
 _TILTS = np.geomspace(1e-3, 0.999, 200)  # of the largest
@@ -31,7 +31,7 @@ _SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8)  # of ε, for requests ab
 
 
 class UnknownSize(InputError):
-    """Requests are handed over whole, but nothing bounds their size."""
+    """Requests are handed over whole, or served at the speed of one, but nothing bounds their size."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,42 @@ class Handover:
     size: float = 0.0
     slope: float = 0.0
     log_broken: float = -math.inf
+
+
+@dataclass(frozen=True)
+class PoolDelays:
+    """What pools of servers, each of the speed of one request, add to a delay: work at that speed.
+
+    A pool whose servers are not all busy has fewer requests than servers, so its backlog is at most that of
+    one server of all their rates and a largest request for every server but one: less than `between`, the
+    largest size, at one request's speed until a request begins. It takes as much again until it and all
+    before it are done, for the pool hands requests on in order. In the last domain the request's own work
+    counts instead: it is larger than `own` with the probability `exceeded`, which is taken off ε.
+    """
+
+    between: float
+    own: float
+    exceeded: float
+
+    def delays(self, per_speed: np.ndarray, last: np.ndarray, slotted: bool) -> np.ndarray:
+        """Slots by which domains delay, of 1/speed ``(L,)`` in slots/work (0: no pool); last: where paths
+        end."""
+        found = per_speed * (self.between + np.where(last, self.own, self.between))
+        return np.ceil(found - 1e-9) if slotted else found
+
+
+def pool_delays(law: Law, epsilon: float, own: bool) -> PoolDelays:
+    """The delays in pools of a tenant's requests; a quarter of ε may go to the largest of them.
+
+    Raises UnknownSize where nothing bounds their size.
+    """
+    if not math.isfinite(law.max_size):
+        raise UnknownSize(
+            "nothing bounds the size of its requests, which a pool serves at the speed of one; state a "
+            "maximum of its sizes"
+        )
+    size, exceeded = law.own_size(0.25 * epsilon) if own else (0.0, 0.0)
+    return PoolDelays(law.max_size, size, exceeded)
 
 
 def handover(law: Law, deadline: float, log_epsilon: float, own: bool, hops: int) -> Handover:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +63,7 @@ def dealt(
 def _entry(network: Network, kind: Kind, column: Column) -> dict[str, Any]:
     """What an entry says of a column, in the user's units."""
     slot = network.slot
-    links = float(network.links(column.offers[None])[0])
+    links = float(network.links(column.offers[None], kind)[0])
     path = network.path(kind, column.offers, links)
     domains = [domain for domain, _ in network.hops(column.offers)]
     proof = dict(column.proof)
@@ -75,7 +74,7 @@ def _entry(network: Network, kind: Kind, column: Column) -> dict[str, Any]:
         log_bound = float(split.log_bound(split.terms(path, proof["theta"]), column.rates)[0][0])
     elif log_bound is None:
         stated = minplus.Evaluation(
-            math.inf, proof["form"], proof["theta"], proof.get("block"), proof.get("parameters", {})
+            path.log_epsilon, proof["form"], proof["theta"], proof.get("block"), proof.get("parameters", {})
         )
         log_bound = minplus.verify(path, column.rates, stated)
     body: dict[str, Any] = {

@@ -78,10 +78,13 @@ class Offer(Document):
     `latency` is in units of time: the latency of a rate-latency guardrail (`latency_kind: rate`) or a pure
     delay (`delay`). `max_rate` limits the rate that one tenant may reserve, `work_factor` is the capacity
     that a unit of reserved rate uses. `accuracy` and `staleness` (seconds) are compared with a tenant's SLO
-    where they are given.
+    where they are given. `speed` makes the offer a pool of servers: one request is served at that rate (work
+    per unit of time; a sequence being decoded), a reserved rate is so many servers, in whole numbers. A pool
+    has no impairment and hands requests on in the order in which they came.
     """
 
     id: Name
+    speed: Annotated[Positive | None, Unit("rate")] = None
     latency: Annotated[NonNegative, Unit("time")] = 0.0
     latency_kind: Literal["rate", "delay"] = "rate"
     impairment: Impairment = NoImpairment()
@@ -90,6 +93,12 @@ class Offer(Document):
     work_factor: Positive = 1.0
     accuracy: Annotated[Share | None, Unit("share")] = None
     staleness: Annotated[NonNegative | None, Unit("seconds")] = None
+
+    @model_validator(mode="after")
+    def _pool(self) -> Self:
+        if self.speed is not None and not isinstance(self.impairment, NoImpairment):
+            raise ValueError("an offer with a speed is a pool of servers, which has no impairment")
+        return self
 
 
 class Domain(Document):

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrivals import EnvelopeArrivals, ExponentialSize, ExponentialWork, Poisson, Size, TokenBucket
+from .arrivals import EnvelopeArrivals, ExponentialSize, ExponentialWork, Poisson, TokenBucket
 from .documents import SLO, Domain, Link, Offer, Tenant
 from .impairments import ExponentialImpairment, GammaImpairment, NoImpairment, PoissonImpairment
 from .policy import RatedStages, admissible
@@ -242,7 +242,7 @@ def _burst(model: Any, theta: np.ndarray, slot: float, of: str) -> np.ndarray:
     return -np.log1p(-theta * model.mean * slot)
 
 
-def _own_work(size: Size, theta: np.ndarray) -> np.ndarray:
+def _own_work(size: Any, theta: np.ndarray) -> np.ndarray:
     """Log-moment of the work of one request; +inf where it has none."""
     if isinstance(size, ExponentialSize):
         with np.errstate(divide="ignore", invalid="ignore"):

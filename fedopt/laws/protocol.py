@@ -141,6 +141,10 @@ class Law:
         """Mean work of a request; nan where it is not known."""
         return math.nan
 
+    def own_size(self, probability: float) -> tuple[float, float]:
+        """(size that a request exceeds with at most this probability, that probability itself), work."""
+        return self.max_size, 0.0
+
     def barrier(self, broken: float, slope: float, own: bool) -> float:
         """The least b such that, but for a probability `broken`, no request that arrived x slots before a
         given

@@ -57,6 +57,10 @@ class WholeRequests(Law):
         """As the base."""
         return self.base.max_size
 
+    def own_size(self, probability: float) -> tuple[float, float]:
+        """As the base."""
+        return self.base.own_size(probability)
+
     @property
     def theta_max(self) -> float:
         """As the base."""
@@ -123,6 +127,11 @@ class Renewal(Law):
     def mean_size(self) -> float:
         """That of the sizes."""
         return self.size.mean
+
+    def own_size(self, probability: float) -> tuple[float, float]:
+        """A quantile of the sizes."""
+        size = self.size.least_exceeded(probability)
+        return size, self.size.exceeding(size)[0]
 
     @property
     def theta_max(self) -> float:

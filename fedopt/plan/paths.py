@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedopt.calculus.path import Path, groups
-from fedopt.calculus.whole import Handover, UnknownSize, handover
+from fedopt.calculus.whole import Handover, PoolDelays, UnknownSize, handover, pool_delays
 from fedopt.instance.errors import InstanceError, Problem
 from fedopt.instance.impairments import LearnedImpairment
 from fedopt.laws import NoImpairment, build, own_arrival
@@ -47,6 +47,19 @@ def handover_of(instance: Instance, tenant: Tenant, arrivals: Law) -> Handover:
         raise InstanceError([Problem(place, message, remedy)], f"instance {instance.name!r}") from None
 
 
+def pools_of(instance: Instance, tenant: Tenant, arrivals: Law) -> PoolDelays:
+    """What pools add to a tenant's delays, `arrivals` in slots; the same on every path.
+
+    Raises InstanceError where nothing bounds the size of its requests.
+    """
+    try:
+        return pool_delays(arrivals, tenant.slo.epsilon, tenant.slo.of == "requests")
+    except UnknownSize as error:
+        message, remedy = str(error).split("; ", 1)
+        problem = Problem(f"tenants.{tenant.id}.arrivals", message, remedy)
+        raise InstanceError([problem], f"instance {instance.name!r}") from None
+
+
 class Paths:
     """Builds calculus paths for one instance; each arrival and impairment model is built once."""
 
@@ -81,6 +94,7 @@ class Paths:
         ]
         crossed = [self._link_delays.get((first, second), 0.0) for (first, _), (second, _) in pairwise(hops)]
         whole = tuple(instance.domain(domain).forwarding == "whole" for domain, _ in hops)
+        speeds = np.array([(offer.speed or 0.0) * slot for offer in offers])
         return Path(
             arrival=self._arrival(tenant_id),
             impairments=tuple(
@@ -104,6 +118,8 @@ class Paths:
             per_request=tenant.slo.of == "requests",
             dependent=groups([instance.dependent_group.get(domain) for domain, _ in hops]),
             whole=whole,
+            speeds=speeds,
+            pools=pools_of(instance, tenant, own_arrival(self._arrival(tenant_id))) if speeds.any() else None,
             handover=self._handover(tenant) if any(whole[:-1]) else None,
             slotted=self._slotted,
             rounding=sum(math.ceil(delay / slot - 1e-9) - delay / slot for delay in crossed),

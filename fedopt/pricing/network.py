@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,8 @@ from fedopt.calculus.whole import Handover, slots_lost
 from fedopt.errors import InputError
 from fedopt.instance.costs import Linear
 from fedopt.instance.policy import admissible
-from fedopt.laws import WholeRequests, build, pack
-from fedopt.plan.paths import handover_of, speaks_of_slots
+from fedopt.laws import WholeRequests, build, own_arrival, pack
+from fedopt.plan.paths import handover_of, pools_of, speaks_of_slots
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance, Tenant
@@ -55,6 +55,7 @@ class Kind:
         deadline: slots of the fluid whose bounds are those of whole requests (`calculus.whole`).
         log_epsilon: natural logarithm of the allowed violation probability, of the same fluid.
         broken: natural logarithm of what that leaves out of the promised one.
+        pool: slots by which offers that are pools of servers delay its requests, shape (offers,).
         allowed: which offers its policy and SLO admit, shape (offers,).
     """
 
@@ -67,6 +68,7 @@ class Kind:
     deadline: float
     log_epsilon: float
     broken: float
+    pool: np.ndarray
     allowed: np.ndarray
 
     @property
@@ -92,7 +94,7 @@ class PathSet:
 
     Attributes:
         offers: offer indices, shape (P, L).
-        links: delay of the links, slots, shape (P,).
+        links: delay of the links and of pools, slots, shape (P,).
         window: whole slots left for queueing, shape (P,).
         charge: fixed and link charges of a head, shape (P,).
     """
@@ -138,8 +140,24 @@ class Network:
         self.slotted = speaks_of_slots(instance)
         if self.slotted:  # each domain begins with a slot: pure delays end with one
             self.latency = np.where(self.guardrail, self.latency, np.ceil(self.latency - 1e-9))
+        self.speed = np.array([(offer.speed or 0.0) * slot for _, _, offer in entries])
+        self.stated_most = self.in_servers(self.stated_most, np.arange(len(entries)), np.floor)
+        self.most = self.in_servers(self.most, np.arange(len(entries)), np.floor)
         self._link_arrays()
         self._models()
+
+    def in_servers(self, rates: np.ndarray, offers: np.ndarray, rounded: Callable[[Any], Any]) -> np.ndarray:
+        """Rates of offers, of pools rounded to whole numbers of servers."""
+        speed = self.speed[offers]
+        if not speed.any():
+            return rates
+        part = np.where(speed > 0.0, speed, 1.0)
+        slack = 1e-9 if rounded is np.floor else -1e-9
+        return np.where(speed > 0.0, rounded(rates / part + slack) * part, rates)
+
+    def pure(self, kind: Kind) -> np.ndarray:
+        """Pure delays of offers, for a kind, slots, shape (offers,)."""
+        return np.where(self.guardrail, 0.0, self.latency) + kind.pool
 
     def _link_arrays(self) -> None:
         count = len(self.domain_ids)
@@ -190,13 +208,15 @@ class Network:
             members.setdefault((family, tenant.payment if self.paid else None), []).append(tenant)
         families = {family: f for f, family in enumerate(dict.fromkeys(key[0] for key in members))}
         self.families = len(families)
-        whole = np.array([domain.forwarding == "whole" for domain, _ in self._stated])
-        promises: dict[Any, tuple[int, float, float, float]] = {}
+        pool = self.speed > 0.0
+        per_speed = np.divide(1.0, self.speed, out=np.zeros(len(pool)), where=pool)
+        handed = np.array([domain.forwarding == "whole" for domain, _ in self._stated]) & ~pool
+        promises: dict[Any, tuple[int, float, float, float, np.ndarray]] = {}
         for family in families:
             base, deadline, epsilon, _, mask = family
             first = next(iter(members[key] for key in members if key[0] == family))[0]
-            allowed = np.frombuffer(mask, dtype=bool) & whole
-            count = sum(bool(allowed[self.stage == stage].any()) for stage in range(self.stages - 1))
+            open_ = np.frombuffer(mask, dtype=bool) & handed
+            count = sum(bool(open_[self.stage == stage].any()) for stage in range(self.stages - 1))
             cost = handover_of(instance, first, models[base]) if count else Handover()
             law = WholeRequests(models[base], count * cost.size, count * cost.slope, not self.slotted)
             key = (keys[base] or id(models[base]), law.size, law.slope, law.without_slots)
@@ -205,8 +225,16 @@ class Network:
                 keys.append(str(key).encode() if keys[base] is not None else None)
                 models.append(law)
             lost = slots_lost(law.slot_start, self.stages) if self.slotted else 1
-            left = log_difference(math.log(epsilon), cost.log_broken)
-            promises[family] = rows[str(key)], deadline / slot - lost, left, cost.log_broken
+            broken, delays = cost.log_broken, np.zeros(len(self.speed))
+            mine = np.frombuffer(mask, dtype=bool) & pool
+            if mine.any():
+                pools = pools_of(instance, first, own_arrival(models[base]))
+                last = self.stage == self.stages - 1
+                delays = np.where(mine, pools.delays(per_speed, last, self.slotted), 0.0)
+                if pools.exceeded and (mine & last).any():
+                    broken = float(np.logaddexp(broken, math.log(pools.exceeded)))
+            left = log_difference(math.log(epsilon), broken)
+            promises[family] = rows[str(key)], deadline / slot - lost, left, broken, delays
         self.kinds = [
             Kind(
                 index,
@@ -245,7 +273,7 @@ class Network:
 
     def has_path(self, kind: Kind) -> bool:
         """Whether some admissible path's pure delays leave anything of the deadline."""
-        pure = np.where(self.guardrail, 0.0, self.latency)
+        pure = self.pure(kind)
         here = np.flatnonzero(kind.allowed & (self.stage == 0))
         spent = pure[here]
         for stage in range(1, self.stages):
@@ -260,15 +288,15 @@ class Network:
 
         Raises TooManyPaths where they cannot be enumerated.
         """
-        key = (kind.allowed.tobytes(), kind.deadline)
+        key = (kind.allowed.tobytes(), kind.deadline, kind.pool.tobytes())
         if key not in self._paths:
             self._paths[key] = self._enumerate(kind.allowed, kind)
         return self._paths[key]
 
     def _enumerate(self, allowed: np.ndarray, kind: Kind) -> PathSet:
-        pure = np.where(self.guardrail, 0.0, self.latency)
+        pure = self.pure(kind)
         first = np.flatnonzero(allowed & (self.stage == 0))
-        offers, links, charge, spent = first[:, None], np.zeros(len(first)), self.fixed[first], pure[first]
+        offers, links, charge, spent = first[:, None], kind.pool[first], self.fixed[first], pure[first]
         for stage in range(1, self.stages):
             following = np.flatnonzero(allowed & (self.stage == stage))
             if len(offers) * len(following) > 4 * MOST_PATHS:
@@ -282,7 +310,7 @@ class Network:
             cost = self.link_cost[self.domain[offers[left, -1]], self.domain[following[right]]]
             offers, links, charge, spent = (
                 np.concatenate([offers[left], following[right, None]], axis=1),
-                links[left] + delay[left, right],
+                links[left] + delay[left, right] + kind.pool[following[right]],
                 charge[left] + cost + self.fixed[following[right]],
                 total[left, right],
             )
@@ -293,10 +321,10 @@ class Network:
         """Marginal cost of each offer at rate 0, per work/slot, shape (offers,)."""
         return np.array([float(curve.marginal(0.0)) for curve in self.curves]) / self.slot
 
-    def links(self, offers: np.ndarray) -> np.ndarray:
-        """Delay of the links along paths, offers (N, L), slots, shape (N,)."""
+    def links(self, offers: np.ndarray, kind: Kind) -> np.ndarray:
+        """Delay of the links and pools along paths of a kind, offers (N, L), slots, shape (N,)."""
         domains = self.domain[offers]
-        return self.link_delay[domains[:, :-1], domains[:, 1:]].sum(axis=1)
+        return self.link_delay[domains[:, :-1], domains[:, 1:]].sum(axis=1) + kind.pool[offers].sum(axis=1)
 
     def charge(self, offers: np.ndarray) -> float:
         """Fixed and link charges of a head on one path, shape (L,)."""

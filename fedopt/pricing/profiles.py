@@ -246,6 +246,7 @@ class MinplusSizing:
 
     def _column(self, kind: Kind, points: _Points, path: int, profile: int) -> Column:
         rates = np.minimum(points.below[path, profile] * points.shape[path, profile], points.cap[path])
+        rates = self.network.in_servers(rates, points.paths.offers[path], np.ceil)
         proof = proof_of(points.proof[path, profile], len(rates))
         if (points.exponent[path] > 1.0).any():
             own = dict(proof.get("parameters", {}))  # type: ignore[call-overload]

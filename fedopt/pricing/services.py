@@ -82,7 +82,7 @@ class Service:
         self.arrival, self.deadline = kind.arrival, kind.deadline
         self.biased, self.log_epsilon = kind.biased, kind.log_epsilon
         order = self.order = np.argsort(network.stage, kind="stable")
-        pure = np.where(network.guardrail, 0.0, network.latency)[order]
+        pure = network.pure(kind)[order]
         sizes = np.bincount(network.stage, minlength=network.stages)
         self._windows(pure, sizes)
         if math.log2(len(self.windows)) + sum(math.log2(size + 1) for size in sizes) > 62.0:
@@ -338,6 +338,7 @@ class Service:
         for s, hop in enumerate(own):
             path = path * int(sizes[s]) + hop - int(self.graph.first[s]) + 1
         rates = np.minimum(self._floor(hops, window) + margin, self.graph.cap[hops])
+        rates = self.network.in_servers(rates, offers, np.ceil)
         stated = proof_of((IMAGE, *proof, 0), len(own))
         return Column(kind.index, path, path, offers, rates, self.network.charge(offers), stated)
 
@@ -401,7 +402,9 @@ class Service:
         where = np.empty(len(self.order), dtype=np.int64)
         where[self.order] = np.arange(len(self.order))
         pure = self.graph.pure[where[paths]].sum(axis=1)
-        windows = np.floor(self.deadline - pure - self.network.links(paths) + 1e-9)
+        domains = self.network.domain[paths]
+        links = self.network.link_delay[domains[:, :-1], domains[:, 1:]].sum(axis=1)
+        windows = np.floor(self.deadline - pure - links + 1e-9)
         good = windows >= 0
         hops, windows = where[paths[good]], windows[good].astype(np.int64)
         possible = np.isfinite(self.graph.floor[np.searchsorted(self.windows, windows)[:, None], hops]).all(1)

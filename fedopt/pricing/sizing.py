@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fedopt.errors import InputError
 from fedopt.pricing.network import Kind, Network
 
 __all__ = ["Column", "Sizing", "sizing_for"]
@@ -73,6 +74,8 @@ def sizing_for(guarantee: str, network: Network) -> Sizing:
     from fedopt.pricing.regions import SplitSizing
 
     family, _, form = guarantee.partition(":")
+    if network.speed.any() and family != "minplus":
+        raise InputError(f"pools of servers are planned under minplus, not under {guarantee}")
     if family == "minplus":
         return MinplusSizing(network, form or None)
     makers: dict[str, Callable[[Network], Sizing]] = {

@@ -69,10 +69,13 @@ def request_system(
     model = path.arrival if arrivals is None else arrivals
     source, size = request_stream(model, request_size, rng)
     flowing = [not whole for whole in path.whole or (True,) * len(path)]
+    speeds = np.zeros(len(path)) if path.speeds is None else path.speeds
     stages = tuple(
-        Stage(float(rate), slot_work(law, rng), float(delay), flows, stream=number)
-        for rate, law, delay, flows, number in zip(
-            rates, path.impairments, path.latencies, flowing, _streams(path), strict=True
+        Stage(float(speed), None, float(delay), servers=max(int(rate / speed + 1e-6), 1))
+        if speed > 0.0
+        else Stage(float(rate), slot_work(law, rng), float(delay), flows, stream=number)
+        for rate, law, delay, flows, number, speed in zip(
+            rates, path.impairments, path.latencies, flowing, _streams(path), speeds, strict=True
         )
     )
     return System(source, (size,), stages)

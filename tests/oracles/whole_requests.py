@@ -7,9 +7,11 @@ requests are served in the time that priority leaves, and finishing times are re
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 
-__all__ = ["finished", "sojourns"]
+__all__ = ["finished", "pooled", "sojourns"]
 
 
 def finished(
@@ -47,3 +49,13 @@ def sojourns(
     for rate, (times, jobs), delay in zip(rates, priority, delays, strict=True):
         at = finished(at, work, rate, times, jobs) + delay
     return at - arrivals
+
+
+def pooled(begin: np.ndarray, work: np.ndarray, speed: float, servers: int) -> np.ndarray:
+    """When the requests of a first come, first served pool are done; each is served at `speed` by one
+    server."""
+    free, done = [0.0] * servers, np.empty(len(begin))
+    for n, (time, size) in enumerate(zip(begin, work, strict=True)):
+        done[n] = max(time, heapq.heappop(free)) + size / speed
+        heapq.heappush(free, done[n])
+    return done

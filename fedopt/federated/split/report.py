@@ -39,7 +39,7 @@ def agreed_body(network: Network, column: Column) -> dict[str, Any]:
     """What an entry of the broker's plan says of a column: no rates, which the operators keep."""
     kind = network.kinds[column.kind]
     domains = [domain for domain, _ in network.hops(column.offers)]
-    deadline = (kind.deadline - float(network.links(column.offers[None])[0])) * network.slot
+    deadline = (kind.deadline - float(network.links(column.offers[None], kind)[0])) * network.slot
     shares = column.proof["shares"]
     epsilon = float(np.exp(min(kind.log_epsilon, split.LARGEST_LOG_BUDGET)))
     return {
@@ -76,7 +76,7 @@ def owner_columns(network: Network, columns: Sequence[Column], services: Sequenc
             [side.rate(promise, int(o)) for (_, promise), o in zip(promises, column.offers, strict=True)]
         )
         kind, theta = network.kinds[column.kind], column.proof["theta"]
-        path = network.path(kind, column.offers, float(network.links(column.offers[None])[0]))
+        path = network.path(kind, column.offers, float(network.links(column.offers[None], kind)[0]))
         terms = split.terms(path, theta)
         lane, shares = column.proof["lane"], column.proof["shares"]
         slots = lane.slots * shares[:, 0] - np.ceil(path.delay_latencies - 1e-9)
