@@ -102,9 +102,11 @@ def command(
     from fedopt.audit import Columns, Promise, Settings, audit_telemetry, read_telemetry
     from fedopt.audit.promises import promises_of
     from fedopt.audit.summary import summary
+    from fedopt.cli._documents import found
     from fedopt.records.units import SECONDS
 
     instance = instance or instance_option
+    instance = None if instance is None else found(instance)
     check_out(out, [file for file in (telemetry, plan, instance) if file is not None])
     if (deadline is None) != (epsilon is None):
         fail(2, "--deadline and --epsilon belong together")

@@ -14,10 +14,11 @@ import typer
 
 from fedopt.cli import BAD_INPUT, BROKEN, DONE
 from fedopt.cli._options import Json, Out, PlanFile, Quiet, Seed
-from fedopt.cli._output import check_out, emit, fail
+from fedopt.cli._output import check_out, emit, fail, say
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance
+    from fedopt.plan import Plan
 
 
 class Model(StrEnum):
@@ -64,6 +65,14 @@ def command(
             metavar="TENANT=FILE",
         ),
     ] = None,
+    telemetry: Annotated[
+        Path | None,
+        typer.Option(
+            "--telemetry",
+            help="Write the delays of simulated requests, one a row, to this CSV file for fedopt audit.",
+            metavar="FILE",
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option("--threads", help="Threads; the result does not depend on it.", min=1)
     ] = None,
@@ -83,6 +92,7 @@ def command(
     from fedopt.simulate import simulate
 
     check_out(out, [plan, instance])
+    check_out(telemetry, [plan, instance])
     decided, document = read_pair(plan, instance)
     if not decided.has_plan:
         fail(BAD_INPUT, f"{plan} holds no plan (status {decided.status}), so there is nothing to simulate")
@@ -105,8 +115,30 @@ def command(
             arrivals=replaced,
             progress=progress,
         )
+    if telemetry is not None:
+        _write_telemetry(telemetry, decided, document, seed, replaced, quiet)
     emit(result, result.to_text(), json=json, out=out, quiet=quiet)
     raise typer.Exit(DONE if result.ok else BROKEN)
+
+
+def _write_telemetry(
+    file: Path, plan: Plan, instance: Instance, seed: int, arrivals: dict[str, Any], quiet: bool
+) -> None:
+    """The delays of simulated requests as rows `tenant,delay`."""
+    from fedopt.simulate.telemetry import telemetry
+    from fedopt.storage import write_atomically
+
+    lines, rows = ["tenant,delay"], 0
+    for tenant, delays in telemetry(plan, instance, seed=seed, arrivals=arrivals):
+        if isinstance(delays, str):
+            say(f"{tenant}: no telemetry: {delays}")
+            continue
+        name = '"' + tenant.replace('"', '""') + '"'
+        lines += [f"{name},{delay:.9g}" for delay in delays]
+        rows += len(delays)
+    write_atomically(file, "\n".join(lines) + "\n")
+    if not quiet:
+        say(f"wrote {file}: {rows:,} requests")
 
 
 def _trace(text: str, instance: Instance) -> tuple[str, Any]:
