@@ -3,14 +3,15 @@
 Public are the stage graph, the links, the tenants and what the signed contracts say of an offer: its latency,
 its impairment, the largest rate for a tenant, the work factor and the connection charge of a tenant (the
 `fixed` part of a cost, a tariff that every bill shows). The curve of the total load and the capacity stay
-with the operator; under the split guarantee latency and impairment do too.
+with the operator; under the split guarantee latency and impairment do too. What is not known may be stated
+per slot, so promises are then planned in whole slots.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fedopt.instance import Domain, Linear, NoImpairment
+from fedopt.instance import Domain, ExponentialImpairment, Linear
 from fedopt.instance.base import LARGEST
 
 if TYPE_CHECKING:
@@ -22,12 +23,16 @@ UNDISCLOSED = LARGEST
 """The capacity that stands in a public instance: as good as none."""
 
 
+UNKNOWN = ExponentialImpairment(mean=1.0 / LARGEST)
+"""The impairment that stands in a public instance without contracts: nothing, in the terms of slots."""
+
+
 def public_view(instance: Instance, contracts: bool = True) -> Instance:
     """The instance without cost curves and capacities; without `contracts` (the split guarantee) without
     latencies and impairments too."""
     kept: dict[str, Any] = {}
     if not contracts:
-        kept = {"latency": 0.0, "latency_kind": "rate", "impairment": NoImpairment()}
+        kept = {"latency": 0.0, "latency_kind": "rate", "impairment": UNKNOWN}
     domains = tuple(
         domain.model_copy(
             update={

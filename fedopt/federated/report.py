@@ -78,6 +78,10 @@ def as_owner(outcome: Outcome, network: Network) -> Plan:
             columns = owner_columns(network, columns, outcome.services)
         entries = tenant_plans(network, columns, choice.heads)
         update["tenants"] = TenantPlans(entries)
+        if outcome.services and not network.slotted:
+            # planned in whole slots, since contracts are private; without slots a plan may cost less
+            note = "The bound is left out: it is one for promises in whole slots, which no law here needs."
+            update |= {"status": "feasible", "lower_bound": None, "gap": None, "notes": [*plan.notes, note]}
         # prices of rates in units that only the operators know are no prices of capacity
         prices = None if outcome.services else outcome.prices
         update["domains"] = _domains(network, entries, choice, prices)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from fedopt.instance.base import LARGEST
 from fedopt.plan.basis import basis_violations, learned_note, learned_violations
 from fedopt.plan.charges import domain_loads, entry_costs, payments
 from fedopt.plan.document import Plan, PlanError, TenantPlan, relative_gap
@@ -106,7 +107,13 @@ def check(
         findings = tuple(_own_arithmetic(plan, tolerance))
     else:
         findings = (*_own_arithmetic(plan, tolerance), *_against(plan, instance, tolerance))
-    return CheckReport(findings, len(plan.tenants), instance is not None, tuple(_notes(plan)))
+    notes = list(_notes(plan))
+    if instance is not None and _public(instance):
+        notes.append(
+            "The instance is the public part of one: costs, capacities and, under private contracts, rates "
+            "are the operators' to check."
+        )
+    return CheckReport(findings, len(plan.tenants), instance is not None, tuple(notes))
 
 
 def _notes(plan: Plan) -> Iterator[str]:
@@ -180,7 +187,7 @@ def _against(plan: Plan, instance: Instance, tolerance: float) -> Iterator[Findi
         found = list(entries.check(entry))
         sound = sound and not any(finding.constraint in ("path", "rates") for finding in found)
         yield from found
-    if sound and not any(finding.constraint == "tenant" for finding in counted):
+    if sound and not _public(instance) and not any(found.constraint == "tenant" for found in counted):
         yield from _loads(plan, instance, tolerance)
         yield from _costs(plan, instance, tolerance)
 
@@ -234,8 +241,7 @@ class _Entries:
             return
         yield from policy_violations(self.instance, self.tenants[entry.id], stations)
         if not entry.reservations and "agreement" in entry.parameters:
-            why = "its operators keep the rates under private contracts; nobody else can check them"
-            yield "rates", None, why
+            yield from self._agreed(entry, stations)
             return
         if set(entry.reservations) != {domain for domain, _ in hops}:
             yield (
@@ -263,6 +269,35 @@ class _Entries:
             or abs(sum(entry.risk_shares.values()) - 1.0) > 1e-6
         ):
             yield "risk-shares", None, "the risk shares must be of domains on the path and add up to 1"
+
+    def _agreed(self, entry: TenantPlan, stations: Sequence[Any]) -> Iterator[tuple[str, str | None, str]]:
+        """What is wrong with shares that operators agreed on; the rates that keep them only they know."""
+        if not _public(self.instance):
+            yield (
+                "rates",
+                None,
+                "its operators keep the rates under private contracts; nobody else can check them",
+            )
+            return
+        agreed = entry.parameters["agreement"]
+        if len(agreed) != len(stations):
+            yield "share", None, f"{len(agreed)} agreements, the path crosses {len(stations)} domains"
+            return
+        for share in ("time", "risk"):
+            total = sum(float(one[share]) for one in agreed)
+            if total > 1.0 + self.tolerance:
+                yield "share", None, f"the {share} shares add up to {total:.9g}, which is more than all"
+        tenant = self.tenants[entry.id]
+        deadline = float(tenant.slo.deadline)
+        if any(float(one["slots"]) * self.instance.slot > deadline * (1 + self.tolerance) for one in agreed):
+            yield "deadline", None, f"the domains share more than the deadline {deadline:.9g}"
+        if sum(entry.budgets.values()) > tenant.slo.epsilon * (1 + self.tolerance):
+            yield "budget", None, "the budgets add up to more than ε"
+
+
+def _public(instance: Instance) -> bool:
+    """Whether an instance is what a broker sees: capacities that stand for nothing."""
+    return all(domain.capacity >= LARGEST for domain in instance.domains)
 
 
 def _loads(plan: Plan, instance: Instance, tolerance: float) -> Iterator[Finding]:

@@ -39,14 +39,14 @@ def agreed_body(network: Network, column: Column) -> dict[str, Any]:
     """What an entry of the broker's plan says of a column: no rates, which the operators keep."""
     kind = network.kinds[column.kind]
     domains = [domain for domain, _ in network.hops(column.offers)]
-    deadline = (kind.deadline - float(network.links(column.offers[None], kind)[0])) * network.slot
+    whole = column.proof["lane"].slots * network.slot  # what is proven of a domain is proven of slots
     shares = column.proof["shares"]
     epsilon = float(np.exp(min(kind.log_epsilon, split.LARGEST_LOG_BUDGET)))
     return {
         "path": [name for _, name in network.hops(column.offers)],
         "theta": column.proof["theta"],
         "form": "split",
-        "deadlines": {d: float(share) * deadline for d, share in zip(domains, shares[:, 0], strict=True)},
+        "deadlines": {d: float(share) * whole for d, share in zip(domains, shares[:, 0], strict=True)},
         "budgets": {d: float(share) * epsilon for d, share in zip(domains, shares[:, 1], strict=True)},
         "log_bound": float(np.log(epsilon)),
         "parameters": {"agreement": agreement_of(column)},

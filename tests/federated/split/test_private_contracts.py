@@ -21,6 +21,7 @@ from fedopt.federated.split.domain import ContractSide
 from fedopt.federated.split.report import promises_of
 from fedopt.instance import Instance, loads
 from fedopt.laws import build
+from fedopt.plan import TenantPlans
 from fedopt.plan.checking import check
 from tests.federated.transport.world import FEDERATION
 
@@ -282,8 +283,36 @@ def test_what_base_bursts_reveal_is_said_in_the_documentation(recorded):
     assert {burst for (operator, _, _), burst in bursts.items() if operator == "opC"} == {0.0}
 
 
-def test_a_check_from_outside_says_that_the_rates_are_the_operators(recorded):
+def test_a_check_from_outside_says_what_is_the_operators_to_check(recorded):
     _, outcome = recorded
     report = check(outcome.plan, public_view(particular(), contracts=False))
-    assert not report.ok
-    assert "operators keep the rates" in report.text()
+    assert report.ok
+    assert "are the operators' to check" in report.text()
+
+
+def test_a_brokers_plan_passes_the_check_of_the_public_instance_and_names_what_is_proven(recorded):
+    """Published shares of the deadline are whole slots times shares agreed, which is what is proven; in all
+    they are within the deadline."""
+    _, outcome = recorded
+    view = public_view(particular(), contracts=False)
+    assert check(outcome.plan, view).ok, check(outcome.plan, view).text()
+    for entry in outcome.plan.tenants:
+        tenant = view.tenant(entry.id)
+        assert sum(entry.deadlines.values()) <= tenant.slo.deadline
+        for share, told in zip(entry.deadlines.values(), entry.parameters["agreement"], strict=True):
+            assert share == pytest.approx(told["time"] * told["slots"] * view.slot)
+    broken = outcome.plan.tenants[0]
+    more = [{**one, "time": 0.9} for one in broken.parameters["agreement"]]
+    wrong = broken.model_copy(update={"parameters": {"agreement": more}})
+    entries = [wrong if entry is broken else entry for entry in outcome.plan.tenants]
+    assert not check(outcome.plan.model_copy(update={"tenants": TenantPlans(entries)}), view).ok
+
+
+def test_laws_without_slots_lead_to_a_plan_that_is_checked_and_to_no_bound():
+    poisson = {"model": "poisson", "rate": 0.02, "size": 1.0}
+    names = ("metro.offers.gold", "edge.offers.llm", "cloud.offers.llm")
+    whole = small().with_({f"domains.{name}.impairment": poisson for name in names})
+    plan = fedopt.solve(whole, "admm", guarantee="split", gap=GAP)
+    assert check(plan, whole).ok, check(plan, whole).text()
+    assert plan.lower_bound is None
+    assert plan.cost >= fedopt.solve(whole, guarantee="split", gap=GAP).lower_bound
