@@ -146,7 +146,10 @@ def _of_collector(
         if late == "undecided":
             decide = samples_to_decide(counted, promise.epsilon, settings.confidence)
     position = sample.position[sample.above(tail.threshold)]
-    quantiles = {_label(p): _quantile(sample, tail, p, settings.confidence) for p in settings.probabilities}
+    wanted = list(settings.probabilities)
+    if promise is not None and not any(math.isclose(1 - promise.epsilon, p, rel_tol=1e-9) for p in wanted):
+        wanted.append(1 - promise.epsilon)
+    quantiles = {_label(p): _quantile(sample, tail, p, settings.confidence) for p in sorted(wanted)}
     errors = tail.fit.standard_errors()
     inflate = 1.0 if settings.independent else math.sqrt(max(1.0, tail.clustering))
     return Audit(

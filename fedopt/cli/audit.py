@@ -82,11 +82,15 @@ def command(
         typer.Option(help="Registry of contracts; with --plan, INSTANCE and --contract: raise a contract."),
     ] = None,
     contract: Annotated[
-        str | None, typer.Option(help='Which contract to raise, as "domain/offer".', metavar="SUBJECT")
+        str | None, typer.Option(help='Which contract to recalibrate, as "domain/offer".', metavar="SUBJECT")
     ] = None,
     successor: Annotated[
         Path | None,
-        typer.Option(help="Where the raised contract goes, unsigned (JSON); default: contract.json."),
+        typer.Option(help="Where the recalibrated contract goes, unsigned (JSON); default: contract.json."),
+    ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option(help="Envelope fitted to the domain's own log (fedopt fit impairment), to begin from."),
     ] = None,
     out: Out = None,
     json: Json = False,
@@ -147,7 +151,7 @@ def command(
             fail(2, str(error))
     text = summary(result)
     if recalibrate is not None:
-        text += "\n" + _recalibrated(result, recalibrate, plan, instance, contract, successor)
+        text += "\n" + _recalibrated(result, recalibrate, plan, instance, contract, successor, measured)
     emit(result, text, json=json, out=out, quiet=quiet)
     raise typer.Exit(BROKEN if result.broken else DONE)
 
@@ -159,11 +163,13 @@ def _recalibrated(
     instance: Path | None,
     subject: str | None,
     successor: Path | None,
+    measured: Path | None,
 ) -> str:
     """Write the next version of a contract, unsigned, and say what it does to the plan."""
-    from fedopt.audit.successor import recalibrate
+    from fedopt.audit.recalibration import recalibrate
     from fedopt.contracts import Registry
     from fedopt.contracts.document import now
+    from fedopt.contracts.reading import read_impairment
     from fedopt.instance import load
     from fedopt.plan import Plan
     from fedopt.storage import write_atomically
@@ -180,15 +186,21 @@ def _recalibrated(
         current,
         parent=latest.sha256 if latest else "",
         issued=now(),
+        measured=None if measured is None else read_impairment(measured),
     )
     if found.contract is None:
-        return f"  {subject}: the contract bounds the audit; nothing is raised"
+        return f"  {subject}: the contract bounds the audit; nothing changes"
     file = successor or Path("contract.json")
     write_atomically(file, found.contract.to_json() + "\n")
+    start = "the envelope fitted to its own log" if measured is not None else "its impairment"
     lines = [
-        f"  {subject}: η raised by {found.increase.eta:.4g}, κ by {found.increase.kappa:.4g} per slot; "
-        f"version {found.contract.version}, unsigned, in {file}"
+        f"  {subject}: {start} scaled by {found.factor:.4g}; version {found.contract.version}, "
+        f"unsigned, in {file}"
     ]
+    if found.overloaded:
+        lines.append(
+            "  !! the reservation was overloaded: the factor is a lower bound; plan again and audit again"
+        )
     lines += [
         f"    {effect.tenant}: log-bound {effect.before:.3f} → {effect.after:.3f}, "
         + ("still proven" if effect.holds else "no longer proven: plan again")

@@ -9,9 +9,11 @@ from typing import Any
 from fedopt.contracts.canonical import MOST_BYTES
 from fedopt.contracts.document import Contract, contract_of
 from fedopt.contracts.errors import ContractError
+from fedopt.instance.errors import InstanceError
+from fedopt.instance.impairments import TableImpairment
 from fedopt.instance.yaml_text import TextError, read_yaml
 
-__all__ = ["read_contract", "read_json", "read_token"]
+__all__ = ["read_contract", "read_impairment", "read_json", "read_token"]
 
 
 def read_contract(path: str | Path) -> Contract:
@@ -25,6 +27,15 @@ def read_contract(path: str | Path) -> Contract:
     except ContractError as error:
         error.exit_code = 2  # nobody has signed it: it is not broken, it is not finished
         raise
+
+
+def read_impairment(path: str | Path) -> TableImpairment:
+    """An impairment as `fedopt fit impairment` writes it. Raises ContractError ("file", "schema")."""
+    data = read_json(path)
+    try:
+        return TableImpairment.model_validate(data)
+    except InstanceError as error:
+        raise ContractError("schema", f"{path}: not an impairment table: {error}", bad_input=True) from error
 
 
 def read_token(path: str | Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedopt.audit import Audit, AuditError
-from fedopt.audit.successor import recalibrate
+from fedopt.audit.recalibration import recalibrate
 from fedopt.contracts import Contract
 from fedopt.control.evidence import Listener, Period, audit_worst, blame, refuting, remeasure
 from fedopt.control.journal import Journal
@@ -161,7 +161,7 @@ class Auditor:
         journal.event(
             "contract",
             subject,
-            f"recalibrated: eta +{outcome.increase.eta:.6g}, kappa +{outcome.increase.kappa:.6g}; "
+            f"recalibrated: work scaled by {outcome.factor:.6g}; "
             f"{risk} of {len(outcome.effects)} entries no longer prove their promise",
         )
 

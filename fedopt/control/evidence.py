@@ -296,7 +296,10 @@ def refuting(found: Audit) -> Audit:
             name: row.model_copy(update={"interval": (row.interval[0], row.interval[0])})
             for name, row in one.quantiles.items()
         }
-        return one.model_copy(update={"quantiles": quantiles})
+        chance = one.violation
+        if chance is not None:
+            chance = chance.model_copy(update={"interval": (chance.interval[0], chance.interval[0])})
+        return one.model_copy(update={"quantiles": quantiles, "violation": chance})
 
     return lowered(found).model_copy(
         update={"series": {name: lowered(part) for name, part in found.series.items()}}

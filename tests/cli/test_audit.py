@@ -73,7 +73,7 @@ def test_a_contract_is_raised_and_its_effect_told(tmp_path, capsys):
     arguments += ["--instance", str(tmp_path / "i.yaml"), "--contract", "edge/small", "--quantile", "0.999"]
     arguments += ["--recalibrate", str(tmp_path / "registry"), "--successor", str(tmp_path / "next.json")]
     assert run(arguments) == 5, "chat was promised 40 ms"
-    assert "η raised by" in capsys.readouterr().out
+    assert "scaled by" in capsys.readouterr().out
     following = read_contract(tmp_path / "next.json")
     assert following.version == 2
     assert registry.add(sign(following, key)).version == 2

@@ -1,16 +1,40 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from fedopt.audit.raised import Raised
 from fedopt.calculus.path import Path
 from fedopt.instance.arrivals import Poisson
 from fedopt.instance.impairments import ExponentialImpairment, TableImpairment
 from fedopt.laws import build
+from fedopt.laws.protocol import Law
 from fedopt.settlement.sensitivities import minplus_sensitivities, paper_sensitivities
 
 STEP = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Raised(Law):
+    """A law with η and κ raised by the same amount at every θ."""
+
+    base: object
+    more_eta: float
+    more_kappa: float
+
+    def __getattr__(self, name):
+        return getattr(self.base, name)
+
+    @property
+    def theta_max(self):
+        return self.base.theta_max
+
+    def log_rate(self, theta):
+        theta = np.asarray(theta, float)
+        return (np.asarray(self.base.log_rate(theta)) + np.maximum(theta, 0.0) * self.more_kappa)[()]
+
+    def log_burst(self, theta):
+        theta = np.asarray(theta, float)
+        return np.maximum(np.asarray(self.base.log_burst(theta)) + theta * self.more_eta, 0.0)[()]
 
 
 def table(mean):

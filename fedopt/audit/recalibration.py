@@ -1,0 +1,295 @@
+"""Recalibration: the least change of a domain's contract under which the guarantee bounds the audit again.
+
+What an end-to-end audit says of one domain is how much more it takes away, so its impairment is scaled: cI in
+the place of I, κ_c(θ) = cκ(cθ), η_c(θ) = cη(cθ). Evidence asks for a change where the promise is not kept, or
+where the lower ends of the audit's intervals refute the guarantee. Then the least c is taken with which the
+guarantee of every audited tenant bounds the upper ends of P(late) at its deadline and of the quantile that it
+was promised, at the rates reserved when the audit was made. Where the domain's own log has been fitted, that
+envelope is where the scaling begins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from fedopt.audit.document import Audit, AuditError
+from fedopt.calculus import minplus
+from fedopt.calculus.path import Path
+from fedopt.contracts import Contract, Evidence, contract_of
+from fedopt.contracts.applying import with_contract
+from fedopt.instance import Instance
+from fedopt.instance.impairments import TableImpairment
+from fedopt.laws import build
+from fedopt.laws.protocol import Law
+from fedopt.plan import Plan
+from fedopt.plan.paths import Paths
+
+__all__ = [
+    "Effect",
+    "Recalibration",
+    "Scaled",
+    "audited_levels",
+    "recalibrate",
+    "scale_to_bound",
+    "scaled_table",
+]
+
+POINTS = 48
+MAX_FACTOR = 64.0
+ACCURACY = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled(Law):
+    """A law of work with every amount multiplied by `factor`; in slots."""
+
+    base: Any
+    factor: float
+
+    @property
+    def monotone(self) -> bool:
+        """As declared by the base."""
+        return bool(getattr(self.base, "monotone", False))
+
+    @property
+    def independent_increments(self) -> bool:
+        """As declared by the base."""
+        return bool(getattr(self.base, "independent_increments", False))
+
+    @property
+    def iid(self) -> bool:
+        """As declared by the base."""
+        return bool(getattr(self.base, "iid", False))
+
+    @property
+    def theta_max(self) -> float:
+        """The base's, divided by the factor."""
+        return float(self.base.theta_max) / self.factor
+
+    @property
+    def mean(self) -> float:
+        """The base's mean times the factor, work per slot."""
+        return float(self.base.mean) * self.factor
+
+    def log_rate(self, theta: Any) -> Any:
+        """θκ of the scaled work, nats per slot."""
+        return self.base.log_rate(np.asarray(theta, float) * self.factor)
+
+    def log_burst(self, theta: Any) -> Any:
+        """θη of the scaled work, nats."""
+        return self.base.log_burst(np.asarray(theta, float) * self.factor)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a new contract does to one entry of a plan: natural log-bounds before and after, and whether it
+    still holds.
+    """
+
+    tenant: str
+    before: float
+    after: float
+    log_epsilon: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the reservation still proves the promise."""
+        return self.after <= self.log_epsilon + 1e-9
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """By what factor a contract's impairment is scaled, its next version (None where nothing changes), and
+    what that does to the plan. overloaded: the audited series says only that the reservation was too small,
+    so that the factor is a lower bound; plan again and audit again.
+    """
+
+    factor: float
+    contract: Contract | None
+    effects: tuple[Effect, ...]
+    overloaded: bool = False
+
+
+def recalibrate(
+    audit: Audit,
+    instance: Instance,
+    plan: Plan,
+    contract: Contract,
+    *,
+    parent: str,
+    issued: str,
+    measured: TableImpairment | None = None,
+) -> Recalibration:
+    """The least change of one contract after which the guarantee bounds every audited tenant that crosses it.
+
+    Parameters
+    ----------
+    audit
+        Of the tenants' end-to-end delays under `plan`.
+    parent
+        SHA-256 of the signed current version.
+    issued
+        When the next one begins; it ends when the current one does.
+    measured
+        An envelope fitted to the domain's own log (`fedopt fit impairment`), which takes the place of the
+        contract's before anything is scaled. Only such a log can show that work has become burstier or
+        dependent over time; delays alone are taken for more of the same.
+
+    Raises
+    ------
+    AuditError
+        If no audited tenant crosses the domain, or no factor up to 64 suffices.
+
+    Notes
+    -----
+    The whole breach is laid on this contract, so it is the one to take where the attribution named its
+    domain.
+    """
+    signed = with_contract(instance, contract)
+    method = "end-to-end delays audited" if measured is None else "own log fitted, end-to-end delays audited"
+    evidence = Evidence(method=method, slots=audit.samples, confidence=audit.confidence)
+    start = contract if measured is None else _next_version(contract, measured, parent, issued, evidence)
+    paths = Paths(with_contract(instance, start))
+    delays = {(link.from_, link.to): link.delay for link in instance.links or ()}
+    factors, overloaded = [], False
+    for entry in plan.tenants:
+        series = audit.series.get(entry.id, audit if entry.id == audit.name or not audit.series else None)
+        if not entry.admitted or contract.subject not in entry.path or series is None:
+            continue
+        links = sum(delays.get((a, b), 0.0) for (a, _), (b, _) in pairwise(entry.hops()))
+        levels = audited_levels(series, instance.slot, links)
+        if levels:
+            place, path, rates = entry.path.index(contract.subject), paths.entry(entry), paths.rates(entry)
+            least = audited_levels(series, instance.slot, links, upper=False)
+            if series.verdict in ("broken", "undecided") or scale_to_bound(path, rates, place, least) > 1:
+                factors.append(scale_to_bound(path, rates, place, levels))
+                overloaded |= max(tail for _, tail in levels) > 0.5
+            else:
+                factors.append(1.0)
+    if not factors:
+        raise AuditError(f"no audited tenant with bounded quantiles crosses {contract.subject}")
+    factor = max(factors)
+    if not math.isfinite(factor):
+        raise AuditError(
+            f"no factor up to {MAX_FACTOR:g} makes the guarantee bound the audit of {contract.subject}"
+        )
+    if factor == 1.0 and measured is None:
+        return Recalibration(1.0, None, ())
+    table = scaled_table(start.impairment, instance.slot, factor)
+    following = _next_version(contract, table, parent, issued, evidence)
+    return Recalibration(factor, following, tuple(effects(plan, signed, following)), overloaded)
+
+
+def audited_levels(
+    audit: Audit, slot: float, delays: float = 0.0, upper: bool = True
+) -> list[tuple[float, float]]:
+    """(level in slots, tail probability) that a guarantee must bound, by the upper ends of the audit's
+    intervals (by the lower ones: what refutes a guarantee that does not).
+
+    Of a promise: P(late) at its deadline, and the quantile that it promised; without one every quantile.
+    delays: link delays in units of time, taken off as the calculus does. Quantiles without an upper end bound
+    nothing and are left out.
+    """
+    levels, end = [], 1 if upper else 0
+    promised = None if audit.promise is None else 1 - audit.promise.epsilon
+    if audit.promise is not None and audit.violation is not None:
+        levels.append(((audit.promise.deadline - delays) / slot, audit.violation.interval[end]))
+    for name, row in audit.quantiles.items():
+        high = row.interval[end]
+        if high is not None and (promised is None or math.isclose(float(name), promised, rel_tol=1e-9)):
+            levels.append(((high - delays) / slot, 1 - float(name)))
+    return levels
+
+
+def scale_to_bound(
+    path: Path, rates: np.ndarray, domain: int, levels: Sequence[tuple[float, float]]
+) -> float:
+    """The least factor ≥ 1 of one domain's impairment with which the bound at every level is at least its
+    tail.
+
+    path, rates: the reservation in slots; domain: position on the path. Rounded up by at most a thousandth;
+    +inf where no factor up to 64 suffices.
+    """
+
+    def enough(factor: float) -> bool:
+        impairments = list(path.impairments)
+        impairments[domain] = Scaled(impairments[domain], factor)
+        changed = replace(path, impairments=tuple(impairments))
+        return all(
+            level <= 0
+            or tail <= 0
+            or minplus.evaluate(replace(changed, deadline=level), rates).log_bound
+            >= math.log(min(tail, 0.999))
+            for level, tail in levels
+        )
+
+    if enough(1.0):
+        return 1.0
+    low, high = 1.0, 1.1
+    while not enough(high):
+        if high >= MAX_FACTOR:
+            return math.inf
+        low, high = high, min(1.0 + 2 * (high - 1.0), MAX_FACTOR)
+    while high - low > ACCURACY * low:
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def scaled_table(document: Any, slot: float, factor: float) -> TableImpairment:
+    """The scaled impairment of an instance as a table that can be signed.
+
+    A table keeps its points; a parametric model is tabulated at 48 tilts up to 95 % of its domain (at most 20
+    over its mean), which is sound because log-moments are convex in θ.
+    """
+    base = build(document, slot)
+    if isinstance(document, TableImpairment):
+        grid = np.array(document.theta)
+    else:
+        top = min(0.95 * float(base.theta_max), 20.0 / max(float(base.mean), 1e-9))
+        grid = np.geomspace(top / 200, top, POINTS)
+    rate = np.asarray(base.log_rate(grid)) / grid
+    burst = np.where(grid > 0, np.asarray(base.log_burst(np.abs(grid))) / np.abs(grid), 0.0)
+    return TableImpairment(
+        theta=tuple((grid / factor).tolist()),
+        kappa=tuple((factor * np.maximum(rate, 0.0) / slot).tolist()),
+        eta=tuple((factor * np.maximum(burst, 0.0)).tolist()),
+        monotone=bool(getattr(base, "monotone", False)),
+        independent_increments=bool(getattr(base, "iid", False)),
+    )
+
+
+def effects(plan: Plan, instance: Instance, contract: Contract) -> list[Effect]:
+    """What a new contract does to every entry of a plan that crosses its domain, at the rates reserved."""
+    before, after = Paths(instance), Paths(with_contract(instance, contract))
+    found = []
+    for entry in plan.tenants:
+        if entry.admitted and contract.subject in entry.path:
+            rates = before.rates(entry)
+            old, new = before.entry(entry), after.entry(entry)
+            before_bound, after_bound = (minplus.evaluate(path, rates).log_bound for path in (old, new))
+            found.append(Effect(entry.id, before_bound, after_bound, old.log_epsilon))
+    return found
+
+
+def _next_version(
+    contract: Contract, impairment: TableImpairment, parent: str, issued: str, evidence: Evidence
+) -> Contract:
+    """The next version of a contract with another impairment, unsigned; it ends when the current one does."""
+    return contract_of(
+        contract.to_dict()
+        | {
+            "version": contract.version + 1,
+            "parent": parent,
+            "issued": issued,
+            "valid_from": issued,
+            "evidence": evidence.model_dump(),
+            "impairment": impairment,
+        }
+    )
