@@ -197,8 +197,8 @@ def simulation(path: Path, rows: int) -> Inspection:
 
 def settlement(path: Path, rows: int) -> Inspection:
     """A settlement: what each domain receives."""
+    from fedopt.audit.settlement import summary
     from fedopt.report import read_settlement
-    from fedopt.settlement.summary import summary
 
     found = read_settlement(path)
     facts = {

@@ -22,7 +22,8 @@ def command(
         typer.Option(help="Audited contract (JSON) of a domain that did not deliver (repeatable)."),
     ] = None,
     rule: Annotated[
-        Literal["marginal", "shapley"], typer.Option(help="marginal (the paper's) or shapley.")
+        Literal["marginal", "shapley", "proper"],
+        typer.Option(help="marginal (the paper's), shapley, or proper (declaring the truth pays best)."),
     ] = "marginal",
     guarantee: Annotated[
         Literal["minplus", "paper-path"], typer.Option(help="Guarantee whose score counts.")
@@ -44,10 +45,9 @@ def command(
     Example: fedopt settle plan.json instances/quickstart.yaml --audit audit.json
     """
     from fedopt.audit import Audit
+    from fedopt.audit.settlement import settle, summary, verdicts_of
     from fedopt.cli._documents import read_pair
     from fedopt.contracts.reading import read_contract
-    from fedopt.settlement import settle, verdicts_of
-    from fedopt.settlement.summary import summary
 
     instance = instance or instance_option
     if instance is None:

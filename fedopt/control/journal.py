@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedopt.audit import Audit
+from fedopt.audit.settlement import Settlement
 from fedopt.control.asking import Answers
 from fedopt.control.kinds import Sender
 from fedopt.control.register import Signed
@@ -14,7 +15,6 @@ from fedopt.control.store import PeriodRecord, packed
 from fedopt.instance import Ask as Learned
 from fedopt.instance import Instance
 from fedopt.plan import Plan
-from fedopt.settlement.document import Settlement
 
 __all__ = ["Journal"]
 

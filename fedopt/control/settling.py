@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
+from fedopt.audit.settlement import Line, Settlement, settle
 from fedopt.contracts import Contract
 from fedopt.control.pricing import kind_of
 from fedopt.control.verdicts import Verdict
 from fedopt.instance import Instance
 from fedopt.plan import InstanceReference, Plan, TenantPlan
 from fedopt.plan.document import TenantPlans
-from fedopt.settlement import settle
-from fedopt.settlement.document import Line, Settlement
 
 __all__ = ["Settler"]
 
 
 class Settler:
-    """Settles periods with the rules of `fedopt.settlement`, line by line."""
+    """Settles periods with the rules of `fedopt.audit.settlement`, line by line."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

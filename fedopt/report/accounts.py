@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fedopt.audit.settlement import Settlement, money
 from fedopt.report.drawing import Drawing, fitted
 from fedopt.report.tables import Column, Table, number
-from fedopt.settlement.document import Settlement
-from fedopt.settlement.summary import money
 
 MOST_ROWS = 2_000
 

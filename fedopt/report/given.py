@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedopt.audit.document import Audit
+from fedopt.audit.settlement import Settlement
 from fedopt.errors import InputError
 from fedopt.plan.document import Plan, TenantPlan
-from fedopt.settlement.document import Settlement
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance, Tenant

@@ -209,8 +209,8 @@ def settle_plan(
 ) -> Outcome:
     """Settle a plan by an audit of the period. Raises SettlementError, AuditError."""
     from fedopt.audit import Audit
+    from fedopt.audit.settlement import settle, verdicts_of
     from fedopt.plan import Plan
-    from fedopt.settlement import settle, verdicts_of
 
     plan = Plan.loads(plan_text.decode("utf-8"))
     with _posted({"audit": audited}) as folder:

@@ -23,7 +23,7 @@ from fedopt.instance.arrivals import Poisson
 from fedopt.instance.impairments import ExponentialImpairment, TableImpairment
 from fedopt.laws import build
 from tests.audit.processes import _server
-from tests.settlement.test_settling import INSTANCE, degraded, plan_of
+from tests.audit.test_settlement import INSTANCE, degraded, plan_of
 
 STATED, RATE = 0.2, np.array([1.3])
 

@@ -57,7 +57,7 @@ def test_a_contract_is_raised_and_its_effect_told(tmp_path, capsys):
     from fedopt.contracts import Registry, contract_of, generate_key, sign
     from fedopt.contracts.reading import read_contract
     from fedopt.instance import loads
-    from tests.settlement.test_settling import INSTANCE, degraded, plan_of
+    from tests.audit.test_settlement import INSTANCE, degraded, plan_of
 
     instance = loads(INSTANCE, "i.yaml")
     (tmp_path / "i.yaml").write_text(INSTANCE)

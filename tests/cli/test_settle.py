@@ -5,7 +5,7 @@ import numpy as np
 from fedopt.audit import Promise, audit
 from fedopt.cli import run
 from fedopt.instance import loads
-from tests.settlement.test_settling import INSTANCE, plan_of
+from tests.audit.test_settlement import INSTANCE, plan_of
 
 
 def test_settlement_and_statements(tmp_path, capsys):

@@ -15,6 +15,7 @@ import pytest
 
 import fedopt
 from fedopt.audit import Audit
+from fedopt.audit.settlement import Settlement, settle
 from fedopt.calculus import minplus
 from fedopt.control.evidence import Listener, blame
 from fedopt.control.loop import Run
@@ -30,8 +31,6 @@ from fedopt.control.world import true_instance
 from fedopt.instance import Instance, loads
 from fedopt.plan import Plan
 from fedopt.plan.paths import Paths
-from fedopt.settlement import settle
-from fedopt.settlement.document import Settlement
 
 SCENARIOS = Path(__file__).parents[2] / "instances" / "scenarios"
 

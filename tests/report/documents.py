@@ -8,13 +8,13 @@ import numpy as np
 
 import fedopt
 from fedopt.audit import Audit, Promise, audit
+from fedopt.audit.settlement import Line, Settlement
 from fedopt.instance import Ask, Instance, LearnedImpairment, Poisson, loads
 from fedopt.plan import DomainPlan, InstanceReference, Plan, TenantPlan
 from fedopt.plan.basis import learned_note
 from fedopt.plan.document import HistoryRow, TenantPlans
 from fedopt.plan.stand_in import planned, variants
 from fedopt.report import Given, Simulation
-from fedopt.settlement.document import Line, Settlement
 
 TEXT = """
 fedopt: 1

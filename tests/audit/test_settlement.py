@@ -1,11 +1,17 @@
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from fedopt.audit.settlement import Settlement, SettlementError, settle, summary, verdicts_of
+from fedopt.audit.sharing import penalty_shares, proper_shares, revenue_shares, score
+from fedopt.calculus import minplus
 from fedopt.contracts import contract_of
 from fedopt.instance import loads
+from fedopt.instance.impairments import ExponentialImpairment
+from fedopt.laws import build
 from fedopt.plan import Plan
-from fedopt.settlement import Settlement, SettlementError, settle, verdicts_of
-from fedopt.settlement.summary import summary
 
 INSTANCE = """
 fedopt: 1
@@ -146,3 +152,106 @@ def test_verdicts_come_from_the_series_of_an_audit(instance):
         verdicts_of(whole, plan_of(instance))
     parts = whole.model_copy(update={"series": {"chat": whole.model_copy(update={"name": "chat"})}})
     assert verdicts_of(parts, plan_of(instance)) == {"chat": "broken"}
+
+
+def test_payments_are_rounded_once(instance):
+    priced = instance.with_({"tenants.chat.payment": 0.005, "tenants.chat.penalty": 0.014})
+    line = settle(priced, plan_of(priced), {"chat": "broken"}).lines[0]
+    assert (line.payment, line.refund) == (2, 4)  # three times half a cent is 1.5, and 4.2
+
+
+def test_a_deadline_that_cannot_be_missed_is_settled():
+    """No impairments and a token bucket: the score ends where its probability is no longer told from 0."""
+    instance = loads(
+        """
+fedopt: 1
+name: det
+stages: [access, compute]
+domains:
+  - {id: acc, stage: access, operator: opA, capacity: 20,
+     offers: [{id: s, latency: 1, latency_kind: delay, cost: {model: linear, rate: 1}}]}
+  - {id: cmp, stage: compute, operator: opB, capacity: 20,
+     offers: [{id: s, latency: 1, latency_kind: delay, cost: {model: linear, rate: 1}}]}
+tenants:
+  - {id: chat, arrivals: {model: token-bucket, rate: 0.5, burst: 4},
+     slo: {deadline: 30, epsilon: 0.001, of: time}, payment: 10, penalty: 50}
+""",
+        "det.yaml",
+    )
+    plan = Plan.model_validate(
+        {
+            "instance": {"name": instance.name, "sha256": instance.sha256},
+            "status": "feasible",
+            "method": "by hand",
+            "guarantee": "minplus",
+            "tenants": [
+                {
+                    "id": "chat",
+                    "count": 1,
+                    "path": ["acc/s", "cmp/s"],
+                    "theta": 1.0,
+                    "form": "ville",
+                    "reservations": {"acc": 3.0, "cmp": 3.0},
+                    "log_bound": -50.0,
+                }
+            ],
+        }
+    )
+    for rule in ("marginal", "shapley", "proper"):
+        found = settle(instance, plan, {"chat": "broken"}, rule=rule)
+        assert found.conserved
+        assert math.isfinite(found.lines[0].score)
+        assert sum(found.lines[0].revenue) == 1000
+        found.to_json()
+
+
+def path_of(instance):
+    from fedopt.plan.paths import Paths
+
+    paths, plan = Paths(instance), plan_of(instance, (1.1, 1.12))
+    first = next(iter(plan.tenants))
+    return paths.entry(first), paths.rates(first)
+
+
+def test_shares_come_from_the_form_that_gives_the_score(instance):
+    path, rates = path_of(instance)
+    assert minplus.evaluate(path, rates).form != "fine"
+    found = revenue_shares(path, rates, "minplus", "marginal")
+    gains = []
+    for domain in range(2):
+        more = rates.copy()
+        more[domain] *= 1.0005
+        gains.append(max(score(path, more, "minplus") - score(path, rates, "minplus"), 0.0))
+    assert found.values == pytest.approx(np.array(gains) / sum(gains), abs=0.05)
+
+
+def test_declaring_the_truth_pays_best_under_the_proper_rule(instance):
+    path, rates = path_of(instance)
+    true = build(ExponentialImpairment(mean=0.3), 1.0)
+    paid = {}
+    for declared in (0.15, 0.22, 0.27, 0.3, 0.33, 0.38, 0.45):
+        stated = replace(
+            path, impairments=(build(ExponentialImpairment(mean=declared), 1.0), path.impairments[1])
+        )
+        shares = proper_shares(stated, rates, {0: true}).values
+        assert shares.sum() == pytest.approx(1.0)
+        paid[declared] = float(shares[0])
+    assert max(paid, key=paid.get) == 0.3
+    assert paid[0.3] == 0.5
+    assert paid[0.15] < paid[0.22] < paid[0.27]
+    assert paid[0.45] < paid[0.38] < paid[0.33]
+
+
+def test_an_envelope_that_is_withheld_is_charged_by_the_audit(instance):
+    """Edge lays a small degradation open, metro hides a large one: the audit charges metro with the rest."""
+    path, rates = path_of(instance)
+    worse = [build(ExponentialImpairment(mean=mean), 1.0) for mean in (0.45, 0.22)]
+    degraded_path = replace(path, impairments=tuple(worse))
+    late = math.exp(-score(degraded_path, rates, "minplus"))
+    alone = penalty_shares(path, rates, {1: worse[1]}, "minplus", "marginal")
+    assert alone.values.tolist() == [0.0, 1.0]
+    charged = penalty_shares(path, rates, {1: worse[1]}, "minplus", "marginal", late)
+    assert charged.values[0] > 0.5
+    assert "by the audit" in charged.basis
+    open_ = penalty_shares(path, rates, {0: worse[0], 1: worse[1]}, "minplus", "marginal", late)
+    assert charged.values[0] >= open_.values[0] - 0.1

@@ -4,7 +4,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from fedopt.settlement.shapley import shapley
+from fedopt.audit.sharing import shapley
 
 
 def brute_force(players, value):

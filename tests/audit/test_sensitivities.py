@@ -3,12 +3,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from fedopt.audit.sharing import minplus_sensitivities, paper_sensitivities
 from fedopt.calculus.path import Path
 from fedopt.instance.arrivals import Poisson
 from fedopt.instance.impairments import ExponentialImpairment, TableImpairment
 from fedopt.laws import build
 from fedopt.laws.protocol import Law
-from fedopt.settlement.sensitivities import minplus_sensitivities, paper_sensitivities
 
 STEP = 1e-5
 

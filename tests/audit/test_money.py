@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedopt.settlement.money import apportion, cents
-from fedopt.settlement.summary import money
+from fedopt.audit.settlement import apportion, cents, money
 
 
 @settings(deadline=None, max_examples=500, derandomize=True)
