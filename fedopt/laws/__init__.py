@@ -2,18 +2,12 @@
 
 from fedopt.laws.build import build
 from fedopt.laws.compiled import ModelTable, log_burst, log_rate, pack, request_log_bias
-from fedopt.laws.exponential import ExponentialWork
-from fedopt.laws.gamma import GammaWork
-from fedopt.laws.none import NoImpairment
-from fedopt.laws.on_off import OnOff
-from fedopt.laws.operators import aggregate, hoelder, leftover, output
-from fedopt.laws.own import own_arrival, own_impairment
-from fedopt.laws.poisson import Poisson
+from fedopt.laws.models import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, TokenBucket
+from fedopt.laws.operators import aggregate, hoelder, leftover, output, own_arrival, own_impairment
 from fedopt.laws.protocol import Arrival, Impairment
 from fedopt.laws.requests import Renewal, WholeRequests
 from fedopt.laws.sizes import Size
 from fedopt.laws.table import Table
-from fedopt.laws.token_bucket import TokenBucket
 from fedopt.laws.trace import Trace
 
 __all__ = [

@@ -22,17 +22,12 @@ from typing import Any
 import numpy as np
 
 from fedopt.instance.errors import InstanceError, Problem
-from fedopt.laws.exponential import ExponentialWork
-from fedopt.laws.gamma import GammaWork
-from fedopt.laws.none import NoImpairment
-from fedopt.laws.on_off import OnOff
-from fedopt.laws.own import own_arrival, own_impairment
-from fedopt.laws.poisson import Poisson
+from fedopt.laws.models import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, TokenBucket
+from fedopt.laws.operators import own_arrival, own_impairment
 from fedopt.laws.protocol import Law
 from fedopt.laws.requests import Renewal
 from fedopt.laws.sizes import KINDS, Size
 from fedopt.laws.table import Table
-from fedopt.laws.token_bucket import TokenBucket
 from fedopt.laws.trace import read_trace
 
 __all__ = ["build"]

@@ -14,17 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedopt.kernels import kernel
-from fedopt.laws.exponential import ExponentialWork
-from fedopt.laws.gamma import GammaWork
-from fedopt.laws.none import NoImpairment
-from fedopt.laws.on_off import OnOff
-from fedopt.laws.own import own_arrival, own_impairment
-from fedopt.laws.poisson import Poisson
+from fedopt.laws.models import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, TokenBucket
+from fedopt.laws.operators import own_arrival, own_impairment
 from fedopt.laws.protocol import Law
 from fedopt.laws.requests import WholeRequests
-from fedopt.laws.table import Table
-from fedopt.laws.tabulate import tabulate
-from fedopt.laws.token_bucket import TokenBucket
+from fedopt.laws.table import Table, tabulate
 
 __all__ = ["ModelTable", "log_burst", "log_rate", "pack", "request_log_bias", "ville_burst"]
 

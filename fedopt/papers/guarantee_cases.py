@@ -20,8 +20,7 @@ from fedopt.calculus.forms import ALL, FORMS, bit
 from fedopt.calculus.minplus import evaluate
 from fedopt.calculus.paper import size_path
 from fedopt.calculus.path import Path
-from fedopt.laws.exponential import ExponentialWork
-from fedopt.laws.poisson import Poisson
+from fedopt.laws.models import ExponentialWork, Poisson
 from fedopt.simulate import rare, simulated
 from fedopt.simulate.crossing import crossing
 from fedopt.simulate.trials import Progress

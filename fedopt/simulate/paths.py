@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedopt.laws.exponential import ExponentialWork
-from fedopt.laws.gamma import GammaWork
-from fedopt.laws.on_off import OnOff
-from fedopt.laws.poisson import Poisson
+from fedopt.laws.models import ExponentialWork, GammaWork, OnOff, Poisson, TokenBucket
 from fedopt.laws.requests import Renewal
 from fedopt.laws.sizes import Size
 from fedopt.laws.table import Table
-from fedopt.laws.token_bucket import TokenBucket
 from fedopt.laws.trace import Trace
 from fedopt.simulate import traffic
 from fedopt.simulate.requests import Stage, System

@@ -23,11 +23,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from fedopt.kernels import kernel
-from fedopt.laws.exponential import ExponentialWork
-from fedopt.laws.gamma import GammaWork
-from fedopt.laws.none import NoImpairment
-from fedopt.laws.on_off import OnOff
-from fedopt.laws.poisson import Poisson
+from fedopt.laws.models import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson
 from fedopt.laws.table import Table
 from fedopt.simulate import tilting
 from fedopt.simulate.guide import Guide, Problem, best_guide, guide_at, horizon

@@ -15,13 +15,8 @@ import numpy as np
 from scipy.optimize import linprog
 
 from fedopt.kernels import kernel
-from fedopt.laws.exponential import ExponentialWork
-from fedopt.laws.gamma import GammaWork
-from fedopt.laws.none import NoImpairment
-from fedopt.laws.on_off import OnOff
-from fedopt.laws.poisson import Poisson
+from fedopt.laws.models import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, TokenBucket
 from fedopt.laws.table import Table
-from fedopt.laws.token_bucket import TokenBucket
 from fedopt.laws.trace import Trace
 from fedopt.simulate.streams import exponential, gamma, mix, poisson, uniform, word_at
 

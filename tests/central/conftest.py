@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fedopt.calculus.whole import slots_lost
 from fedopt.instance import Instance
+from fedopt.laws import build
+from fedopt.plan.paths import speaks_of_slots
 
 
 def random_instance(
@@ -91,3 +94,16 @@ def random_instance(
 @pytest.fixture
 def small_instance():
     return random_instance
+
+
+def flowing(instance: Instance) -> Instance:
+    """The instance whose bounds are those that the fluid in slots has for `instance`: work moves on while
+    it is served, and deadlines are longer by the slots that continuous time costs."""
+    slotted = speaks_of_slots(instance)
+    tenants = []
+    for tenant in instance.tenants:
+        law = build(tenant.arrivals, instance.slot)
+        lost = slots_lost(law.slot_start, len(instance.stages)) if slotted else 1
+        slo = tenant.slo.model_copy(update={"deadline": tenant.slo.deadline + lost * instance.slot})
+        tenants.append(tenant.model_copy(update={"slo": slo}))
+    return instance.with_(tenants=tenants).with_({"domains.*.forwarding": "cut-through"})

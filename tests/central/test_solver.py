@@ -14,7 +14,7 @@ from fedopt.instance.generating import generate
 from fedopt.plan import check
 from fedopt.pricing import Network, Oracle, sizing_for
 from tests.central.brute_force import cheapest, points
-from tests.central.conftest import random_instance
+from tests.central.conftest import flowing, random_instance
 
 
 def _enumerated(instance, guarantee="minplus"):
@@ -78,7 +78,7 @@ def test_split_equals_the_joint_model(seed):
 
 def test_split_with_few_whole_heads_is_proven():
     """The relaxation lies 5 % below; what is proven is not far above the joint model's."""
-    instance = generate(5, 3, 8, 0).with_(theta=[0.05, 0.1, 0.2, 0.4, 0.8])
+    instance = flowing(generate(5, 3, 8, 0).with_(theta=[0.05, 0.1, 0.2, 0.4, 0.8]))
     plan = solve(instance, guarantee="split", gap=1e-2, time_limit=120.0)
     assert plan.status == "optimal"
     assert check(plan, instance).ok
@@ -87,7 +87,7 @@ def test_split_with_few_whole_heads_is_proven():
 
 
 def test_a_run_that_is_stopped_before_it_has_a_plan_makes_one_of_what_it_has():
-    instance = generate(300, 4, 12, 0)
+    instance = flowing(generate(300, 4, 12, 0))
     plan = solve(instance, gap=1e-6, progress=lambda row: row.round >= 3)
     assert plan.status == "feasible"
     assert 0 < plan.lower_bound < plan.cost
@@ -107,7 +107,7 @@ def test_a_limit_that_leaves_no_time_for_a_bound_still_gives_a_plan(monkeypatch)
 
 
 def test_split_with_more_paths_than_can_be_held_gives_its_plan_with_the_gap_it_has(monkeypatch):
-    instance = generate(5, 3, 8, 0).with_(theta=[0.05, 0.1, 0.2, 0.4, 0.8])
+    instance = flowing(generate(5, 3, 8, 0).with_(theta=[0.05, 0.1, 0.2, 0.4, 0.8]))
     monkeypatch.setattr(regions, "_MOST_PATHS", 10)
     plan = solve(instance, guarantee="split", gap=1e-2)
     assert plan.status == "feasible"
@@ -118,7 +118,7 @@ def test_split_with_more_paths_than_can_be_held_gives_its_plan_with_the_gap_it_h
 @pytest.mark.parametrize("count", [1, 2])
 def test_split_is_proven_where_costs_bend_and_not_all_are_served(count):
     """The program from below needs the curves' tangents at the loads of the plans that it is shown."""
-    drawn = generate(2, 2, 4, 3, binding=0.3).with_(theta=[0.05, 0.1, 0.2, 0.4, 0.8])
+    drawn = flowing(generate(2, 2, 4, 3, binding=0.3).with_(theta=[0.05, 0.1, 0.2, 0.4, 0.8]))
     room = 1.6 / 2.2 * max(domain.capacity for domain in drawn.domains)
     tenants = [
         tenant.model_copy(update={"id": f"{tenant.id}-{i}", "count": count})
@@ -134,7 +134,7 @@ def test_split_is_proven_where_costs_bend_and_not_all_are_served(count):
 
 
 def test_split_gives_a_plan_of_twenty_heads_in_time_and_stops_when_told():
-    instance = generate(20, 3, 8, 0).with_(theta=[0.05, 0.1, 0.2, 0.4, 0.8])
+    instance = flowing(generate(20, 3, 8, 0).with_(theta=[0.05, 0.1, 0.2, 0.4, 0.8]))
     plan = solve(instance, guarantee="split", gap=1e-3, progress=lambda row: row.cost is not None)
     assert plan.status == "feasible"
     assert plan.gap < 0.06

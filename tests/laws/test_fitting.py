@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 
-from fedopt.laws.exponential import ExponentialWork
 from fedopt.laws.fitting import _block_means, check, fit
 from fedopt.laws.fitting_record import Record, Segment
-from fedopt.laws.on_off import OnOff
-from fedopt.laws.poisson import Poisson
+from fedopt.laws.models import ExponentialWork, OnOff, Poisson
 
 
 def recorded(model, slots, seed):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedopt.laws import GammaWork, Table, log_burst, log_rate, pack, request_log_bias
-from fedopt.laws.tabulate import tabulate
+from fedopt.laws.table import tabulate
 
 
 @settings(deadline=None, max_examples=100, derandomize=True)

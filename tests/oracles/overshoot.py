@@ -11,10 +11,7 @@ import math
 import numpy as np
 
 from fedopt.kernels import kernel
-from fedopt.laws.exponential import ExponentialWork
-from fedopt.laws.gamma import GammaWork
-from fedopt.laws.none import NoImpairment
-from fedopt.laws.poisson import Poisson
+from fedopt.laws.models import ExponentialWork, GammaWork, NoImpairment, Poisson
 
 PER_SLOT, LATTICE, COMPOUND = range(3)
 

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from fedopt.calculus.whole import slots_lost
 from fedopt.plan.paths import Paths
 from fedopt.pricing.network import Network
 from tests.central.conftest import random_instance
@@ -17,7 +18,8 @@ def test_numbers_are_in_slots():
     network = Network(instance)
     assert network.capacity == pytest.approx([d.capacity * 0.5 for d in instance.domains])
     assert network.latency == pytest.approx([d.offers[0].latency / 0.5 for d in instance.domains])
-    assert network.kinds[0].deadline == pytest.approx(instance.tenants[0].slo.deadline / 0.5)
+    lost = 1 if not network.slotted else slots_lost(network.objects[network.kinds[0].arrival].slot_start, 2)
+    assert network.kinds[0].deadline == pytest.approx(instance.tenants[0].slo.deadline / 0.5 - lost)
 
 
 def test_paths_are_those_of_the_stage_graph():
@@ -41,11 +43,13 @@ def test_a_path_is_the_one_of_the_checker():
     paths = network.paths(kind)
     for index, offers in enumerate(paths.offers):
         ours = network.path(kind, offers, float(paths.links[index]))
-        theirs = checker.path(kind.tenants[0][0], [tuple(network.names[o].split("/")) for o in offers])
+        theirs = checker.path(kind.tenants[0][0], [tuple(network.names[o].split("/")) for o in offers]).fluid
         assert ours.deadline == pytest.approx(theirs.deadline)
         assert np.allclose(ours.latencies, theirs.latencies)
         assert ours.slots == theirs.slots == paths.window[index]
         assert ours.impairments == theirs.impairments
+        assert ours.arrival == theirs.arrival
+        assert (ours.log_epsilon, ours.broken) == pytest.approx((theirs.log_epsilon, theirs.broken))
 
 
 def test_tenants_alike_but_for_their_names_are_one_kind():

@@ -7,12 +7,7 @@ import pytest
 
 from fedopt.calculus.minplus import evaluate
 from fedopt.calculus.path import Path
-from fedopt.laws.exponential import ExponentialWork
-from fedopt.laws.gamma import GammaWork
-from fedopt.laws.none import NoImpairment
-from fedopt.laws.on_off import OnOff
-from fedopt.laws.poisson import Poisson
-from fedopt.laws.token_bucket import TokenBucket
+from fedopt.laws.models import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, TokenBucket
 from fedopt.simulate.estimates import tail_share
 from fedopt.simulate.paths import allowed_slots, counts_requests, slot_path
 from fedopt.simulate.slots import simulate

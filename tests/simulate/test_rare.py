@@ -7,11 +7,7 @@ import pytest
 from scipy.stats import poisson as poisson_law
 
 from fedopt.calculus.minplus import PackedPath, evaluate
-from fedopt.laws.exponential import ExponentialWork
-from fedopt.laws.gamma import GammaWork
-from fedopt.laws.none import NoImpairment
-from fedopt.laws.on_off import OnOff
-from fedopt.laws.poisson import Poisson
+from fedopt.laws.models import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson
 from fedopt.laws.table import Table
 from fedopt.simulate import rare, tilting
 from fedopt.simulate.guide import Problem, best_guide, guide_at

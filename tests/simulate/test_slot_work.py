@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from fedopt.laws.exponential import ExponentialWork
-from fedopt.laws.gamma import GammaWork
-from fedopt.laws.none import NoImpairment
-from fedopt.laws.on_off import OnOff
-from fedopt.laws.poisson import Poisson
+from fedopt.laws.models import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, TokenBucket
 from fedopt.laws.table import Table
-from fedopt.laws.token_bucket import TokenBucket
 from fedopt.laws.trace import Trace
 from fedopt.simulate.slot_work import admitted, sample, slot_work
 from fedopt.simulate.streams import streams

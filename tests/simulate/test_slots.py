@@ -5,12 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fedopt.laws.exponential import ExponentialWork
-from fedopt.laws.gamma import GammaWork
-from fedopt.laws.none import NoImpairment
-from fedopt.laws.on_off import OnOff
-from fedopt.laws.poisson import Poisson
-from fedopt.laws.token_bucket import TokenBucket
+from fedopt.laws.models import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, TokenBucket
 from fedopt.simulate import slot_work
 from fedopt.simulate.slots import SlotPath, merged, simulate
 from fedopt.simulate.streams import mix, streams
