@@ -1,4 +1,4 @@
-"""An instance from a real network: a topohub key, an SNDlib XML or a GraphML file.
+"""An instance from a real network: a topohub key, or an SNDlib, GraphML or GML file.
 
 Flags become the arguments of `fedopt.instance.importing.import_network`; with --traffic an envelope is fitted
 first.
@@ -7,7 +7,7 @@ first.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,7 +32,8 @@ def command(
     source: Annotated[
         str,
         typer.Argument(
-            help="topohub:GROUP/NAME (such as topohub:sndlib/germany50), or an SNDlib XML or GraphML file.",
+            help="topohub:GROUP/NAME (such as topohub:sndlib/germany50), or an SNDlib (XML, native), "
+            "GraphML or GML file.",
             metavar="SOURCE",
         ),
     ],
@@ -62,12 +63,24 @@ def command(
     windows: Annotated[
         int, typer.Option("--windows", help="Longest window of the trace measured, in ms.", min=1)
     ] = 200,
+    deadline: Annotated[
+        str | None,
+        typer.Option("--deadline", help="Deadline of every tenant: ms, or a time such as '1.5 s'."),
+    ] = None,
+    epsilon: Annotated[
+        str | None,
+        typer.Option("--epsilon", help="Probability of missing it, such as 0.001 or '0.1 %'.", metavar="P"),
+    ] = None,
+    tenants: Annotated[
+        int | None,
+        typer.Option("--tenants", help="Tenants in all; by default each demand is one.", min=1),
+    ] = None,
     seed: Seed = 0,
     out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """An instance from a real network: a topohub key, an SNDlib XML or a GraphML file.
+    """An instance from a real network: a topohub key, or an SNDlib, GraphML or GML file.
 
     Nodes are gathered into areas (access), the busiest become transits (transport), the best placed host AI
     models (compute); propagation delays follow the great circle; demands become tenants. Prices and
@@ -89,14 +102,33 @@ def command(
     options = {"areas": areas, "transits": transits, "sites": sites, "paths": paths}
     found = None if traffic is None else _fitted(traffic, time, work, unit, windows, seed, quiet)
     arrivals = None if found is None else EnvelopeArrivals.model_validate(found.arrivals(SLOT_MS))
-    instance = import_network(source, **options, slack=slack, seed=seed, name=name, arrivals=arrivals)
+    promise: dict[str, Any] = {
+        "deadline": None if deadline is None else _number("--deadline", deadline, "time"),
+        "epsilon": None if epsilon is None else _number("--epsilon", epsilon, "share"),
+    }
+    notes: list[str] = []
+    instance = import_network(
+        source,
+        **options,
+        slack=slack,
+        seed=seed,
+        name=name,
+        arrivals=arrivals,
+        **promise,
+        tenants=tenants,
+        notes=notes,
+    )
     words: dict[str, object] = {**options, "slack": slack, "seed": seed}
+    words |= {key: f"{value:g}" for key, value in promise.items() if value is not None}
+    words |= {} if tenants is None else {"tenants": tenants}
     if traffic is not None:
         words |= {"traffic": traffic, "windows": windows, "unit": unit}
         words |= {} if time is None else {"time": time}
     given = "".join(f" --{key} {value}" for key, value in words.items())
     given += "".join(f" --work {text}" for text in (work or [] if traffic is not None else []))
-    header = f"Made by: fedopt import {source}{given}"
+    header = "\n".join([f"Made by: fedopt import {source}{given}", *(f"Note: {note}" for note in notes)])
+    for note in notes:
+        say(f"Note: {note}")
     hand_over(instance, out=out, json=json, quiet=quiet, header=header)
     if found is not None and found.held_out is not None and not found.held_out.holds:
         held = found.held_out
@@ -106,6 +138,20 @@ def command(
         )
         raise typer.Exit(BROKEN)
     raise typer.Exit(DONE)
+
+
+def _number(option: str, text: str, unit: str) -> float:
+    """A number, or a quantity with a unit, in ms or as a share."""
+    from fedopt.instance.quantities import Measures, UnitError
+
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return Measures().number(text, unit)
+    except UnitError as error:
+        fail(BAD_INPUT, f"{option}: {error}")
 
 
 def _fitted(

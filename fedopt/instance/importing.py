@@ -25,13 +25,14 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import networkx as nx
 import numpy as np
 
-from .arrivals import EnvelopeArrivals, Poisson
+from .arrivals import EnvelopeArrivals, ExponentialSize, Poisson
 from .costs import Linear
 from .documents import SLO, Domain, Instance, Link, Offer, Policy, Tenant
 from .errors import InstanceError, Problem
@@ -45,6 +46,9 @@ MS_PER_HOP = 0.02
 STAGES = ("access", "transport", "compute")
 MEAN_RATE = 0.2
 """Requests per ms of a tenant with the mean demand."""
+
+ABSURD = 10.0
+"""Rates of so many times the mean load are warned of."""
 
 SERVICES = (
     SLO(deadline=100, epsilon=1e-3, min_accuracy=0.8),
@@ -66,13 +70,45 @@ def import_network(
     seed: int = 0,
     name: str | None = None,
     arrivals: EnvelopeArrivals | Poisson | None = None,
+    deadline: float | None = None,
+    epsilon: float | None = None,
+    tenants: int | None = None,
+    notes: list[str] | None = None,
 ) -> Instance:
-    """The instance that `source` gives: `topohub:GROUP/NAME`, an SNDlib XML or GraphML file, or a `Topology`.
+    """The instance of a real network; the module's text says how it is made.
 
-    The module's text says how. `seed` draws prices and impairments, which no topology states. Times are in
-    ms, work in jobs. `arrivals` is what every tenant sends, in place of Poisson requests by its demand; the
-    tilts of an envelope become the instance's `theta`. Raises `InstanceError` for a source that cannot be
-    used or arguments out of range.
+    Parameters
+    ----------
+    source
+        `topohub:GROUP/NAME`, an SNDlib, GraphML or GML file, or a `Topology`.
+    areas, transits, sites, paths
+        How many access domains, transport domains, compute sites, and ways kept from an area to a site.
+    slack
+        Capacity of a stage by what all tenants need.
+    seed
+        Draws prices and impairments, which no topology states.
+    name
+        Of the instance; by default that of the source.
+    arrivals
+        What every tenant sends, in jobs and ms, in place of Poisson requests by its demand; the tilts of an
+        envelope become the instance's `theta`.
+    deadline, epsilon
+        The promise to every tenant (ms, probability), in place of the three kinds of service.
+    tenants
+        Tenants in all, shared out by the number of demands; by default each demand is one.
+    notes
+        Takes what the reader should know: what was guessed or left out, and promises that cost absurdly much.
+
+    Returns
+    -------
+    Instance
+        Feasible, its times in ms and its work in jobs.
+
+    Raises
+    ------
+    InstanceError
+        For a source that cannot be used, arguments out of range, or tenants that are too far from every
+        compute site.
     """
     _check(areas=areas, transits=transits, sites=sites, paths=paths, slack=slack, seed=seed)
     found = topology(source) if isinstance(source, str) else source
@@ -80,25 +116,104 @@ def import_network(
     for _, _, edge in graph.edges(data=True):
         edge["ms"] = edge["km"] * MS_PER_KM + MS_PER_HOP
     title = name or _plain(found.name)
-    rng = np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(title.encode())]))
     demands = _demands(found, graph)
-    plan = _Places(graph, demands, areas, transits, sites, paths)
-    domains = _domains(rng, graph, plan)
-    tenants = _tenants(plan, demands, arrivals)
-    domains = _with_capacities(rng, graph, plan, domains, tenants, slack)
-    placement = place(STAGES, domains, plan.links, tenants, 1.0, rng)
-    if placement.unserved:
-        message = f"{len(placement.unserved)} of {len(tenants)} tenants are too far from every compute site"
-        problem = Problem("", message, "ask for more areas, sites or paths")
-        raise InstanceError([problem], source=title)
+    services = _services(deadline, epsilon)
+
+    def draft(services: Sequence[SLO] = services, **sizes: int) -> _Draft:
+        chosen = {"areas": areas, "transits": transits, "sites": sites, "paths": paths, **sizes}
+        rng = np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(title.encode())]))
+        return _drafted(
+            rng, graph, _Places(graph, demands, **chosen), demands, arrivals, services, tenants, slack
+        )
+
+    made = draft()
+    if made.placement.unserved:
+        message = f"{len(made.placement.unserved)} of {len(made.tenants)} tenants are too far from every site"
+        longest = max(slo.deadline for slo in services)
+        options: dict[str, dict[str, Any]] = {
+            f"--areas {2 * areas}": {"areas": 2 * areas},
+            f"--sites {2 * sites}": {"sites": 2 * sites},
+            f"--paths {2 * paths} --transits {2 * transits}": {"paths": 2 * paths, "transits": 2 * transits},
+        }
+        for factor in (2, 5, 20):
+            longer = _services(factor * longest, epsilon)
+            options[f"--deadline {factor * longest:g}"] = {"services": longer}
+        works = [option for option, changed in options.items() if not draft(**changed).placement.unserved]
+        remedy = f"any of these works: {'; '.join(works[:3])}" if works else "ask for longer deadlines"
+        raise InstanceError([Problem("", message, remedy)], source=title)
+    if notes is not None:
+        notes += [*graph.graph["notes"], *_absurd(made, lambda value: draft(_services(value, epsilon)))]
     return Instance(
         name=title,
         theta=arrivals.theta if isinstance(arrivals, EnvelopeArrivals) else None,
         stages=STAGES,
-        domains=tuple(_enlarged(domain, placement) for domain in domains),
-        links=tuple(plan.links),
-        tenants=tuple(_paid(tenant, placement) for tenant in tenants),
+        domains=tuple(_enlarged(domain, made.placement) for domain in made.domains),
+        links=tuple(made.links),
+        tenants=tuple(_paid(tenant, made.placement) for tenant in made.tenants),
     )
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """An instance before its capacities are enlarged and its tenants pay, and its first placement."""
+
+    domains: list[Domain]
+    links: list[Link]
+    tenants: list[Tenant]
+    placement: Placement
+
+
+def _drafted(
+    rng: np.random.Generator,
+    graph: nx.Graph,
+    plan: _Places,
+    demands: Mapping[tuple[str, str], float],
+    arrivals: EnvelopeArrivals | Poisson | None,
+    services: Sequence[SLO],
+    total: int | None,
+    slack: float,
+) -> _Draft:
+    domains = _domains(rng, graph, plan)
+    tenants = _tenants(plan, demands, arrivals, services, total)
+    domains = _with_capacities(rng, graph, plan, domains, tenants, slack)
+    return _Draft(domains, plan.links, tenants, place(STAGES, domains, plan.links, tenants, 1.0, rng))
+
+
+def _services(deadline: float | None, epsilon: float | None) -> tuple[SLO, ...]:
+    """The kinds of service, with one deadline and one ε for all where they are given."""
+    given = {"deadline": deadline, "epsilon": epsilon}
+    change = {field: value for field, value in given.items() if value is not None}
+    return tuple(SLO(**{**slo.model_dump(), **change}) for slo in SERVICES)
+
+
+def _absurd(made: _Draft, with_deadline: Callable[[float], _Draft]) -> Iterator[str]:
+    """Promises that reserve many times the load, with a deadline that would not."""
+    worst: dict[float, tuple[float, int]] = {}
+    for tenant in made.tenants:
+        ratio = made.placement.rates[tenant.id] / _mean(tenant.arrivals)
+        if ratio > ABSURD:
+            before, count = worst.get(tenant.slo.deadline, (0.0, 0))
+            worst[tenant.slo.deadline] = max(before, ratio), count + tenant.count
+    for deadline, (ratio, count) in sorted(worst.items()):
+        better = ""
+        for factor in (2, 5, 10, 20, 50, 100):
+            again = with_deadline(factor * deadline)
+            least = max(again.placement.rates[t.id] / _mean(t.arrivals) for t in again.tenants)
+            if least <= ABSURD / 2:
+                better = f"; --deadline {factor * deadline:g} takes {least:.2g} times"
+                break
+        yield (
+            f"a deadline of {deadline:g} ms takes up to {ratio:.2g} times the mean load of {count} tenants, "
+            f"which is more than such traffic is worth{better}"
+        )
+
+
+def _mean(arrivals: Any) -> float:
+    """Mean work of arrivals per ms; of an envelope the rate at its least tilt, an upper bound."""
+    if isinstance(arrivals, EnvelopeArrivals):
+        return arrivals.rho[0]
+    size = arrivals.size.exponential if isinstance(arrivals.size, ExponentialSize) else arrivals.size
+    return float(arrivals.rate * size)
 
 
 def _check(**arguments: float) -> None:
@@ -316,27 +431,45 @@ def _position(graph: nx.Graph, node: str) -> tuple[float, float] | None:
 
 
 def _tenants(
-    plan: _Places, demands: Mapping[tuple[str, str], float], arrivals: EnvelopeArrivals | Poisson | None
+    plan: _Places,
+    demands: Mapping[tuple[str, str], float],
+    arrivals: EnvelopeArrivals | Poisson | None,
+    services: Sequence[SLO],
+    total: int | None,
 ) -> list[Tenant]:
-    """One entry for each pair of areas with demand, by falling demand."""
+    """One entry for each pair of areas with demand, by falling demand; `total` tenants or one a demand."""
     between: dict[tuple[str, str], list[float]] = {}
     for (start, end), value in demands.items():
         between.setdefault((plan.area[start], plan.area[end]), []).append(value)
     mean = sum(demands.values()) / len(demands)
     ranked = sorted(between.items(), key=lambda entry: (-sum(entry[1]), entry[0]))
+    counts = _shared_out([len(values) for _, values in ranked], total)
     tenants = []
     for k, ((start, end), values) in enumerate(ranked):
+        if counts[k] == 0:
+            continue
         rate = MEAN_RATE * sum(values) / len(values) / mean
         tenants.append(
             Tenant(
                 id=f"{plan.names[start]}-to-{plan.names[end]}",
-                count=len(values),
+                count=counts[k],
                 arrivals=arrivals or Poisson(rate=rounded(min(max(rate, 0.02), 2.0))),
-                slo=SERVICES[k % len(SERVICES)],
+                slo=services[k % len(services)],
                 policy=Policy(regions=("core", plan.names[start])),
             )
         )
     return tenants
+
+
+def _shared_out(weights: list[int], total: int | None) -> list[int]:
+    """`total` in whole parts by weight, the largest remainders first."""
+    if total is None:
+        return weights
+    exact = np.array(weights) * total / sum(weights)
+    parts = np.floor(exact).astype(int)
+    rest = np.argsort(parts - exact, kind="stable")[: total - int(parts.sum())]
+    parts[rest] += 1
+    return [int(part) for part in parts]
 
 
 def _with_capacities(

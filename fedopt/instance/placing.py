@@ -5,10 +5,11 @@ that still has room at the rate of `ville_rate`; what fits nowhere enlarges the 
 path.
 
 The rate is that of the Ville form for equal rates, minimised over θ:
-R = max(ρ + κ_Σ, [log(1/ε) + θ(σ + κ_Σ τ)] / [θ(τ − T_Σ)]). It is a valid guarantee, so what it reserves is
-enough; the planner itself uses tighter forms. It covers the models without memory, which are the ones that
-`generate` and `import` use, and envelopes: without independent increments the monotone form takes the place
-of Ville's, which asks for a margin Δ = θ(R − ρ − κ_Σ) > 0 and adds −log(e^Δ − 1) to what is promised.
+R = max(ρ + κ_Σ, [log(1/ε) + θ(σ + κ_Σ τ)] / [θ(τ − T_Σ)]). It is a guarantee of the fluid, above what the
+planner's tighter forms reserve for it; whole requests take more, for which capacities leave room. It covers
+the models without memory, which are the ones that `generate` and `import` use, and envelopes: without
+independent increments the monotone form takes the place of Ville's, which asks for a margin
+Δ = θ(R − ρ − κ_Σ) > 0 and adds −log(e^Δ − 1) to what is promised.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ BATCHES = 24
 
 @dataclass
 class Placement:
-    """Loads (work per unit of time, by domain id) and the cost that each kind of tenant met, by tenant id.
+    """Loads (work per unit of time, by domain id), and by tenant id the cost and the rate that each kind met.
 
     `unserved` names the tenants that no path can serve whatever the capacities.
     """
 
     loads: dict[str, float]
     costs: dict[str, float] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
     unserved: list[str] = field(default_factory=list)
 
 
@@ -104,6 +106,7 @@ def place(
             placement.unserved += [tenant.id for tenant in members]
             continue
         placement.costs.update((tenant.id, kind.cost) for tenant in members)
+        placement.rates.update((tenant.id, kind.rate) for tenant in members)
         size = max(1, math.ceil(heads / BATCHES))
         batches += [(kind, min(size, heads - first)) for first in range(0, heads, size)]
     for k in rng.permutation(len(batches)):

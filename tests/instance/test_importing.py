@@ -104,3 +104,49 @@ def test_domains_carry_the_positions_of_their_nodes_and_no_hash_depends_on_them(
     )
     bare = [{**domain, "position": None} for domain in instance.to_dict()["domains"]]
     assert instance.with_({"domains": bare}).sha256 == instance.sha256
+
+
+LINE = Topology(
+    "line",
+    {name: Node(name, (float(i), 0.0)) for i, name in enumerate("abcd")} | {"x": Node("X", (50.0, 0.0))},
+    [Edge("a", "b"), Edge("b", "c"), Edge("c", "d")],
+    {("a", "d"): 1.0, ("d", "a"): 3.0, ("b", "d"): 1.0},
+)
+
+
+def test_promises_and_counts_are_the_readers() -> None:
+    notes: list[str] = []
+    instance = import_network(
+        LINE, areas=4, sites=1, transits=1, deadline=80, epsilon=0.01, tenants=10, notes=notes
+    )
+    assert {(t.slo.deadline, t.slo.epsilon) for t in instance.tenants} == {(80, 0.01)}
+    assert sorted(tenant.count for tenant in instance.tenants) == [3, 3, 4]
+    assert notes == ["left out, because not connected to the largest part: X"]
+
+
+def test_an_absurd_promise_is_said_with_a_better_one() -> None:
+    notes: list[str] = []
+    import_network(LINE, areas=4, sites=1, transits=1, deadline=12, notes=notes)
+    (note,) = [note for note in notes if "deadline" in note]
+    found = re.search(
+        r"deadline of 12 ms takes up to ([\d.]+) times .*--deadline (\d+) takes ([\d.]+) times", note
+    )
+    assert found is not None
+    assert float(found[1]) > 10 > 5 >= float(found[3])
+    better: list[str] = []
+    import_network(LINE, areas=4, sites=1, transits=1, deadline=float(found[2]), notes=better)
+    assert not [note for note in better if "deadline" in note]
+
+
+def test_every_remedy_for_what_is_too_far_works() -> None:
+    far = Topology("far", LINE.nodes, [Edge("a", "b", 100.0), Edge("b", "c", 9e3), Edge("c", "d", 100.0)], {})
+    far = Topology("far", {n: Node(n) for n in "abcd"}, far.edges, {("a", "d"): 1.0, ("c", "b"): 1.0})
+    sizes = {"areas": 4, "sites": 1, "transits": 1, "deadline": 40.0}
+    with pytest.raises(InstanceError, match="any of these works") as caught:
+        import_network(far, **sizes)
+    remedies = caught.value.problems[0].remedy.partition("works: ")[2].split("; ")
+    assert remedies
+    for remedy in remedies:
+        options = {name: float(value) for name, value in re.findall(r"--(\w+) ([\d.]+)", remedy)}
+        whole = {name: value if name == "deadline" else int(value) for name, value in options.items()}
+        import_network(far, **{**sizes, **whole})
