@@ -28,7 +28,18 @@ import numpy as np
 from fedopt.kernels import kernel
 from fedopt.simulate import slot_work as sw
 from fedopt.simulate import traffic
-from fedopt.simulate.estimates import CELLS, Estimate, Sketch, cell, estimate, from_top, push
+from fedopt.simulate.estimates import (
+    CELLS,
+    Estimate,
+    Share,
+    Sketch,
+    cell,
+    edges,
+    estimate,
+    from_top,
+    push,
+    tail_share,
+)
 from fedopt.simulate.slot_work import SlotWork
 from fedopt.simulate.streams import exponential, gamma, mix, streams, uniform, word_at
 from fedopt.simulate.traffic import Law, Source
@@ -584,3 +595,17 @@ def departures(system: System, times: np.ndarray, sizes: np.ndarray, seed: int =
     columns = np.atleast_2d(np.ascontiguousarray(sizes, dtype=float))
     _crossing(left, columns, stages, origins, step, states, words, free, first_free)
     return left
+
+
+def settling(system: System, requests: int) -> int:
+    """Requests before a trial of so many counts: an eighth of it, and ten relaxation times of the busiest
+    stage taken as an M/M/1 queue."""
+    load = min(float(system.loads.max()), 0.999)
+    return max(requests // 8, min(math.ceil(10 * load / (1 - math.sqrt(load)) ** 2), 200_000))
+
+
+def late_share(counts: Delays, deadline: float, confidence: float) -> Share:
+    """P(delay > deadline) with its interval, from delays that were sketched."""
+    place = int(np.searchsorted(edges(), deadline, side="right")) - 1
+    late = counts.late[:, counts.deadlines.index(deadline)].astype(float)
+    return tail_share(counts.cells, place, confidence, late=late)

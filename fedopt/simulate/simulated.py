@@ -2,10 +2,12 @@
 confirms.
 
 A measurement, not a theorem: the sizing is confirmed on random numbers that took no part in finding it, by an
-upper confidence bound on the violation probability. Where work allows importance sampling the bound is that
-of Maurer and Pontil for weighted samples, which lie in a known interval; elsewhere requests are counted and
-the bound is that of Clopper and Pearson (over the effective number of independent requests). It holds for the
-models that were simulated, not for every process their envelopes admit.
+upper confidence bound on the violation probability. Promises about requests are measured by whole requests
+in continuous time, split where lateness is rare, and the bound is Clopper and Pearson's over the effective
+number of independent requests. Promises about instants, and paths that are a fluid in slots, are measured by
+importance sampling where work allows it, with the bound of Maurer and Pontil for weighted samples, which lie
+in a known interval; elsewhere by counting. It holds for the laws that were simulated. What is no law is
+refused by name: an envelope bounds many laws, and the replay of a record is no evidence beside the record.
 """
 
 from __future__ import annotations
@@ -17,14 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedopt.laws.table import Table
+from fedopt.laws.trace import Trace
 from fedopt.plan.charges import domain_loads, entry_costs, payments
 from fedopt.plan.guarantees import MEASURED
 from fedopt.plan.paths import Paths
-from fedopt.simulate import rare
+from fedopt.simulate import rare, splitting
+from fedopt.simulate import requests as whole_requests
 from fedopt.simulate import slots as slot_simulator
 from fedopt.simulate.crossing import crossing
 from fedopt.simulate.estimates import Share, tail_share
-from fedopt.simulate.paths import allowed_slots, counts_requests, slot_path
+from fedopt.simulate.paths import allowed_slots, counts_requests, request_system, slot_path
+from fedopt.simulate.requests import System, settling
 from fedopt.simulate.slots import SlotPath
 from fedopt.simulate.trials import Progress
 
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
     from fedopt.plan import Plan, TenantPlan
 
 TRIALS = 64
+SEARCHED, CONFIRMED = 1_000, 6_000
+"""Requests of a trial in the search and in a confirmation, copies not counted."""
 STEP = 1.004
 """Factor by which a sizing that was not confirmed by counting is enlarged before it is tried again."""
 SAMPLES, FEW = 40_000, 4_000
@@ -49,8 +57,8 @@ class Sizing:
     """Reservations found by simulation, in work per slot.
 
     ``scale`` is their ratio to the reservations started from. ``confirmed`` is False where no smaller
-    reservation could be confirmed: the rates are then those started from. ``slots`` were simulated in all
-    where requests were counted, ``samples`` drawn where importance sampling was possible.
+    reservation could be confirmed: the rates are then those started from. ``requests`` were simulated whole,
+    ``slots`` where a fluid was counted, ``samples`` drawn where importance sampling was possible.
     """
 
     rates: np.ndarray
@@ -60,6 +68,7 @@ class Sizing:
     confirmed: bool
     slots: int = 0
     samples: int = 0
+    requests: int = 0
 
 
 def size(
@@ -79,18 +88,115 @@ def size(
     upper bound of the violation probability must not exceed ε. The k-th confirmation is made at confidence
     1 − (1 − confidence)/2^k, so that all of them together err with at most 1 − confidence.
 
-    By importance sampling where `rare` can take the path and no ``slots`` are given. Elsewhere requests are
-    counted over ``slots`` slots an evaluation (default: for some 3,000 violations at ε, at most 20 million),
-    the search being a bisection to ``tolerance`` (relative).
+    Whole requests are split where they can be copied and no ``slots`` are given, else counted. A fluid is
+    measured by importance sampling where `rare` can take the path and no ``slots`` are given; else, and where
+    that confirms nothing, it is counted over ``slots`` slots an evaluation (default: for some 3,000
+    violations at ε, at most 20 million), the search being a bisection to ``tolerance`` (relative).
 
     ``stop`` is asked before every evaluation.
 
-    Raises TypeError where a user's own model cannot be sampled, and Stopped where ``stop`` answered true.
+    Raises TypeError, with the reason, where a model is no law or cannot be sampled, and Stopped where
+    ``stop`` answered true.
     """
     rates = np.asarray(rates, dtype=float)
+    if path.whole is not None and path.per_request:
+        return _whole(path, rates, confidence, slots, seed, threads, stop)
     if slots is None and rare.applies(path):
-        return _weighted(path, rates, confidence, seed, threads, stop)
+        found = _weighted(path, rates, confidence, seed, threads, stop)
+        if found.confirmed:
+            return found
     return _counted(path, rates, confidence, tolerance, slots, seed, threads, stop)
+
+
+def _refuse_bounds(path: Path) -> None:
+    """Raise TypeError where what is known of a path are bounds or a record."""
+    if isinstance(path.arrival, Table):
+        raise TypeError("an envelope of arrivals bounds many laws and is none, so nothing can be measured")
+    if isinstance(path.arrival, Trace):
+        raise TypeError("the replay of the record that the plan rests on is no independent evidence")
+    if any(isinstance(law, Table) for law in path.impairments):
+        raise TypeError("a table of an impairment bounds many laws and is none, so nothing can be measured")
+
+
+def _whole(
+    path: Path,
+    rates: np.ndarray,
+    confidence: float,
+    slots: int | None,
+    seed: int,
+    threads: int | None,
+    stop: Callable[[], bool] | None,
+) -> Sizing:
+    """By whole requests: secants on log P, then confirmations on fresh random numbers."""
+    _refuse_bounds(path)
+    epsilon, used = math.exp(path.log_epsilon), 0
+
+    def share(scale: float, stream: int, requests: int, one_sided: float) -> Share:
+        nonlocal used
+        if stop is not None and stop():
+            raise Stopped
+        system = request_system(path, rates * scale, seed=seed)
+        if max(system.loads) >= 1:
+            return Share(1.0, 1.0, 1.0, 1.0)
+        found, served = late_share(
+            system, path.deadline, epsilon, requests, slots, (seed, stream), one_sided, threads
+        )
+        used += served
+        return found
+
+    def log_late(scale: float) -> float:
+        return math.log(max(share(scale, 0, SEARCHED, confidence).estimate, 1e-300))
+
+    # aim below ε by what a confirmation will add
+    floor = float(request_system(path, rates, seed=seed).loads.max())
+    scale, slope = 1.0, math.nan
+    if floor < 1.0:
+        scale, slope = crossing(log_late, path.log_epsilon - 0.15, floor, 1.0, accuracy=0.05, narrow=3e-3)
+    for attempt in range(1, 16):
+        if scale >= 1.0:
+            break
+        one_sided = 1 - (1 - confidence) / 2**attempt
+        found = share(scale, attempt, CONFIRMED, one_sided)
+        if found.high <= epsilon:
+            return Sizing(rates * scale, scale, found, confidence, True, requests=used)
+        missing = (path.log_epsilon - math.log(found.high)) / slope if slope < 0 else 0.0
+        scale += max(min(missing, 0.1 * scale), 0.0) + 1e-3 * attempt
+    return Sizing(rates, 1.0, share(1.0, 99, SEARCHED, confidence), confidence, False, requests=used)
+
+
+def late_share(
+    system: System,
+    deadline: float,
+    epsilon: float,
+    requests: int,
+    slots: int | None,
+    seed: tuple[int, ...],
+    one_sided: float,
+    threads: int | None,
+) -> tuple[Share, int]:
+    """P(late) of whole requests, each end of its interval at confidence ``one_sided``, and requests used.
+
+    By splitting, with ``requests`` in each trial; by counting where requests cannot be copied or ``slots``
+    say for how long.
+    """
+    two_sided = 1 - 2 * (1 - one_sided)
+    if slots is None and splitting.applies(system):
+        found = splitting.violation(
+            system, deadline, requests=requests, warmup=settling(system, requests), seed=seed, threads=threads
+        )
+        return found.share(two_sided), found.served
+    wanted = 3_000 / epsilon if slots is None else slots * system.source.rate
+    each = max(1, math.ceil(min(max(wanted, 100_000), 5_000_000) / TRIALS))
+    counts = whole_requests.simulate(
+        system,
+        each,
+        trials=TRIALS,
+        warmup=settling(system, each),
+        deadlines=(deadline,),
+        seed=np.random.SeedSequence(seed),
+        threads=threads,
+    )
+    return whole_requests.late_share(counts, deadline, two_sided), each * TRIALS
 
 
 def _weighted(
@@ -237,15 +343,20 @@ def resize(
 ) -> Plan:
     """A plan with the same paths whose reservations are scaled down to what simulation confirms.
 
+    ``confidence`` is that of all entries together: each of n is confirmed at 1 − (1 − confidence)/n.
+
     Costs, loads and notes are made anew; there is no lower bound under this guarantee, because no
     optimisation over paths was made with it, and there are no prices. The plan states that its promise is a
     measurement. Entries that simulation cannot make smaller, and those that come after ``stop`` has answered
     true, keep their reservations and their theorem.
     """
     paths = Paths(instance)
-    sized: dict[tuple[Any, ...], Sizing] = {}
+    sized: dict[tuple[Any, ...], Sizing | str] = {}
     entries = []
     left = 0
+    kept: dict[str, list[str]] = {}
+    asked = sum(entry.admitted and entry.count > 0 for entry in plan.tenants)
+    each = 1 - (1 - confidence) / max(asked, 1)
     for number, entry in enumerate(plan.tenants):
         if not entry.admitted or entry.count == 0:
             entries.append(entry)
@@ -257,36 +368,44 @@ def resize(
         path = paths.entry(entry)
         rates = paths.rates(entry)
         key: tuple[Any, ...] = (
-            path.arrival, path.per_request, path.log_epsilon, allowed_slots(path), *entry.path, *rates
+            path.arrival, path.per_request, path.log_epsilon, path.deadline, *entry.path, *rates
         )  # fmt: skip
         if not _hashable(key):
             key = (number,)
         if key not in sized:
             try:
                 sized[key] = size(
-                    path, rates, confidence=confidence, slots=slots, seed=seed, threads=threads, stop=stop
+                    path, rates, confidence=each, slots=slots, seed=seed, threads=threads, stop=stop
                 )
             except Stopped:
                 left += 1
                 entries.append(entry)
                 continue
-        entries.append(_resized(entry, sized[key], instance.slot, seed))
+            except TypeError as error:
+                sized[key] = str(error)
+        found = sized[key]
+        if isinstance(found, str) or not found.confirmed:
+            reason = found if isinstance(found, str) else "no smaller reservation was confirmed"
+            kept.setdefault(reason, []).append(entry.id)
+            entries.append(entry)
+        else:
+            entries.append(_resized(entry, found, instance.slot, seed))
         if progress is not None:
             progress(number + 1, len(plan.tenants))
     costs = entry_costs(instance, entries)
     entries = [entry.model_copy(update={"cost": cost}) for entry, cost in zip(entries, costs, strict=True)]
     loads = domain_loads(instance, entries)
     total = sum(costs) - (payments(instance, entries) if plan.objective == "profit" else 0.0)
-    kept = sum(entry.admitted and entry.form != MEASURED for entry in entries)
     note = (
-        f"simulated: reservations confirmed by Monte-Carlo at confidence {confidence:g}, a measurement and "
-        "not a theorem; it holds for the models simulated. log_bound is the logarithm of the upper "
-        f"confidence bound. The history is that of the plan under {plan.guarantee} that was scaled down, "
-        f"of cost {plan.cost:.9g}."
+        f"simulated: reservations confirmed by Monte-Carlo at confidence {confidence:g} for all {asked} "
+        f"entries together ({each:.6g} each), a measurement and not a theorem; it holds for the laws "
+        "simulated. log_bound is the logarithm of the upper confidence bound. The history is that of the plan under "
+        f"{plan.guarantee} that was scaled down, of cost {plan.cost:.9g}."
     )
-    if kept:
-        note += f" {kept} entries keep the reservations of {plan.guarantee}"
-        note += f", {left} of them because time was up." if left else "; no smaller ones were confirmed."
+    if left:
+        note += f" {left} entries keep the reservations of {plan.guarantee} because time was up."
+    for reason, names in kept.items():
+        note += f" {', '.join(dict.fromkeys(names))}: reservations of {plan.guarantee} kept; {reason}."
     data = plan.model_dump()
     data.update(
         guarantee=MEASURED,
@@ -304,9 +423,7 @@ def resize(
 
 
 def _resized(entry: TenantPlan, found: Sizing, slot: float, seed: int) -> TenantPlan:
-    """The entry with what was found; its own reservations and proof where nothing smaller was confirmed."""
-    if not found.confirmed:
-        return entry
+    """The entry with what was found."""
     rates = {domain: float(rate) / slot for (domain, _), rate in zip(entry.hops(), found.rates, strict=True)}
     change: dict[str, Any] = {
         "reservations": rates,
@@ -322,7 +439,11 @@ def _resized(entry: TenantPlan, found: Sizing, slot: float, seed: int) -> Tenant
             "confidence": found.confidence,
             "estimate": found.violation.estimate,
             "seed": seed,
-            **({"samples": found.samples} if found.samples else {"slots": found.slots}),
+            **{
+                name: getattr(found, name)
+                for name in ("requests", "samples", "slots")
+                if getattr(found, name) > 0
+            },
         },
     }
     return entry.model_copy(update=change)

@@ -21,7 +21,7 @@ from fedopt.simulate import slots as slot_simulator
 from fedopt.simulate import splitting
 from fedopt.simulate.estimates import Share, edges, quantile_interval, tail_share
 from fedopt.simulate.paths import allowed_slots, counts_requests, remarks, request_system, slot_path
-from fedopt.simulate.requests import System
+from fedopt.simulate.requests import System, late_share, settling
 from fedopt.simulate.result import FLUID, WHOLE, Quantile, SimulationResult, TenantResult
 from fedopt.simulate.trials import Progress
 
@@ -172,7 +172,7 @@ class Run:
                 threads=self.threads,
             )
             counts = more if counts is None else counts.and_more(more)
-            late = _late(counts, path.deadline, one_look)
+            late = late_share(counts, path.deadline, one_look)
             if late.high <= epsilon or late.low > epsilon:
                 break
             progress(counts.requests / sum(looks))
@@ -258,24 +258,10 @@ class Run:
         return Seen(late, quantile, observations, FLUID, _missing(late, epsilon, observations))
 
 
-def settling(system: System, requests: int) -> int:
-    """Requests before a trial of so many counts: an eighth of it, and ten relaxation times of the busiest
-    stage taken as an M/M/1 queue."""
-    load = min(float(system.loads.max()), 0.999)
-    return max(requests // 8, min(math.ceil(10 * load / (1 - math.sqrt(load)) ** 2), 200_000))
-
-
 def enough_slots(epsilon: float, requests_per_slot: float) -> int:
     """Slots for some 3,000 violations at ε, between 1 and 20 million."""
     wanted = VIOLATIONS_WANTED / max(epsilon * min(1.0, requests_per_slot), 1e-12)
     return int(min(max(wanted, LEAST_SLOTS), MOST_SLOTS))
-
-
-def _late(counts: whole_requests.Delays, deadline: float, confidence: float) -> Share:
-    """P(delay > deadline) with its interval."""
-    place = int(np.searchsorted(edges(), deadline, side="right")) - 1
-    late = counts.late[:, counts.deadlines.index(deadline)].astype(float)
-    return tail_share(counts.cells, place, confidence, late=late)
 
 
 def _cell_quantile(
