@@ -399,8 +399,8 @@ def resize(
     note = (
         f"simulated: reservations confirmed by Monte-Carlo at confidence {confidence:g} for all {asked} "
         f"entries together ({each:.6g} each), a measurement and not a theorem; it holds for the laws "
-        "simulated. log_bound is the logarithm of the upper confidence bound. The history is that of the plan under "
-        f"{plan.guarantee} that was scaled down, of cost {plan.cost:.9g}."
+        "simulated. log_bound is the logarithm of the upper confidence bound. The history is that of the "
+        f"plan under {plan.guarantee} that was scaled down, of cost {plan.cost:.9g}."
     )
     if left:
         note += f" {left} entries keep the reservations of {plan.guarantee} because time was up."
