@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ from fedopt.storage import write_atomically
 
 __all__ = ["COMPILE_SECONDS", "Formula", "clock", "compile_seconds", "formula", "kernel", "on_compile"]
 
-COMPILE_SECONDS = 0.6
-"""What compiling one formula takes, roughly. A formula is compiled once the interpreter has spent as long on
-it as compiling it and all that it calls would take: at most twice the time of whoever knew in advance."""
+COMPILE_SECONDS = 0.05
+"""What compiling a formula takes for each formula that it can reach, roughly: their code is linked into it
+and optimised again. A formula is compiled once the interpreter has spent as long on it as compiling would
+take, so that nobody waits more than twice as long as who knew in advance."""
 
 
 class _CompileTime(event.Listener):
@@ -190,7 +192,7 @@ class Formula:
             if self._known and _signature(map(numba.typeof, args)) in self._known:
                 self._compiled = True
                 return self.dispatcher(*args)
-        if self.seconds > COMPILE_SECONDS and self.seconds > self._cost():
+        if self.seconds > 4 * COMPILE_SECONDS and self.seconds > self._cost():
             self._compiled = True
             result = self.dispatcher(*args)
             self.note()
@@ -216,21 +218,23 @@ class Formula:
         finally:
             self.seconds += _compiling.working_time() - started
 
-    def _cost(self) -> float:
-        """Seconds that compiling it is thought to take, with what it calls and is not compiled yet."""
-        seen: set[int] = set()
-        waiting, count = [self], 0
+    @cached_property
+    def reach(self) -> frozenset[Formula]:
+        """The formulas that it can call, itself included."""
+        seen: set[Formula] = set()
+        waiting = [self]
         while waiting:
             one = waiting.pop()
-            if id(one) in seen or one._compiled:
-                continue
-            seen.add(id(one))
-            count += 1
-            names = one.py_func.__code__.co_names
-            waiting += [
-                found for name in names if isinstance(found := one.py_func.__globals__.get(name), Formula)
-            ]
-        return COMPILE_SECONDS * count
+            if one not in seen:
+                seen.add(one)
+                names = one.py_func.__code__.co_names
+                found = [one.py_func.__globals__.get(name) for name in names]
+                waiting += [other for other in found if isinstance(other, Formula)]
+        return frozenset(seen)
+
+    def _cost(self) -> float:
+        """Seconds that compiling it is thought to take, with what it calls and is not compiled yet."""
+        return COMPILE_SECONDS * sum(3 + len(one.reach) for one in self.reach if not one._compiled)
 
     def _record(self) -> Path | None:
         """The file that says which signatures are on disk; None where nothing is kept."""
