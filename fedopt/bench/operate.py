@@ -10,8 +10,8 @@ from statistics import median
 from fedopt.bench.central import warm_up
 from fedopt.bench.row import Row
 from fedopt.control import Store, identity_of, load_scenario, operate
+from fedopt.control.admission import Pricing
 from fedopt.control.planning import decide
-from fedopt.control.pricing import Pricing
 from fedopt.control.scenario import Planning
 from fedopt.control.summary import summarize
 from fedopt.instance import Tenant

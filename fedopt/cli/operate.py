@@ -70,8 +70,8 @@ def command(
 
     Example: fedopt operate instances/scenarios/quick-day.yaml --policies fedopt,mean-rate
     """
+    from fedopt.control.loop import identity_of, operate
     from fedopt.control.policies import POLICIES, check_policy
-    from fedopt.control.runs import identity_of, operate
     from fedopt.control.scenario import load_scenario
     from fedopt.control.store import Store
     from fedopt.control.summary import summarize, table, trade_off
@@ -98,7 +98,7 @@ def command(
             )
         rows = summarize(store)
         if plot is not None:
-            from fedopt.control.export import plot_trade_off
+            from fedopt.control.summary import plot_trade_off
 
             plot_trade_off(store, plot)
         if progress.stop and not quiet:

@@ -56,7 +56,7 @@ def command(
     check_out(out, [state])
     with Store.read(state) as store:
         if export is not None:
-            from fedopt.control.export import export_parquet
+            from fedopt.control.summary import export_parquet
 
             files = export_parquet(store, export)
             emit(

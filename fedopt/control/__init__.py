@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedopt.control.runs import identity_of as identity_of
-    from fedopt.control.runs import operate as operate
+    from fedopt.control.loop import identity_of as identity_of
+    from fedopt.control.loop import operate as operate
     from fedopt.control.scenario import Scenario as Scenario
     from fedopt.control.scenario import load_scenario as load_scenario
     from fedopt.control.store import StateError as StateError
@@ -22,8 +22,8 @@ _HOME = {
     "StateError": "fedopt.control.store",
     "Store": "fedopt.control.store",
     "load_scenario": "fedopt.control.scenario",
-    "identity_of": "fedopt.control.runs",
-    "operate": "fedopt.control.runs",
+    "identity_of": "fedopt.control.loop",
+    "operate": "fedopt.control.loop",
 }
 
 __all__ = ["Scenario", "StateError", "Store", "identity_of", "load_scenario", "operate"]

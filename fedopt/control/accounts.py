@@ -1,7 +1,8 @@
-"""What a period comes to: requests and late ones by tenant, cost by domain, and what crossed a boundary."""
+"""The accounts of a run: costs, late requests and tallies of every period, and its settlement."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from itertools import pairwise
@@ -9,34 +10,97 @@ from typing import Any
 
 import numpy as np
 
-from fedopt.control.evidence import Period
+from fedopt.audit.settlement import Line, Settlement, settle
+from fedopt.contracts import Contract
+from fedopt.control.admission import tenant_class
+from fedopt.control.environment import Environment, Moment, expected_requests, tenant_now
 from fedopt.control.journal import Journal
+from fedopt.control.measurement import Period
 from fedopt.control.packets import BATCHES
+from fedopt.control.planner_view import Queues
 from fedopt.control.planning import Decision, Standing
 from fedopt.control.policies import Policy
-from fedopt.control.proving import NOTHING, Known
-from fedopt.control.queues import Queues
 from fedopt.control.scenario import Scenario
 from fedopt.control.store import packed
-from fedopt.control.timeline import Moment
-from fedopt.control.verdicts import Verdict, verdicts
-from fedopt.control.world import World, expected_requests, tenant_now
+from fedopt.control.verdicts import NOTHING, Known, Verdict, verdicts
 from fedopt.instance import Instance
-from fedopt.plan import Plan, TenantPlan
+from fedopt.plan import InstanceReference, Plan, TenantPlan
 from fedopt.plan.charges import offer_loads
+from fedopt.plan.document import TenantPlans
 
-__all__ = ["Accounts", "costs_by_domain", "disclosed", "judge"]
+__all__ = ["Accounts", "Settler", "costs_by_domain", "disclosed", "judge"]
 
 
-def judge(world: World, heard: Period, confidence: float) -> dict[str, Verdict]:
+class Settler:
+    """Settles periods with the rules of `fedopt.audit.settlement`, line by line."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._lines: dict[tuple[object, ...], Line] = {}
+
+    def settle(
+        self,
+        instance: Instance,
+        entries: Sequence[TenantPlan],
+        verdicts: Mapping[str, Verdict],
+        degraded: Sequence[Contract],
+        period: int,
+    ) -> Settlement:
+        """The settlement of a period. instance: as it was promised; degraded: audited contracts of the
+        domains that delivered less.
+        """
+        lines = [self._line(instance, entry, verdicts[entry.id], degraded) for entry in entries]
+        net: dict[str, int] = {}
+        for line in lines:
+            for domain, revenue, penalty in zip(line.domains, line.revenue, line.penalty, strict=True):
+                net[domain] = net.get(domain, 0) + revenue - penalty
+        salt = hashlib.sha256(f"fedopt rehearsal salt {self.seed} {period}".encode()).hexdigest()[:32]
+        return Settlement(
+            period=str(period), rule="marginal", guarantee="minplus", lines=lines, net=net, salt=salt
+        )
+
+    def _line(
+        self, instance: Instance, entry: TenantPlan, verdict: Verdict, degraded: Sequence[Contract]
+    ) -> Line:
+        tenant = instance.tenant(entry.id)
+        worse = [contract for contract in degraded if contract.subject in entry.path]
+        key = (
+            tenant_class(tenant),
+            tenant.payment,
+            tenant.penalty,
+            tuple(entry.path),
+            tuple(entry.reservations.values()),
+            tuple(entry.learned.items()),
+            tuple(instance.offer(hop)[1].model_dump_json() for hop in entry.path),
+            verdict,
+            tuple(contract.to_json() for contract in worse),
+        )
+        if key not in self._lines:
+            if len(self._lines) > 20_000:
+                self._lines.clear()
+            alone = instance.with_(tenants=(tenant,))
+            plan = Plan(
+                instance=InstanceReference(name=alone.name, sha256=alone.sha256),
+                status="feasible",
+                method="operate",
+                guarantee="minplus",
+                tenants=TenantPlans((entry,)),
+            )
+            (self._lines[key],) = settle(
+                alone, plan, {entry.id: verdict}, degraded=worse, salt="", guarantee="minplus"
+            ).lines
+        return self._lines[key].model_copy(update={"tenant": entry.id})
+
+
+def judge(environment: Environment, observed: Period, confidence: float) -> dict[str, Verdict]:
     """Kept, broken or undecided for every tenant of the period."""
-    names = list(heard.sent)
+    names = list(observed.sent)
     if not names:
         return {}
     found = verdicts(
-        np.array([heard.sent[name] for name in names]),
-        np.array([heard.late[name] for name in names]),
-        np.array([world.epsilon(name) for name in names]),
+        np.array([observed.sent[name] for name in names]),
+        np.array([observed.late[name] for name in names]),
+        np.array([environment.epsilon(name) for name in names]),
         confidence,
     )
     return dict(zip(names, found, strict=True))
@@ -59,15 +123,15 @@ def costs_by_domain(instance: Instance, entries: Sequence[TenantPlan]) -> dict[s
 
 
 def disclosed(
-    policy: Policy, decision: Decision, heard: Period, journal: Journal, previous: Standing | None
+    policy: Policy, decision: Decision, observed: Period, journal: Journal, previous: Standing | None
 ) -> int:
     """Numbers that crossed a domain's boundary: of contracts, reports, answers, and new reservations."""
     if policy.mean:  # mean and latency of every offer, once
         contracts = 2 * len(journal.signed) * (journal.period == 0)
     else:
         contracts = sum(_numbers(one.contract.to_dict()) for one, _ in journal.signed)
-    reports = (2 * BATCHES + 2) * len(heard.counts) if policy.closed else 0
-    answers = 2 * BATCHES * len(heard.answers) if policy.closed else 0
+    reports = (2 * BATCHES + 2) * len(observed.counts) if policy.closed else 0
+    answers = 2 * BATCHES * len(observed.answers) if policy.closed else 0
     before = {} if previous is None else {entry.id: entry for entry in previous.plan.tenants}
     changed = [
         entry
@@ -95,7 +159,7 @@ class Accounts:
         refused: set[str],
         suspended: tuple[str, ...],
         deployed: Plan,
-        heard: Period,
+        observed: Period,
         verdict: Mapping[str, Verdict],
         known: Mapping[str, Known],
         journal: Journal,
@@ -113,8 +177,8 @@ class Accounts:
                 record.add(
                     "members", member.id, member.like, slo.epsilon, slo.deadline, admitted, journal.period
                 )
-            if member.id in heard.sent:
-                sent, late = heard.sent[member.id], heard.late[member.id]
+            if member.id in observed.sent:
+                sent, late = observed.sent[member.id], observed.late[member.id]
                 batches = packed([sent.tolist(), late.tolist()])
                 record.add(
                     "tallies",
@@ -136,20 +200,24 @@ class Accounts:
                 )
 
     def count(
-        self, world: World, suspended: tuple[str, ...], heard: Period, costs: Mapping[str, float]
+        self,
+        environment: Environment,
+        suspended: tuple[str, ...],
+        observed: Period,
+        costs: Mapping[str, float],
     ) -> None:
         """Count a period into the virtual queues."""
-        queues, moment = self.queues, world.moment
+        queues, moment = self.queues, environment.moment
         for name in [*queues.late]:
-            if name not in heard.sent and name not in suspended:
+            if name not in observed.sent and name not in suspended:
                 queues.forget(name)
         patterns = {member.id: member.like for member in moment.members}
         for name in suspended:
             lost = self._expected(name, patterns[name], moment)
             queues.count_late(name, lost, lost, self.instance.tenant(patterns[name]).slo.epsilon)
-        for name in heard.sent:
-            sent, late = float(heard.sent[name].sum()), float(heard.late[name].sum())
-            queues.count_late(name, sent, late, world.epsilon(name))
+        for name in observed.sent:
+            sent, late = float(observed.sent[name].sum()), float(observed.late[name].sum())
+            queues.count_late(name, sent, late, environment.epsilon(name))
         if self.budgets is not None:
             for domain, budget in self.budgets.domains.items():
                 queues.count_cost(domain, costs.get(domain, 0.0), budget)
@@ -158,7 +226,7 @@ class Accounts:
         self,
         decision: Decision,
         deployed: Plan,
-        heard: Period,
+        observed: Period,
         costs: Mapping[str, float],
         disclosed: int,
         received: int,
@@ -175,8 +243,8 @@ class Accounts:
             "cost": sum(costs.values()),
             "lower_bound": plan.lower_bound,
             "gap": plan.gap,
-            "requests": float(sum(sent.sum() for sent in heard.sent.values())),
-            "late": float(sum(late.sum() for late in heard.late.values())),
+            "requests": float(sum(sent.sum() for sent in observed.sent.values())),
+            "late": float(sum(late.sum() for late in observed.late.values())),
             "disclosed": disclosed,
             "received": received,
             "late_backlog": sum(self.queues.late.values()),

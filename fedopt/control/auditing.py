@@ -8,12 +8,12 @@ from typing import Any
 from fedopt.audit import Audit, AuditError
 from fedopt.audit.recalibration import recalibrate
 from fedopt.contracts import Contract
-from fedopt.control.evidence import Listener, Period, audit_worst, blame, refuting, remeasure
+from fedopt.control.contracts import Register
+from fedopt.control.environment import Environment
 from fedopt.control.journal import Journal
+from fedopt.control.measurement import Observer, Period, audit_worst, blame, refuting, remeasure
 from fedopt.control.packets import BATCHES
-from fedopt.control.register import Register
 from fedopt.control.scenario import Audits
-from fedopt.control.world import World
 from fedopt.plan import Plan, TenantPlan
 
 __all__ = ["Auditor"]
@@ -29,30 +29,32 @@ class Auditor:
     exceedances at which such an offer last measured its envelope.
     """
 
-    def __init__(self, settings: Audits, register: Register, listener: Listener) -> None:
+    def __init__(self, settings: Audits, register: Register, observer: Observer) -> None:
         self.settings = settings
         self.register = register
-        self.listener = listener
+        self.observer = observer
         self.calm: dict[str, int] = {}
         self.measured: dict[str, float] = {}
 
-    def audit(self, world: World, deployed: Plan, heard: Period, journal: Journal) -> list[Contract]:
+    def audit(
+        self, environment: Environment, deployed: Plan, observed: Period, journal: Journal
+    ) -> list[Contract]:
         """Name degraded offers, audit who suffers from them, and have their contracts follow.
 
         Returns the contracts in force of the offers that are degraded.
         """
         entries = list(deployed.tenants)
-        self._probe(world, heard)
-        named = self._named(world, heard)
+        self._probe(environment, observed)
+        named = self._named(environment, observed)
         degraded = []
         for subject in named:
             self.calm[subject] = 0
             if not any(subject in entry.path for entry in entries):
                 continue  # its domain says that it is still degraded; there is nobody to ask
-            self._follow(subject, world, deployed, entries, heard, journal)
+            self._follow(subject, environment, deployed, entries, observed, journal)
             if self.register.raised(subject):
                 degraded.append(self.register.signed[subject].contract)
-        self._restore(named, heard, journal)
+        self._restore(named, observed, journal)
         return degraded
 
     def state(self) -> dict[str, Any]:
@@ -63,39 +65,39 @@ class Auditor:
         """Take up what `state` gave."""
         self.calm, self.measured = dict(state["calm"]), dict(state["measured"])
 
-    def _probe(self, world: World, heard: Period) -> None:
+    def _probe(self, environment: Environment, observed: Period) -> None:
         """Offers that are held to be degraded report even where nobody crosses them."""
         for subject in sorted(self.calm):
-            if subject not in heard.counts and subject.partition("/")[0] not in world.moment.failed:
+            if subject not in observed.counts and subject.partition("/")[0] not in environment.moment.failed:
                 promised = self.register.promised[subject].impairment
-                self.listener.probe(world.truth, world.moment, subject, promised, heard)
+                self.observer.probe(environment.truth, environment.moment, subject, promised, observed)
 
-    def _named(self, world: World, heard: Period) -> list[str]:
-        shares = {subject: self._reference(subject, world) for subject in heard.counts}
-        return [finding.domain for finding in blame(heard, shares, self.settings.alarm) if finding.named]
+    def _named(self, environment: Environment, observed: Period) -> list[str]:
+        shares = {subject: self._reference(subject, environment) for subject in observed.counts}
+        return [finding.domain for finding in blame(observed, shares, self.settings.alarm) if finding.named]
 
-    def _reference(self, subject: str, world: World) -> float:
+    def _reference(self, subject: str, environment: Environment) -> float:
         promised = self.register.promised[subject].impairment
-        return self.listener.reference(subject, promised, world.truth.slot)[1]
+        return self.observer.reference(subject, promised, environment.truth.slot)[1]
 
     def _follow(
         self,
         subject: str,
-        world: World,
+        environment: Environment,
         deployed: Plan,
         entries: Sequence[TenantPlan],
-        heard: Period,
+        observed: Period,
         journal: Journal,
     ) -> None:
         """Have the envelope of a degraded offer measured, audit its tenants, and raise its contract."""
         settings = self.settings
-        known = settings.recalibrate and self._remeasure(subject, world, entries, heard, journal)
+        known = settings.recalibrate and self._remeasure(subject, environment, entries, observed, journal)
         audit = audit_worst(
-            self.listener,
-            world.truth,
-            world.moment,
+            self.observer,
+            environment.truth,
+            environment.moment,
             entries,
-            heard,
+            observed,
             subject,
             settings.worst,
             settings.confidence,
@@ -106,23 +108,28 @@ class Auditor:
         for name, part in (audit.series or {audit.name: audit}).items():
             journal.audit(subject, name, part)
         if settings.recalibrate:
-            self._recalibrate(subject, refuting(audit) if known else audit, world, deployed, journal)
+            self._recalibrate(subject, refuting(audit) if known else audit, environment, deployed, journal)
 
     def _remeasure(
-        self, subject: str, world: World, entries: Sequence[TenantPlan], heard: Period, journal: Journal
+        self,
+        subject: str,
+        environment: Environment,
+        entries: Sequence[TenantPlan],
+        observed: Period,
+        journal: Journal,
     ) -> bool:
         """The domain measures its envelope anew where it has not, or where it has changed since it did.
 
         Returns whether the contract in force rests on a measurement.
         """
-        share = float(heard.counts[subject].sum()) / (heard.windows[subject] * BATCHES)
+        share = float(observed.counts[subject].sum()) / (observed.windows[subject] * BATCHES)
         before = self.measured.get(subject)
         if before is not None and before / CHANGED <= share <= before * CHANGED:
             return True
         found = remeasure(
-            self.listener,
-            world.truth,
-            world.moment,
+            self.observer,
+            environment.truth,
+            environment.moment,
             entries,
             subject,
             self.register.promised[subject].impairment,
@@ -133,19 +140,19 @@ class Auditor:
             return before is not None
         self.measured[subject] = share
         journal.sign(self.register.measured(subject, found, journal.period), "measured")
-        times = share / self._reference(subject, world)
+        times = share / self._reference(subject, environment)
         journal.event("contract", subject, f"measured anew: exceeds its reference {times:.3g} times as often")
         return True
 
     def _recalibrate(
-        self, subject: str, audit: Audit, world: World, deployed: Plan, journal: Journal
+        self, subject: str, audit: Audit, environment: Environment, deployed: Plan, journal: Journal
     ) -> None:
         """Raise a contract as far as the audited tails ask for beyond it."""
         current = self.register.signed[subject]
         try:
             outcome = recalibrate(
                 audit,
-                self.register.believed(world.truth),
+                self.register.on(environment.truth),
                 deployed,
                 current.contract,
                 parent=current.sha256,
@@ -165,10 +172,10 @@ class Auditor:
             f"{risk} of {len(outcome.effects)} entries no longer prove their promise",
         )
 
-    def _restore(self, named: Sequence[str], heard: Period, journal: Journal) -> None:
+    def _restore(self, named: Sequence[str], observed: Period, journal: Journal) -> None:
         """Offers that have been calm for long enough promise again what they promised at first."""
         for subject in sorted(self.calm):
-            if subject in named or subject not in heard.counts:
+            if subject in named or subject not in observed.counts:
                 continue
             self.calm[subject] += 1
             if self.calm[subject] >= self.settings.calm:

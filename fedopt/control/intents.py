@@ -15,8 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictStr, model_validator
 
-from fedopt.control.admission import Ledger, Prices
-from fedopt.control.pricing import Pricing
+from fedopt.control.admission import Ledger, Prices, Pricing
 from fedopt.instance import SLO, Instance, InstanceError, LearnedImpairment, Policy, Problem, Tenant
 from fedopt.instance.arrivals import Arrivals
 from fedopt.instance.base import Document, Name, NonNegative, OpenProbability, Positive, Share

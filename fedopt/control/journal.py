@@ -8,9 +8,9 @@ from typing import Any
 
 from fedopt.audit import Audit
 from fedopt.audit.settlement import Settlement
-from fedopt.control.asking import Answers
+from fedopt.control.contracts import Signed
+from fedopt.control.hidden import Answers
 from fedopt.control.kinds import Sender
-from fedopt.control.register import Signed
 from fedopt.control.store import PeriodRecord, packed
 from fedopt.instance import Ask as Learned
 from fedopt.instance import Instance

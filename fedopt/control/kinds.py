@@ -14,7 +14,7 @@ from fedopt.instance import Tenant
 from fedopt.learn.risk_table import Batches
 from fedopt.plan import TenantPlan
 
-__all__ = ["STEP", "Kind", "Lesson", "Remembered", "Sender", "in_words", "useful", "worth_publishing"]
+__all__ = ["STEP", "Kind", "PublishedRisk", "Remembered", "Sender", "in_words", "useful", "worth_publishing"]
 
 STEP = 10.0**0.125
 """Risks are published rounded up to powers of this, so that they do not change with every answer."""
@@ -41,7 +41,7 @@ class Sender:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class PublishedRisk:
     """What may be promised from now on to a kind of traffic at an offer, and why, in words."""
 
     subject: str

@@ -14,15 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from fedopt.control.admission import Ledger, Prices
-from fedopt.control.asking import Answers, Ask
-from fedopt.control.kinds import STEP, Kind, Lesson, Remembered, Sender, in_words, useful, worth_publishing
+from fedopt.control.admission import Ledger, Prices, Pricing
+from fedopt.control.environment import Moment, scaled_arrivals, tenant_now
+from fedopt.control.hidden import Answers, Ask
+from fedopt.control.kinds import (
+    STEP,
+    Kind,
+    PublishedRisk,
+    Remembered,
+    Sender,
+    in_words,
+    useful,
+    worth_publishing,
+)
 from fedopt.control.packets import BATCHES
 from fedopt.control.planning import Decision
-from fedopt.control.pricing import Pricing
 from fedopt.control.scenario import Scenario
-from fedopt.control.timeline import Moment, scaled_arrivals
-from fedopt.control.world import tenant_now
 from fedopt.instance import Ask as Learned
 from fedopt.instance import Instance, LearnedImpairment, Tenant, admissible
 from fedopt.learn.risk_table import expected_risks, lower_limit, upper_limits
@@ -92,7 +99,7 @@ class Learner:
             if entry.learned
         ]
 
-    def tests(self, moment: Moment, believed: Pricing, decision: Decision) -> list[Sender]:
+    def tests(self, moment: Moment, pricing: Pricing, decision: Decision) -> list[Sender]:
         """Tests of the kinds of traffic that are there and cannot be promised enough yet.
 
         They reserve what a tenant would, where the plan leaves room for them.
@@ -111,7 +118,7 @@ class Learner:
                 kind = self._kind(subject, like)
                 if any(sender.like == like and subject in sender.entry.path for sender in found):
                     continue  # a test of another offer crosses this one
-                for number in range(self._wanted(kind, pattern, factor, believed)):
+                for number in range(self._wanted(kind, pattern, factor, pricing)):
                     assert kind.test is not None
                     name = f"test {like} {domain.id} {offer.id} {number + 1}"
                     entry = kind.test.model_copy(update={"id": name})
@@ -141,13 +148,13 @@ class Learner:
             self.kinds[subject, like] = Kind(subject, like, tuple(float(f"{delay:.6g}") for delay in grid))
         return self.kinds[subject, like]
 
-    def _wanted(self, kind: Kind, pattern: Tenant, factor: float, believed: Pricing) -> int:
+    def _wanted(self, kind: Kind, pattern: Tenant, factor: float, pricing: Pricing) -> int:
         """How many tests of a kind are worth their cost in this period."""
         done = sum(part.test for part in kind.memory)
         if not self.settings.tests or done >= TESTS or self._enough(kind, pattern, factor):
             return 0
         if kind.test is None:
-            kind.test = self._sample(kind, pattern, believed)
+            kind.test = self._sample(kind, pattern, pricing)
         return 0 if kind.test is None else min(self.settings.tests, TESTS - done)
 
     def _target(self, pattern: Tenant) -> float:
@@ -158,7 +165,7 @@ class Learner:
         target = self._target(pattern)
         return any(known >= factor - 1e-9 and ask.risk[-1] <= target for known, ask in kind.published)
 
-    def _sample(self, kind: Kind, pattern: Tenant, believed: Pricing) -> TenantPlan | None:
+    def _sample(self, kind: Kind, pattern: Tenant, pricing: Pricing) -> TenantPlan | None:
         """What a tenant of the kind would be given if the middle delay were promised; at MORE of its rate."""
         domain, offer = self.instance.offer(kind.subject)
         supposed = Learned(
@@ -182,9 +189,9 @@ class Learner:
         )
         slo = pattern.slo.model_copy(update={"epsilon": self.headroom * pattern.slo.epsilon})
         policy = pattern.policy.model_copy(update={"forbid": (*pattern.policy.forbid, *others)})
-        infrastructure = believed.infrastructure.with_(changes)
+        infrastructure = pricing.infrastructure.with_(changes)
         prices = Prices({}, {}).on(infrastructure)
-        answer = Pricing(infrastructure, believed.guarantee).price(
+        answer = Pricing(infrastructure, pricing.guarantee).price(
             pattern.model_copy(update={"slo": slo, "policy": policy}), prices
         )
         if not answer.candidates:
@@ -234,7 +241,9 @@ class Learner:
 
     # ---- learning
 
-    def learn(self, senders: Sequence[Sender], answers: Sequence[Answers], moment: Moment) -> list[Lesson]:
+    def learn(
+        self, senders: Sequence[Sender], answers: Sequence[Answers], moment: Moment
+    ) -> list[PublishedRisk]:
         """Remember a period's answers; returns the kinds of which something else may be promised now."""
         tests = {sender.entry.id: sender.test for sender in senders}
         for one in answers:
@@ -253,7 +262,7 @@ class Learner:
                 kind.published = fresh
                 asks = [ask for _, ask in fresh]
                 lessons.append(
-                    Lesson(kind.subject, kind.like, asks, f"{kind.like}: {in_words(fresh, refuted)}")
+                    PublishedRisk(kind.subject, kind.like, asks, f"{kind.like}: {in_words(fresh, refuted)}")
                 )
         return lessons
 

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fedopt.contracts import Contract
-from fedopt.control.accounts import Accounts, costs_by_domain, disclosed, judge
+from fedopt.control.accounts import Accounts, Settler, costs_by_domain, disclosed, judge
 from fedopt.control.admission import Prices
 from fedopt.control.auditing import Auditor
-from fedopt.control.beliefs import Beliefs
-from fedopt.control.crowd import crowd
-from fedopt.control.evidence import Listener, Period
+from fedopt.control.contracts import Register, Signed
+from fedopt.control.environment import Environment, Moment, Timeline, environment
+from fedopt.control.fifo_baseline import fifo_baseline
 from fedopt.control.journal import Journal
 from fedopt.control.kinds import Sender
 from fedopt.control.learning import Learner
+from fedopt.control.measurement import Observer, Period
+from fedopt.control.planner_view import PlannerView, Queues
 from fedopt.control.planning import Decision, Standing
-from fedopt.control.policies import Policy, Shrinker, choose
-from fedopt.control.proving import Prover
-from fedopt.control.queues import Queues
-from fedopt.control.register import Register, Signed
-from fedopt.control.scenario import Scenario
-from fedopt.control.settling import Settler
+from fedopt.control.policies import Policy, Shrinker, check_policy, choose
+from fedopt.control.scenario import Budgets, Scenario, scenario_for
 from fedopt.control.store import Store
-from fedopt.control.timeline import Moment, Timeline
-from fedopt.control.verdicts import Verdict
-from fedopt.control.world import World, world
+from fedopt.control.verdicts import Prover, Verdict
 from fedopt.instance import Instance
 from fedopt.plan import Plan
 
-__all__ = ["Run"]
+__all__ = ["Run", "identity_of", "operate", "run_name"]
+
 
 SHRINK_SLOTS = 400_000
 
@@ -55,9 +53,9 @@ class Run:
         self.store = store
         self.timeline = Timeline(scenario, instance, seed)
         self.register = Register(scenario, instance, seed)
-        self.beliefs = Beliefs(scenario, instance, policy, self.timeline)
-        self.listener = Listener(scenario.steps(instance), seed, threads)
-        self.auditor = Auditor(scenario.audits, self.register, self.listener)
+        self.view = PlannerView(scenario, instance, policy, self.timeline)
+        self.observer = Observer(scenario.steps(instance), seed, threads)
+        self.auditor = Auditor(scenario.audits, self.register, self.observer)
         self.learner = Learner(scenario, instance)
         self.accounts = Accounts(scenario, instance)
         self.settler = Settler(seed)
@@ -80,21 +78,22 @@ class Run:
         deployed = self._deployed(decision)
         tests = self._tests(moment, decision)
 
-        now = self._world(moment, deployed, tests)
-        heard = self._run_packets(now, deployed, tests)
-        verdict = judge(now, heard, self.scenario.audits.confidence)
+        now = self._environment(moment, deployed, tests)
+        observed = self._run_packets(now, deployed, tests)
+        verdict = judge(now, observed, self.scenario.audits.confidence)
 
-        degraded = self._audit(now, deployed, heard, journal)
-        self._learn(now, deployed, tests, heard, journal)
+        self._alert(now, observed, verdict, journal)
+        degraded = self._audit(now, deployed, observed, journal)
+        self._learn(now, deployed, tests, observed, journal)
 
         entries = list(deployed.tenants)
         settlement = self.settler.settle(now.promised, entries, verdict, degraded, self.period)
         costs = costs_by_domain(now.truth, [*entries, *(test.entry for test in tests)])
-        self.accounts.count(now, decision.suspended, heard, costs)
+        self.accounts.count(now, decision.suspended, observed, costs)
 
-        self._tally(now, decision, deployed, heard, verdict, journal)
-        numbers = disclosed(self.policy, decision, heard, journal, self.standing)
-        row = self.accounts.row(decision, deployed, heard, costs, numbers, settlement.received)
+        self._tally(now, decision, deployed, observed, verdict, journal)
+        numbers = disclosed(self.policy, decision, observed, journal, self.standing)
+        row = self.accounts.row(decision, deployed, observed, costs, numbers, settlement.received)
         journal.period_ends(row, settlement)
 
         self.standing = decision.standing
@@ -124,21 +123,21 @@ class Run:
                 journal.event("arrived", member.id, f"like {member.like}")
 
     def _plan(self, moment: Moment, journal: Journal) -> Decision:
-        """Admit and plan on what is believed."""
+        """Admit and plan on the planner's view."""
         queues = self.accounts.queues
-        self.believed = self.beliefs.pricing(moment, self.register, queues, self.learner)
-        tenants = self.beliefs.tenants(moment, self.refused, self.believed, self.standing, queues)
+        self.pricing = self.view.pricing(moment, self.register, queues, self.learner)
+        tenants = self.view.tenants(moment, self.refused, self.pricing, self.standing, queues)
         decision = choose(
             self.policy,
-            self.believed,
+            self.pricing,
             tenants,
             self.standing,
-            self.beliefs.planning,
+            self.view.planning,
             frozenset(self.suspended),
         )
         for tenant in tenants:
             if tenant.id in decision.refused:
-                ways = self.believed.price(tenant, Prices({}, {}).on(self.believed.infrastructure)).candidates
+                ways = self.pricing.price(tenant, Prices({}, {}).on(self.pricing.infrastructure)).candidates
                 journal.event("refused", tenant.id, "no room" if ways else "no way keeps its promise")
         for name in decision.suspended:
             journal.event("suspended", name, "its place is gone and there is no other")
@@ -154,11 +153,11 @@ class Run:
 
     def _tests(self, moment: Moment, decision: Decision) -> list[Sender]:
         """Who asks domains without a contract beside the tenants."""
-        return self.learner.tests(moment, self.believed, decision) if self.policy.closed else []
+        return self.learner.tests(moment, self.pricing, decision) if self.policy.closed else []
 
-    def _world(self, moment: Moment, deployed: Plan, tests: Sequence[Sender]) -> World:
+    def _environment(self, moment: Moment, deployed: Plan, tests: Sequence[Sender]) -> Environment:
         """What truly holds in the period."""
-        return world(
+        return environment(
             self.instance,
             self.register.promised,
             moment,
@@ -167,52 +166,62 @@ class Run:
             self.scenario.hidden,
         )
 
-    def _run_packets(self, now: World, deployed: Plan, tests: Sequence[Sender]) -> Period:
+    def _run_packets(self, now: Environment, deployed: Plan, tests: Sequence[Sender]) -> Period:
         """Let the period's packets run at the rates that are reserved."""
         entries = [*deployed.tenants, *(test.entry for test in tests)]
         if not entries:
             return Period()
         if self.policy.rule == "none":
-            return crowd(self.listener, now, entries)
+            return fifo_baseline(self.observer, now, entries)
         promised = {name: contract.impairment for name, contract in self.register.promised.items()}
         asks = self.learner.asks(self._senders(now, deployed, tests), self.period)
-        heard = self.listener.run(now.truth, now.moment, entries, promised, now.hidden, asks)
+        observed = self.observer.run(now.truth, now.moment, entries, promised, now.hidden, asks)
         for test in tests:  # a test is nobody's request
-            del heard.sent[test.entry.id], heard.late[test.entry.id]
-        return heard
+            del observed.sent[test.entry.id], observed.late[test.entry.id]
+        return observed
 
-    def _audit(self, now: World, deployed: Plan, heard: Period, journal: Journal) -> list[Contract]:
+    def _alert(
+        self, now: Environment, observed: Period, verdict: Mapping[str, Verdict], journal: Journal
+    ) -> None:
+        """A tenant whose period is above ε is an event, whatever its whole session comes to."""
+        for name, batches in observed.sent.items():
+            sent, late, epsilon = float(batches.sum()), float(observed.late[name].sum()), now.epsilon(name)
+            if late > epsilon * sent:
+                share = f"{late:,.6g} of {sent:,.6g} requests late ({late / sent:.2g}), above ε = {epsilon:g}"
+                journal.event("above-epsilon", name, f"{share}; {verdict[name]}")
+
+    def _audit(self, now: Environment, deployed: Plan, observed: Period, journal: Journal) -> list[Contract]:
         """Audit, recalibrate and re-sign; returns the contracts of domains that are degraded."""
-        return self.auditor.audit(now, deployed, heard, journal) if self.policy.closed else []
+        return self.auditor.audit(now, deployed, observed, journal) if self.policy.closed else []
 
     def _learn(
-        self, now: World, deployed: Plan, tests: Sequence[Sender], heard: Period, journal: Journal
+        self, now: Environment, deployed: Plan, tests: Sequence[Sender], observed: Period, journal: Journal
     ) -> None:
         """Learn from what domains without a contract answered."""
         senders = self._senders(now, deployed, tests)
-        journal.answers(senders, heard.answers)
+        journal.answers(senders, observed.answers)
         if self.policy.closed:
-            for lesson in self.learner.learn(senders, heard.answers, now.moment):
-                journal.learned(lesson.subject, lesson.like, lesson.asks)
-                journal.event("learned", lesson.subject, lesson.words)
+            for risk in self.learner.learn(senders, observed.answers, now.moment):
+                journal.learned(risk.subject, risk.like, risk.asks)
+                journal.event("learned", risk.subject, risk.words)
 
-    def _senders(self, now: World, deployed: Plan, tests: Sequence[Sender]) -> list[Sender]:
+    def _senders(self, now: Environment, deployed: Plan, tests: Sequence[Sender]) -> list[Sender]:
         """Who sends to domains without a contract."""
         return [*self.learner.senders(now.moment, now.truth, deployed), *tests]
 
     def _tally(
         self,
-        now: World,
+        now: Environment,
         decision: Decision,
         deployed: Plan,
-        heard: Period,
+        observed: Period,
         verdict: Mapping[str, Verdict],
         journal: Journal,
     ) -> None:
         """Write down requests, late ones, what is known at the true laws, and the plan where it changed."""
         known = self.prover.known(now, deployed.tenants) if self.policy.rule != "none" else {}
         lost = decision.suspended
-        self.accounts.tally(now.moment, self.refused, lost, deployed, heard, verdict, known, journal)
+        self.accounts.tally(now.moment, self.refused, lost, deployed, observed, verdict, known, journal)
         if self.period == 0 or decision.mode != "kept" or decision.plan.tenants.ids() != self._served():
             journal.plan(deployed, decision.instance)
 
@@ -249,3 +258,56 @@ class Run:
         self.learner.resume(carried["learner"])
         self.accounts.queues = Queues.of(carried["queues"])
         self.register.restore(self.store.tokens(self.name), carried["promised"])
+
+
+Watcher = Callable[[str, int, int, Mapping[str, Any]], bool | None]
+"""Told run, period, periods and the period's row; a true answer stops after this period."""
+
+
+def operate(
+    scenario: Scenario,
+    instance: Instance,
+    store: Store,
+    *,
+    policies: Sequence[str] = ("fedopt",),
+    weights: Sequence[float] = (),
+    seed: int = 0,
+    threads: int | None = None,
+    watch: Watcher | None = None,
+) -> None:
+    """Run a scenario under each policy, from where the state file left off to the end.
+
+    weights: values of V; for each of them fedopt's loop is run with the scenario's budgets (or those of
+    `Budgets` where it has none) as a run of its own, "fedopt V=…".
+    Every period is written in one transaction. The state after period k depends on scenario, instance, seed
+    and policy alone, not on threads, nor on how often the run was interrupted. Raises InstanceError,
+    PolicyError, StateError.
+    """
+    scenario_for(scenario, instance)
+    chosen = [(name, check_policy(name), scenario) for name in policies]
+    for v in weights:
+        budgets = (scenario.budgets or Budgets(v=v)).model_copy(update={"v": v})
+        chosen.append((run_name(v), check_policy("fedopt"), scenario.model_copy(update={"budgets": budgets})))
+    for name, policy, its in chosen:
+        run = Run(its, instance, policy, store, seed, threads, name)
+        while run.period < scenario.periods:
+            row = run.step()
+            if watch is not None and watch(name, run.period, scenario.periods, row):
+                return
+
+
+def run_name(v: float) -> str:
+    """The name of a run at a weight V of its own."""
+    return f"fedopt V={v:g}"
+
+
+def identity_of(scenario: Scenario, instance: Instance, seed: int) -> dict[str, str]:
+    """What a state file must say to be this scenario's."""
+    text = json.dumps(scenario.to_dict() | {"instance": instance.sha256}, sort_keys=True, ensure_ascii=False)
+    return {
+        "scenario": scenario.name,
+        "scenario_sha256": hashlib.sha256(text.encode("utf-8")).hexdigest(),
+        "instance_sha256": instance.sha256,
+        "periods": str(scenario.periods),
+        "seed": str(seed),
+    }

@@ -20,7 +20,7 @@ from fedopt.simulate.streams import mix, streams
 __all__ = [
     "BATCHES",
     "WINDOW",
-    "Heard",
+    "Observed",
     "by_batch",
     "impairment_of",
     "listen",
@@ -43,7 +43,7 @@ OWN = np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
+class Observed:
     """What a period told of one tenant.
 
     delay: slots of queueing of each slot's work, −1 where there was none, shape (slots,); weight: its
@@ -172,7 +172,7 @@ def _run(
 _kernel: Any = _run
 
 
-def listen(path: SlotPath, slots: int, seed: np.random.SeedSequence, levels: np.ndarray) -> Heard:
+def listen(path: SlotPath, slots: int, seed: np.random.SeedSequence, levels: np.ndarray) -> Observed:
     """Run a tenant for a period of `slots` slots, from empty after a warm-up of an eighth of it.
 
     levels: reference of each domain's impairment over WINDOW slots, work, shape (L,); infinite where none is
@@ -204,7 +204,7 @@ def listen(path: SlotPath, slots: int, seed: np.random.SeedSequence, levels: np.
         counts,
         excess,
     )
-    return Heard(delay, weight, counts, excess)
+    return Observed(delay, weight, counts, excess)
 
 
 @kernel

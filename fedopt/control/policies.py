@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedopt.control.admission import Ledger, Prices, admit
+from fedopt.control.admission import KEEP, Answer, Ledger, Prices, Pricing, admit, tenant_class
 from fedopt.control.planning import Decision, Standing, decide, stated
-from fedopt.control.pricing import KEEP, Answer, Pricing, kind_of
 from fedopt.control.scenario import Planning
 from fedopt.errors import InputError
 from fedopt.instance import Instance, Tenant
@@ -48,7 +47,7 @@ POLICIES: dict[str, Policy] = {
     policy.name: policy
     for policy in (
         Policy("fedopt", "the closed loop: planned with a certificate, audited, recalibrated", closed=True),
-        Policy("minplus", "the same plan, open loop: contracts are believed for ever", "minplus"),
+        Policy("minplus", "the same plan, open loop: contracts are never corrected", "minplus"),
         Policy("simulated", "open loop, reservations scaled down by simulation", "minplus", measured=True),
         Policy("paper-path", "open loop under the paper's path guarantee", "paper-path"),
         Policy(
@@ -188,7 +187,7 @@ class Shrinker:
     def _entry(self, instance: Instance, plan: Plan, entry: TenantPlan) -> TenantPlan:
         tenant = instance.tenant(entry.id)
         key = (
-            kind_of(tenant),
+            tenant_class(tenant),
             tuple(entry.path),
             tuple(entry.reservations.values()),
             tuple(instance.offer(hop)[1].model_dump_json() for hop in entry.path),

@@ -1,23 +1,26 @@
-"""What the runs of a state file come to: one row a run, with the confidence that it was earned with."""
+"""What the runs of a state file come to, a row a run; tables as Parquet, the trade-off in V as a plot."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fedopt.control.proving import REPLAYS
-from fedopt.control.stays import CONFIDENCE, stays
-from fedopt.control.store import Store
+from fedopt.control.sessions import CONFIDENCE, sessions
+from fedopt.control.store import StateError, Store, column_types
+from fedopt.control.verdicts import REPLAYS
+from fedopt.storage import write_atomically
 
-__all__ = ["Row", "summarize", "table", "trade_off"]
+__all__ = ["Row", "export_parquet", "plot_trade_off", "summarize", "table", "trade_off"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run. Tenants are counted by what holds of their whole stay (see `stays`).
+    """One run. Tenants are counted by what holds of their whole stay (see `sessions`).
 
     proven: of whom a theorem says, at the domains' true laws, that the probability of being late is at most
     ε; met: whose late requests are at most ε of all; kept, undecided, broken: whose probability of being late
@@ -62,8 +65,8 @@ def summarize(store: Store) -> list[Row]:
 def _row(store: Store, run: str) -> Row:
     periods = store.rows("periods", run)
     members = store.rows("members", run)
-    whole = stays(store, run)
-    found = [stay.verdict for stay in whole]
+    whole = sessions(store, run)
+    found = [session.verdict for session in whole]
     gaps = [row["gap"] for row in periods if row["gap"] is not None]
     requests = float(sum(row["requests"] for row in periods))
     return Row(
@@ -71,12 +74,12 @@ def _row(store: Store, run: str) -> Row:
         periods=len(periods),
         admitted=len(found),
         refused=sum(not row["admitted"] for row in members),
-        proven=sum(stay.proven for stay in whole),
-        met=sum(stay.share <= stay.epsilon for stay in whole),
+        proven=sum(session.proven for session in whole),
+        met=sum(session.share <= session.epsilon for session in whole),
         kept=found.count("kept"),
         undecided=found.count("undecided"),
         broken=found.count("broken"),
-        learned=sum(stay.learned for stay in whole),
+        learned=sum(session.learned for session in whole),
         late=float(sum(row["late"] for row in periods)) / requests if requests else 0.0,
         cost=float(np.mean([row["cost"] for row in periods])),
         gap=max(gaps) if gaps else None,
@@ -160,3 +163,58 @@ def table(rows: list[Row]) -> str:
             " from answers, all else is a theorem under the contracts in force."
         )
     return "\n".join(text)
+
+
+def export_parquet(store: Store, folder: str | Path) -> list[Path]:
+    """Write one Parquet file per table into a folder; documents become JSON text. Returns the files.
+
+    Columns have the types that the tables declare, whether there are rows or not.
+    Raises ImportError naming the extra where pyarrow is missing.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise ImportError("Parquet needs pyarrow: pip install 'fedopt[telemetry]'") from error
+    kinds = {"TEXT": pa.string(), "BLOB": pa.string(), "INTEGER": pa.int64(), "REAL": pa.float64()}
+    written = []
+    for name, columns, rows in store.tables():
+        schema = pa.schema([(column, kinds[kind]) for column, kind in column_types(name).items()])
+        values = list(zip(*rows, strict=True)) if rows else [() for _ in columns]
+        arrays = {column: list(cells) for column, cells in zip(columns, values, strict=True)}
+        content = pa.table(arrays, schema=schema)
+        buffer = io.BytesIO()
+        parquet.write_table(content, buffer)
+        written.append(write_atomically(Path(folder) / f"{name}.parquet", buffer.getvalue()))
+    return written
+
+
+def plot_trade_off(store: Store, path: str | Path) -> Path:
+    """Plot cost and backlogs against V. Raises StateError where fewer than two runs name a V.
+
+    Raises ImportError naming the extra where matplotlib is missing.
+    """
+    rows = trade_off(store)
+    if len(rows) < 2:
+        raise StateError("a plot in V needs runs at two values or more: fedopt operate SCENARIO --v 1,10,100")
+    try:
+        import matplotlib.figure
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'fedopt[plot]'") from error
+    figure: Any = matplotlib.figure.Figure(figsize=(6.4, 4.0), layout="constrained")
+    left = figure.add_subplot()
+    right = left.twinx()
+    v = [row["v"] for row in rows]
+    left.plot(v, [row["cost"] for row in rows], "o-", color="#0072B2", label="cost per period")
+    right.plot(
+        v, [row["late_backlog"] for row in rows], "s--", color="#D55E00", label="backlog, late requests"
+    )
+    if any(row["cost_backlog"] > 0 for row in rows):
+        right.plot(v, [row["cost_backlog"] for row in rows], "^:", color="#009E73", label="backlog, money")
+    left.set(xscale="log", xlabel="V", ylabel="mean cost of a period")
+    right.set_ylabel("mean backlog")
+    handles = [*left.get_lines(), *right.get_lines()]
+    left.legend(handles, [line.get_label() for line in handles], loc="upper center", fontsize="small")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=Path(path).suffix.lstrip(".") or "png", dpi=150)
+    return write_atomically(path, buffer.getvalue())

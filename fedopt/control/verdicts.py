@@ -1,18 +1,38 @@
-"""Kept, broken or undecided: late requests of independent parts (batches, periods) against ε, many at once.
+"""Judging late requests: intervals of counts against ε, and what is known at the domains' true laws.
 
-The intervals are those of `fedopt.simulate.estimates.tail_share` for two bins, on time and late: the spread
-between the parts turns their requests into an effective number of independent ones, to which the exact
-binomial interval applies.
+The intervals of counts are those of `fedopt.simulate` for two bins, on time and late: the spread between the
+parts turns their requests into an effective number of independent ones, to which the exact binomial interval
+applies.
+
+In a rehearsal the true laws are known. A theorem counts where it reaches: the minplus bound at the
+reservations and the true laws, by a search or by the entry's own proof, whichever is less. Where it does not
+say what was promised, the period is replayed on random numbers of its own, many times as long, and counted.
 """
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
+from zlib import crc32
 
 import numpy as np
 from scipy.stats import beta, t
 
-__all__ = ["Verdict", "intervals", "verdicts"]
+from fedopt.calculus import minplus
+from fedopt.calculus.path import Path
+from fedopt.control.admission import tenant_class
+from fedopt.control.environment import Environment
+from fedopt.plan import TenantPlan
+from fedopt.plan.guarantees import FORMS
+from fedopt.plan.paths import Paths
+from fedopt.simulate.paths import slot_path
+from fedopt.simulate.simulated import counted
+
+__all__ = ["NOTHING", "REPLAYS", "TOLERANCE", "Known", "Prover", "Verdict", "intervals", "verdicts"]
+
 
 Verdict = Literal["kept", "broken", "undecided"]
 
@@ -60,3 +80,94 @@ def verdicts(
         "broken" if bottom > limit else "kept" if top <= limit else "undecided"
         for bottom, top, limit in zip(low, high, np.asarray(epsilon, float), strict=True)
     ]
+
+
+REPLAYS = 256
+"""How many times as long as the period itself a replay is."""
+
+CERTAINTY = 0.9995
+"""Confidence of each end of a replay's interval: a stay of fifty different replays is judged at 95 %."""
+
+TOLERANCE = 1e-6
+"""Relative: how far a bound that is found again may lie above the one that was planned with."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the probability that an entry's requests are late in a period.
+
+    bound: that of the theorem, None where there is none; low, high: the interval that a replay found, None
+    where there was none.
+    """
+
+    bound: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+NOTHING = Known()
+
+
+class Prover:
+    """Bounds and replays under the true laws; the same entry under the same laws is evaluated once.
+
+    slots: of a period; what is found depends on these, the seed, the entry and the laws alone.
+    """
+
+    def __init__(self, slots: int, seed: int, threads: int | None = None) -> None:
+        self.slots = slots
+        self.seed = seed
+        self.threads = threads
+        self._found: dict[str, Known] = {}
+
+    def known(self, environment: Environment, entries: Sequence[TenantPlan]) -> dict[str, Known]:
+        """What is known of each entry, by tenant: nothing where its path crosses a domain without a
+        contract.
+        """
+        paths = Paths(environment.truth)
+        return {
+            entry.id: NOTHING if entry.learned else self._known(environment, paths, entry)
+            for entry in entries
+        }
+
+    def _known(self, environment: Environment, paths: Paths, entry: TenantPlan) -> Known:
+        if not environment.moment.failed.isdisjoint(entry.reservations):
+            return Known(1.0, 1.0, 1.0)
+        truth = environment.truth
+        tenant = truth.tenant(entry.id)
+        key = json.dumps(
+            [
+                repr(tenant_class(tenant)),
+                entry.path,
+                list(entry.reservations.values()),
+                [entry.form, entry.theta],
+                [truth.offer(hop)[1].model_dump_json() for hop in entry.path],
+            ]
+        )
+        if key not in self._found:
+            if len(self._found) > 20_000:
+                self._found.clear()
+            path, rates = paths.entry(entry), paths.rates(entry)
+            log_bound = _log_bound(path, rates, entry)
+            bound = math.exp(log_bound) if log_bound < 0 else 1.0
+            if bound <= tenant.slo.epsilon * (1 + TOLERANCE):
+                self._found[key] = Known(bound)
+            else:
+                self._found[key] = Known(bound, *self._replayed(path, rates, key))
+        return self._found[key]
+
+    def _replayed(self, path: Path, rates: np.ndarray, key: str) -> tuple[float, float]:
+        seed = (self.seed, crc32(key.encode()), len(key))
+        share = counted(
+            path, slot_path(path, rates), REPLAYS * self.slots, seed, CERTAINTY, threads=self.threads
+        )
+        return share.low, share.high
+
+
+def _log_bound(path: Path, rates: np.ndarray, entry: TenantPlan) -> float:
+    found = minplus.evaluate(path, rates).log_bound
+    if entry.form in FORMS and entry.theta is not None:
+        own = minplus.Evaluation(math.inf, entry.form, entry.theta, entry.block, entry.parameters)
+        stated = minplus.verify(path, rates, own)
+        found = min(found, stated) if math.isfinite(stated) else found
+    return found

@@ -15,13 +15,13 @@ NETWORK = """
 slot: 1.0
 stages: [access, compute]
 domains:
-  - {id: a1, stage: access, operator: A, capacity: 6.0, offers: [{id: s, latency: 1, latency_kind: delay,
+  - {id: a1, stage: access, operator: A, capacity: 7.0, offers: [{id: s, latency: 1, latency_kind: delay,
      impairment: {model: exponential, mean: 0.2}, cost: {model: linear, rate: 1.0}}]}
-  - {id: a2, stage: access, operator: B, capacity: 6.0, offers: [{id: s, latency: 2, latency_kind: delay,
+  - {id: a2, stage: access, operator: B, capacity: 7.0, offers: [{id: s, latency: 2, latency_kind: delay,
      impairment: {model: exponential, mean: 0.3}, cost: {model: quadratic, rate: 0.5, quad: 0.1}}]}
-  - {id: c1, stage: compute, operator: A, capacity: 5.0, offers: [{id: m, latency: 2, latency_kind: delay,
+  - {id: c1, stage: compute, operator: A, capacity: 6.0, offers: [{id: m, latency: 2, latency_kind: delay,
      impairment: {model: exponential, mean: 0.2}, cost: {model: linear, rate: 2.0, fixed: 0.1}}]}
-  - {id: c2, stage: compute, operator: B, capacity: 9.0, offers: [{id: m, latency: 4, latency_kind: delay,
+  - {id: c2, stage: compute, operator: B, capacity: 10.0, offers: [{id: m, latency: 4, latency_kind: delay,
      impairment: {model: exponential, mean: 0.2}, cost: {model: linear, rate: 2.6}}]}
 tenants:
   - {id: chat, arrivals: {model: poisson, rate: 0.3}, slo: {deadline: 30, epsilon: 0.001}, payment: 2.0,

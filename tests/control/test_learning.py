@@ -11,14 +11,13 @@ import pytest
 
 import fedopt
 from fedopt.control import Store, identity_of, operate
-from fedopt.control.asking import Ask, HiddenServer, delays_in
+from fedopt.control.environment import Timeline, environment
+from fedopt.control.hidden import Ask, HiddenServer, delays_in
 from fedopt.control.kinds import Kind, Remembered, useful, worth_publishing
 from fedopt.control.learning import Learner
 from fedopt.control.scenario import Scenario, load_scenario, scenario_for
-from fedopt.control.stays import stays
+from fedopt.control.sessions import sessions
 from fedopt.control.summary import summarize
-from fedopt.control.timeline import Timeline
-from fedopt.control.world import world
 from fedopt.instance import Ask as Learned
 from fedopt.instance import Instance, InstanceError, LearnedImpairment, loads
 from fedopt.plan import Plan
@@ -113,7 +112,7 @@ def test_promises_on_it_are_kept_and_cost_less(ran: Store) -> None:
     assert fedopt_row.learned > 5
     assert minplus.learned == 0
     assert fedopt_row.cost < 0.7 * minplus.cost
-    learned = [stay for stay in stays(ran, "fedopt") if stay.learned]
+    learned = [stay for stay in sessions(ran, "fedopt") if stay.learned]
     assert len(learned) == fedopt_row.learned
     for stay in learned:  # a stay of a few periods may meet a cluster of late requests
         assert stay.verdict != "broken", stay
@@ -227,7 +226,7 @@ def test_every_eighth_batch_asks_for_more(given: tuple[Scenario, Instance], ran:
         if any(e["learned"] for e in row["plan"]["tenants"] if "learned" in e)
     )  # fmt: skip
     plan, moment = Plan.model_validate(row["plan"]), Timeline(scenario, instance, 0).at(row["period"])
-    now = world(instance, {}, moment, plan.tenants.ids(), (), scenario.hidden)
+    now = environment(instance, {}, moment, plan.tenants.ids(), (), scenario.hidden)
     senders = learner.senders(moment, now.truth, plan)
     asks = learner.asks(senders, moment.period)
     assert set(asks) == {entry.id for entry in plan.tenants if entry.learned}

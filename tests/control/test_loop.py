@@ -17,17 +17,15 @@ import fedopt
 from fedopt.audit import Audit
 from fedopt.audit.settlement import Settlement, settle
 from fedopt.calculus import minplus
-from fedopt.control.evidence import Listener, blame
-from fedopt.control.loop import Run
+from fedopt.control.accounts import Settler
+from fedopt.control.environment import Timeline, true_instance
+from fedopt.control.loop import Run, identity_of, operate, run_name
+from fedopt.control.measurement import Observer, blame
 from fedopt.control.policies import POLICIES, PolicyError, check_policy
-from fedopt.control.runs import identity_of, operate, run_name
 from fedopt.control.scenario import Budgets, Scenario, load_scenario
-from fedopt.control.settling import Settler
-from fedopt.control.stays import stays
+from fedopt.control.sessions import sessions
 from fedopt.control.store import StateError, Store
 from fedopt.control.summary import summarize, table, trade_off
-from fedopt.control.timeline import Timeline
-from fedopt.control.world import true_instance
 from fedopt.instance import Instance, loads
 from fedopt.plan import Plan
 from fedopt.plan.paths import Paths
@@ -103,12 +101,12 @@ def test_tallies_are_the_packets_of_the_plans(undisturbed: Store, day: Scenario,
     plan, instance = Plan.model_validate(plans[-1]["plan"]), loads(_json(plans[-1]["instance"]))
     truth = true_instance(instance.with_({"domains.a2.offers.s.latency": 1.5}), moment)
     promised = {f"{d.id}/{o.id}": o.impairment for d in instance.domains for o in d.offers}
-    heard = Listener(6000, 0, 1).run(truth, moment, list(plan.tenants), promised)
+    observed = Observer(6000, 0, 1).run(truth, moment, list(plan.tenants), promised)
     rows = {row["tenant"]: row for row in undisturbed.select("tallies", run="minplus", period=3)}
-    assert set(rows) == set(heard.sent)
+    assert set(rows) == set(observed.sent)
     for name, row in rows.items():
-        assert (row["sent"], row["late"]) == (heard.sent[name].sum(), heard.late[name].sum())
-    named = [finding.domain for finding in blame(heard, {}, 1e-5) if finding.named]
+        assert (row["sent"], row["late"]) == (observed.sent[name].sum(), observed.late[name].sum())
+    named = [finding.domain for finding in blame(observed, {}, 1e-5) if finding.named]
     assert named == ["c1/m"]
 
 
@@ -236,7 +234,7 @@ def test_every_policy_runs_the_same_day(quick: tuple[Scenario, Instance], tmp_pa
 
 
 def test_verdicts_of_whole_stays(undisturbed: Store) -> None:
-    for stay in stays(undisturbed, "fedopt"):
+    for stay in sessions(undisturbed, "fedopt"):
         tallies = undisturbed.rows("tallies", "fedopt", "tenant = ?", (stay.tenant,))
         assert stay.sent == pytest.approx(sum(t["sent"] for t in tallies))
         assert stay.share * stay.sent == pytest.approx(sum(t["late"] for t in tallies))
@@ -270,7 +268,7 @@ def test_what_is_proven_is_proven_at_the_true_laws(
             if through:  # what a replay found lies below the theorem
                 assert 0 <= low < high
                 assert low <= bound
-    for stay in stays(undisturbed, "fedopt"):
+    for stay in sessions(undisturbed, "fedopt"):
         tallies = undisturbed.rows("tallies", "fedopt", "tenant = ?", (stay.tenant,))
         weighted = sum(t["sent"] * t["bound"] for t in tallies) / sum(t["sent"] for t in tallies)
         assert stay.bound == pytest.approx(weighted)

@@ -51,16 +51,16 @@ def test_late_shares_agree_with_the_other_simulator(path: SlotPath) -> None:
 
 def test_domains_report_what_their_impairments_were(path: SlotPath) -> None:
     levels = np.array([reference_level(law, 0)[0] for law in path.impairments])
-    heard = listen(path, 4813, _seed(1), levels)
+    observed = listen(path, 4813, _seed(1), levels)
     windows = 4813 // WINDOW // BATCHES * BATCHES
     for place in range(3):
         work = impairment_of(path, place, 4813, _seed(1))[: windows * WINDOW]
         sums = work.reshape(windows, WINDOW).sum(axis=1)
         batch = np.arange(windows) * BATCHES // windows
         counts = np.bincount(batch[sums > levels[place]], minlength=BATCHES)
-        assert counts.tolist() == heard.counts[place].tolist()
+        assert counts.tolist() == observed.counts[place].tolist()
         excess = np.maximum(sums / levels[place] - 1, 0).sum()
-        assert heard.excess[place].sum() == pytest.approx(excess)
+        assert observed.excess[place].sum() == pytest.approx(excess)
 
 
 def test_the_reference_is_exceeded_in_its_share_of_windows(path: SlotPath) -> None:
@@ -73,11 +73,11 @@ def test_the_reference_is_exceeded_in_its_share_of_windows(path: SlotPath) -> No
 
 
 def test_batches_and_series_hold_every_request_once(path: SlotPath) -> None:
-    heard = listen(path, 5000, _seed(2), np.full(3, np.inf))
-    sent, late = heard.late(3)
-    assert sent.sum() == heard.weight.sum() == len(heard.series())
-    assert late.sum() == (heard.series() > 3).sum()
-    assert (heard.delay >= 0).sum() == (heard.weight > 0).sum()
+    observed = listen(path, 5000, _seed(2), np.full(3, np.inf))
+    sent, late = observed.late(3)
+    assert sent.sum() == observed.weight.sum() == len(observed.series())
+    assert late.sum() == (observed.series() > 3).sum()
+    assert (observed.delay >= 0).sum() == (observed.weight > 0).sum()
 
 
 def test_a_domain_that_serves_nobody_makes_everybody_late(path: SlotPath) -> None:

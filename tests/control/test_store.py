@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fedopt.control.export import export_parquet, plot_trade_off
 from fedopt.control.store import TABLES, PeriodRecord, StateError, Store, column_types, packed
+from fedopt.control.summary import export_parquet, plot_trade_off
 
 IDENTITY = {"scenario": "x", "seed": "0"}
 

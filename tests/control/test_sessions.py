@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.control.stays import judged
+from fedopt.control.sessions import judged
 
 EPSILON = 0.01
 BATCHES = 24

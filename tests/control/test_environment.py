@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fedopt.control.environment import Timeline, scaled_arrivals, scaled_impairment
 from fedopt.control.scenario import Scenario
-from fedopt.control.timeline import Timeline, scaled_arrivals, scaled_impairment
 from fedopt.instance import (
     EnvelopeArrivals,
     ExponentialImpairment,

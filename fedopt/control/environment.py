@@ -1,30 +1,51 @@
-"""What truly happens, period by period: a pure function of scenario, instance and seed."""
+"""The environment of a run: who is there and what is broken in every period, and what domains then deliver.
+
+A timeline is drawn from the scenario, the instance and the seed alone; a period's environment has the domains
+at what they promised and at what they deliver, and the tenants as they behave and were promised.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from fedopt.control.scenario import Reissue, Scenario, Stream
+from fedopt.contracts import Contract
+from fedopt.control.hidden import HiddenServer
+from fedopt.control.scenario import Hidden, Reissue, Scenario, Stream
 from fedopt.instance import (
     EnvelopeArrivals,
     ExponentialImpairment,
     ExponentialWork,
     GammaImpairment,
     Instance,
+    LearnedImpairment,
     NoImpairment,
     OnOff,
     OnOffImpairment,
     Poisson,
     PoissonImpairment,
     TableImpairment,
+    Tenant,
     TokenBucket,
 )
+from fedopt.laws import build
 
-__all__ = ["Member", "Moment", "Timeline", "scaled_arrivals", "scaled_impairment"]
+__all__ = [
+    "Environment",
+    "Member",
+    "Moment",
+    "Timeline",
+    "environment",
+    "expected_requests",
+    "scaled_arrivals",
+    "scaled_impairment",
+    "tenant_now",
+    "true_instance",
+]
+
 
 _STREAMS = 0x53545245
 _EVER = 1 << 60
@@ -199,3 +220,88 @@ def scaled_impairment(impairment: Any, factor: float) -> Any:
             }
         )
     raise ValueError(f"an impairment of the kind {type(impairment).__name__} cannot be scaled")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A moment with the tenants that are served in it.
+
+    promised: every offer as its domain promised it of its own accord; truth: as the domains deliver; hidden:
+    what offers without a contract truly are, by "domain/offer".
+    """
+
+    moment: Moment
+    promised: Instance
+    truth: Instance
+    hidden: Mapping[str, HiddenServer] = field(default_factory=dict)
+
+    def epsilon(self, tenant: str) -> float:
+        """What a tenant was promised."""
+        return self.truth.tenant(tenant).slo.epsilon
+
+
+def environment(
+    instance: Instance,
+    promised: Mapping[str, Contract],
+    moment: Moment,
+    served: Iterable[str],
+    tests: Iterable[Tenant] = (),
+    hidden: Iterable[Hidden] = (),
+) -> Environment:
+    """The environment of a period with the tenants `served` and test senders.
+
+    promised: contract by "domain/offer"; hidden: what offers without one truly are.
+    """
+    domains = instance.with_(
+        {
+            f"domains.{c.domain}.offers.{c.offer}.{name}": value
+            for c in promised.values()
+            for name, value in (("impairment", c.impairment), ("latency", c.latency))
+            if getattr(instance.offer(c.subject)[1], name) != value
+        }
+    )
+    present = set(served)
+    tenants = tuple(
+        tenant_now(instance, member.id, member.like, moment.factors)
+        for member in moment.members
+        if member.id in present
+    )
+    everybody = (*tenants, *tests)
+    found = domains.with_(tenants=everybody) if everybody else domains
+    return Environment(moment, found, true_instance(found, moment), _servers(hidden, moment, instance.slot))
+
+
+def _servers(hidden: Iterable[Hidden], moment: Moment, slot: float) -> dict[str, HiddenServer]:
+    found = {}
+    for part in hidden:
+        name = f"{part.domain}/{part.offer}"
+        impairment = scaled_impairment(part.impairment, moment.degraded.get(name, 1.0))
+        found[name] = HiddenServer.of(part.rate, part.latency, impairment, slot)
+    return found
+
+
+def true_instance(instance: Instance, moment: Moment) -> Instance:
+    """The instance with the impairments that the degraded domains truly have."""
+    changes = {}
+    for name, factor in moment.degraded.items():
+        domain, offer = instance.offer(name)
+        if isinstance(offer.impairment, LearnedImpairment):
+            continue  # what it truly is stands elsewhere
+        changes[f"domains.{domain.id}.offers.{offer.id}.impairment"] = scaled_impairment(
+            offer.impairment, factor
+        )
+    return instance.with_(changes) if changes else instance
+
+
+def tenant_now(instance: Instance, name: str, like: str, factors: Mapping[str, float]) -> Tenant:
+    """A tenant like one of the instance's, at the traffic factor of that one."""
+    pattern = instance.tenant(like)
+    arrivals = scaled_arrivals(pattern.arrivals, factors[like])
+    return pattern.model_copy(update={"id": name, "arrivals": arrivals})
+
+
+def expected_requests(tenant: Tenant, slots: int, slot: float) -> float:
+    """Requests (work where there are none) that a tenant sends in so many slots, on average."""
+    law = build(tenant.arrivals, slot)
+    size = getattr(law, "size", None)
+    return slots * (law.mean / size if size else law.mean)

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from fedopt.control.proving import TOLERANCE
 from fedopt.control.store import Store, unpacked
-from fedopt.control.verdicts import Verdict, intervals
+from fedopt.control.verdicts import TOLERANCE, Verdict, intervals
 
-__all__ = ["CONFIDENCE", "Stay", "judged", "stays"]
+__all__ = ["CONFIDENCE", "Session", "judged", "sessions"]
 
 CONFIDENCE = 0.95
 
@@ -30,7 +29,7 @@ SEVERAL = 8
 
 
 @dataclass(frozen=True)
-class Stay:
+class Session:
     """An admitted tenant over its whole stay.
 
     sent, share: its requests and the part of them that was late; interval: of the probability of being late;
@@ -54,7 +53,7 @@ class Stay:
         return asdict(self)
 
 
-def stays(store: Store, run: str) -> list[Stay]:
+def sessions(store: Store, run: str) -> list[Session]:
     """Every admitted tenant of a run."""
     tallies: dict[str, list[Any]] = {}
     for row in store.rows("tallies", run):
@@ -66,7 +65,7 @@ def stays(store: Store, run: str) -> list[Stay]:
     ]
 
 
-def _stay(tenant: str, epsilon: float, rows: list[Any]) -> Stay:
+def _stay(tenant: str, epsilon: float, rows: list[Any]) -> Session:
     counts = np.array([unpacked(row["batches"]) for row in rows] or [[[0.0], [0.0]]])  # (periods, 2, batches)
     bounds = np.array([1.0 if row["bound"] is None else row["bound"] for row in rows] or [1.0])
     ends = [[row["low"], row["high"]] for row in rows] or [[None, None]]
@@ -77,7 +76,7 @@ def _stay(tenant: str, epsilon: float, rows: list[Any]) -> Stay:
     bound = float(sent @ bounds) / total if total > 0 else 1.0
     high = min(high, bound)  # a theorem holds whatever the confidence
     limit = epsilon * (1 + TOLERANCE)
-    return Stay(
+    return Session(
         tenant=tenant,
         epsilon=epsilon,
         periods=len(rows),

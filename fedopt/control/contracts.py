@@ -147,7 +147,7 @@ class Register:
             changes["theta"] = grid
         return instance.with_(changes) if changes else instance
 
-    def believed(self, truth: Instance) -> Instance:
+    def on(self, truth: Instance) -> Instance:
         """The tenants of an instance on the domains as the contracts in force describe them."""
         return self.applied(truth.with_({"domains": self.instance.domains}))
 

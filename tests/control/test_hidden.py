@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from fedopt.control.asking import Ask, HiddenServer, answered, delays_in
+from fedopt.control.hidden import Ask, HiddenServer, answered, delays_in
 from fedopt.control.packets import BATCHES, _impairment, listen
 from fedopt.laws import ExponentialWork, NoImpairment, Poisson
 from fedopt.simulate.slot_work import SlotWork, slot_work
@@ -98,10 +98,10 @@ def test_it_is_behind_the_same_packets() -> None:
     delays = delays_in(
         path, {0: HiddenServer(0.7, 0, NOTHING), 1: HiddenServer(5.0, 3, NOTHING)}, SLOTS, SEED
     )
-    heard = listen(path, SLOTS, SEED, np.full(2, np.inf))
+    observed = listen(path, SLOTS, SEED, np.full(2, np.inf))
     for delay in delays.values():
-        assert np.array_equal(delay >= 0, heard.weight > 0)
-    assert np.all(delays[1][heard.weight > 0] == 3)  # fast enough never to delay anything
+        assert np.array_equal(delay >= 0, observed.weight > 0)
+    assert np.all(delays[1][observed.weight > 0] == 3)  # fast enough never to delay anything
     assert delays[0].max() > 0
 
 
@@ -153,8 +153,8 @@ def test_late_altogether_only_if_late_in_the_ideal_or_in_the_hidden_server() -> 
     assert (ideal_late & ~hidden_late).sum() > 20
     assert not np.any((truly_late & sent) & ~(ideal_late | hidden_late))
     # and the ideal system is the one that `listen` runs, where the hidden server is a shaper and a delay
-    heard = listen(path, SLOTS, SEED, np.full(3, np.inf))
-    assert heard.delay[heard.weight > 0].size == sent.sum()
+    observed = listen(path, SLOTS, SEED, np.full(3, np.inf))
+    assert observed.delay[observed.weight > 0].size == sent.sum()
 
 
 def _end_to_end(series: list[np.ndarray], rates: list[float], asked: int, drop: bool) -> np.ndarray:

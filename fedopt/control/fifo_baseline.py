@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from fedopt.control.evidence import Listener, Period
+from fedopt.control.environment import Environment
+from fedopt.control.measurement import Observer, Period
 from fedopt.control.packets import BATCHES
-from fedopt.control.world import World
 from fedopt.kernels import kernel
 from fedopt.plan import TenantPlan
 from fedopt.simulate.slot_work import begin, fill
 from fedopt.simulate.slots import SlotPath
 from fedopt.simulate.streams import mix, streams
 
-__all__ = ["crowd", "share_queues"]
+__all__ = ["fifo_baseline", "share_queues"]
 
 CHUNK = 256
 _DRAIN = 4096
@@ -184,13 +184,13 @@ def share_queues(
     return sent, np.maximum(late, 0.0)
 
 
-def crowd(listener: Listener, world: World, entries: Sequence[TenantPlan]) -> Period:
+def fifo_baseline(observer: Observer, environment: Environment, entries: Sequence[TenantPlan]) -> Period:
     """A period of everybody in one queue per domain."""
-    truth = world.truth
+    truth = environment.truth
     index = {domain.id: d for d, domain in enumerate(truth.domains)}
     stages = {stage: s for s, stage in enumerate(truth.stages)}
-    jobs = [listener.job(truth, world.moment, entry) for entry in entries]
-    capacity = [0.0 if d.id in world.moment.failed else d.capacity * truth.slot for d in truth.domains]
+    jobs = [observer.job(truth, environment.moment, entry) for entry in entries]
+    capacity = [0.0 if d.id in environment.moment.failed else d.capacity * truth.slot for d in truth.domains]
     sent, late = share_queues(
         [path for path, _ in jobs],
         np.array([[index[domain] for domain, _ in entry.hops()] for entry in entries]),
@@ -198,8 +198,8 @@ def crowd(listener: Listener, world: World, entries: Sequence[TenantPlan]) -> Pe
         np.array(capacity),
         np.array([stages[domain.stage] for domain in truth.domains]),
         np.array([allowed for _, allowed in jobs]),
-        [listener.stream(world.moment.period, entry.id) for entry in entries],
-        listener.slots,
+        [observer.stream(environment.moment.period, entry.id) for entry in entries],
+        observer.slots,
     )
     names = [entry.id for entry in entries]
     return Period(dict(zip(names, sent, strict=True)), dict(zip(names, late, strict=True)))

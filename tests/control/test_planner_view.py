@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedopt.control.admission import Prices
-from fedopt.control.pricing import Pricing
-from fedopt.control.queues import Queues, dearer, dearer_domains
+from fedopt.control.admission import Prices, Pricing
+from fedopt.control.planner_view import Queues, dearer, dearer_domains
 from fedopt.control.scenario import Budgets
 from fedopt.instance import Instance, Linear, Piecewise, Quadratic
 

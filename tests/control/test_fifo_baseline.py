@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedopt.control.crowd import share_queues
+from fedopt.control.fifo_baseline import share_queues
 from fedopt.control.packets import BATCHES, impairment_of, listen
 from fedopt.instance import ExponentialImpairment, Poisson
 from fedopt.laws import build
@@ -23,7 +23,7 @@ def _path(rate: float, size: float, hops: int) -> SlotPath:
 def test_alone_at_the_reserved_rate_it_is_the_reserved_server() -> None:
     path = _path(0.5, 1.0, 3)
     seed = np.random.SeedSequence(5)
-    heard = listen(path, SLOTS, seed, np.full(3, np.inf))
+    observed = listen(path, SLOTS, seed, np.full(3, np.inf))
     for allowed in (0, 2, 5):
         sent, late = share_queues(
             [path],
@@ -35,7 +35,7 @@ def test_alone_at_the_reserved_rate_it_is_the_reserved_server() -> None:
             [seed],
             SLOTS,
         )
-        expected = heard.late(allowed)
+        expected = observed.late(allowed)
         assert sent[0].tolist() == expected[0].tolist()
         assert late[0].tolist() == expected[1].tolist()
 

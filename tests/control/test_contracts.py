@@ -7,7 +7,7 @@ import pytest
 
 from fedopt.contracts import ContractError
 from fedopt.contracts.measuring import measure_impairment
-from fedopt.control.register import Register, rehearsal_key
+from fedopt.control.contracts import Register, rehearsal_key
 from fedopt.control.scenario import Reissue, Scenario
 from fedopt.instance import ExponentialImpairment, Instance
 
@@ -35,9 +35,9 @@ def test_versions_follow_each_other_and_are_put_into_the_plan(register: Register
     raised = register.measured("c1/m", _measured(), 2)
     assert (raised.contract.version, raised.contract.evidence is not None) == (2, True)
     assert register.raised("c1/m")
-    believed = register.applied(network)
-    assert believed.offer("c1/m")[1].impairment == raised.contract.impairment
-    assert believed.theta is not None
+    view = register.applied(network)
+    assert view.offer("c1/m")[1].impairment == raised.contract.impairment
+    assert view.theta is not None
     restored = register.restore_promise("c1/m", 4)
     assert restored.contract.parent == raised.sha256
     assert not register.raised("c1/m")
@@ -49,8 +49,8 @@ def test_two_tables_of_different_reach_fit_one_instance(register: Register, netw
     rng = np.random.default_rng(1)
     shorter = measure_impairment(rng.exponential(0.6, 30_000), np.geomspace(0.02, 1.0, 9))
     register.measured("c2/m", shorter, 2)
-    believed = register.applied(network)
-    assert believed.theta[-1] <= 1.0
+    view = register.applied(network)
+    assert view.theta[-1] <= 1.0
 
 
 def test_a_reissued_promise_is_what_the_domain_returns_to(register: Register) -> None:

@@ -13,18 +13,18 @@ import numpy as np
 from fedopt.audit import Audit, Promise, Settings, audit
 from fedopt.audit.attribution import Blame, Segment, attribute
 from fedopt.contracts.measuring import Measured, measure_impairment
-from fedopt.control.asking import TOLERANCE, Answers, Ask, HiddenServer, answered, delays_in
+from fedopt.control.environment import Moment
+from fedopt.control.hidden import TOLERANCE, Answers, Ask, HiddenServer, answered, delays_in
 from fedopt.control.packets import (
     BATCHES,
     SHARE,
     WINDOW,
-    Heard,
+    Observed,
     impairment_of,
     listen,
     probe,
     reference_level,
 )
-from fedopt.control.timeline import Moment
 from fedopt.instance import Instance
 from fedopt.plan import TenantPlan
 from fedopt.plan.paths import Paths
@@ -36,7 +36,7 @@ from fedopt.simulate.trials import thread_count
 if TYPE_CHECKING:
     from fedopt.calculus.path import Path
 
-__all__ = ["Listener", "Period", "audit_worst", "blame", "refuting", "remeasure"]
+__all__ = ["Observer", "Period", "audit_worst", "blame", "refuting", "remeasure"]
 
 MEASURED_TENANTS = 4
 TILTS = 32
@@ -66,7 +66,7 @@ class Period:
         return float(self.late[tenant].sum()) / sent if sent > 0 else 0.0
 
 
-class Listener:
+class Observer:
     """Runs periods of tenants on an instance as it truly is."""
 
     def __init__(self, slots: int, seed: int, threads: int | None = None) -> None:
@@ -102,11 +102,11 @@ class Listener:
         jobs = [self.job(truth, moment, entry) for entry in entries]
         levels = {name: self.reference(name, law, truth.slot) for name, law in promised.items()}
 
-        def work(number: int) -> tuple[Heard, np.ndarray, np.ndarray, list[Answers]]:
+        def work(number: int) -> tuple[Observed, np.ndarray, np.ndarray, list[Answers]]:
             (path, allowed), entry = jobs[number], entries[number]
             at = np.array([levels[hop][0] if hop in levels else np.inf for hop in entry.path])
             stream = self.stream(moment.period, entry.id)
-            heard = listen(path, self.slots, stream, at)
+            observed = listen(path, self.slots, stream, at)
             lost, answers = None, []
             if asks is not None and hidden is not None and asks.get(entry.id):
                 own = asks[entry.id]
@@ -116,18 +116,20 @@ class Listener:
                 for place, delay in delays_in(path, servers, self.slots, stream).items():
                     ask = own[places[place]]
                     lost |= delay > ask.promised / truth.slot + TOLERANCE
-                    answers.append(answered(entry.id, ask, delay, heard.weight, truth.slot))
-            return (heard, *heard.late(allowed, lost), answers)
+                    answers.append(answered(entry.id, ask, delay, observed.weight, truth.slot))
+            return (observed, *observed.late(allowed, lost), answers)
 
         found = Period()
         windows = self.slots // WINDOW // BATCHES
-        for entry, (heard, sent, late, answers) in zip(entries, self._spread(work, len(jobs)), strict=True):
+        for entry, (observed, sent, late, answers) in zip(
+            entries, self._spread(work, len(jobs)), strict=True
+        ):
             found.sent[entry.id], found.late[entry.id] = sent, late
             found.answers.extend(answers)
             for place, hop in enumerate(entry.path):
                 if hop in levels:
-                    found.counts[hop] = found.counts.get(hop, 0) + heard.counts[place]
-                    found.excess[hop] = found.excess.get(hop, 0.0) + heard.excess[place]
+                    found.counts[hop] = found.counts.get(hop, 0) + observed.counts[place]
+                    found.excess[hop] = found.excess.get(hop, 0.0) + observed.excess[place]
                     found.windows[hop] = found.windows.get(hop, 0) + windows
         return found
 
@@ -144,7 +146,7 @@ class Listener:
         period.counts[subject], period.excess[subject] = counts, excess
         period.windows[subject] = self.slots // WINDOW // BATCHES
 
-    def again(self, truth: Instance, moment: Moment, entry: TenantPlan) -> Heard:
+    def again(self, truth: Instance, moment: Moment, entry: TenantPlan) -> Observed:
         """The same packets of one tenant once more, with their delays in time order."""
         path, _ = self.job(truth, moment, entry)
         return listen(
@@ -187,7 +189,7 @@ class Listener:
 
 
 def remeasure(
-    listener: Listener,
+    observer: Observer,
     truth: Instance,
     moment: Moment,
     entries: Sequence[TenantPlan],
@@ -206,10 +208,10 @@ def remeasure(
     crossing = sorted((entry for entry in entries if subject in entry.path), key=lambda entry: entry.id)
     series = [
         impairment_of(
-            listener.job(truth, moment, entry)[0],
+            observer.job(truth, moment, entry)[0],
             entry.path.index(subject),
-            listener.slots,
-            listener.stream(moment.period, entry.id),
+            observer.slots,
+            observer.stream(moment.period, entry.id),
         )
         for entry in crossing[:MEASURED_TENANTS]
     ]
@@ -246,7 +248,7 @@ def blame(period: Period, shares: Mapping[str, float], alarm: float) -> list[Bla
 
 
 def audit_worst(
-    listener: Listener,
+    observer: Observer,
     truth: Instance,
     moment: Moment,
     entries: Sequence[TenantPlan],
@@ -267,7 +269,7 @@ def audit_worst(
         slo = truth.tenant(entry.id).slo
         path = paths.entry(entry)
         fixed = slo.deadline - (path.deadline - float(path.latencies.sum())) * truth.slot
-        queueing = listener.again(truth, moment, entry).series() * truth.slot
+        queueing = observer.again(truth, moment, entry).series() * truth.slot
         settings = Settings(
             probabilities=(1 - min(10 * slo.epsilon, 0.1), 1 - slo.epsilon),
             confidence=confidence,
