@@ -80,16 +80,14 @@ def _fields(content: bytes, path: Path) -> Mapping[str, Any]:
 
 def contract(path: Path, rows: int) -> Inspection:
     """A contract that is not signed yet."""
-    from fedopt.contracts.reading import read_contract
+    from fedopt.contracts.document import read_contract
 
     return _contract("contract", read_contract(path), "A contract that nobody has signed yet", {}, rows)
 
 
 def signed_contract(path: Path, rows: int) -> Inspection:
     """A signed contract, as it says; whether that is true, `fedopt contract verify` tells."""
-    from fedopt.contracts.document import contract_of
-    from fedopt.contracts.errors import ContractError
-    from fedopt.contracts.reading import read_token
+    from fedopt.contracts.document import ContractError, contract_of, read_token
     from fedopt.contracts.signing import header_of, unchecked_payload
 
     token = read_token(path)
@@ -135,8 +133,8 @@ def _contract(kind: str, found: Contract, words: str, more: dict[str, Any], rows
 
 def key(path: Path, rows: int) -> Inspection:
     """A signing key; a private half is never shown."""
-    from fedopt.contracts.keys import public_key
-    from fedopt.contracts.reading import read_json
+    from fedopt.contracts.document import read_json
+    from fedopt.contracts.signing import public_key
 
     members = read_json(path)
     private = "d" in members

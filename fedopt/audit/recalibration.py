@@ -22,7 +22,7 @@ from fedopt.audit.document import Audit, AuditError
 from fedopt.calculus import minplus
 from fedopt.calculus.path import Path
 from fedopt.contracts import Contract, Evidence, contract_of
-from fedopt.contracts.applying import with_contract
+from fedopt.contracts.document import with_contract
 from fedopt.instance import Instance
 from fedopt.instance.impairments import TableImpairment
 from fedopt.laws import build

@@ -81,7 +81,7 @@ def each_its_own(instance: Instance) -> Instance:
 
 
 def _over_https(instance: Instance, case: str, folder: Path, central: Plan) -> list[Row]:
-    from fedopt.contracts.keys import load_key
+    from fedopt.contracts.signing import load_key
     from fedopt.federated.transport.broker import broker
     from fedopt.federated.transport.broker_journal import BrokerJournal
     from fedopt.federated.transport.config import BrokerConfig

@@ -168,8 +168,7 @@ def _recalibrated(
     """Write the next version of a contract, unsigned, and say what it does to the plan."""
     from fedopt.audit.recalibration import recalibrate
     from fedopt.contracts import Registry
-    from fedopt.contracts.document import now
-    from fedopt.contracts.reading import read_impairment
+    from fedopt.contracts.document import now, read_impairment
     from fedopt.instance import load
     from fedopt.plan import Plan
     from fedopt.storage import write_atomically

@@ -282,7 +282,7 @@ def _journal(agents: Path) -> Iterator[tuple[BrokerConfig, BrokerJournal]]:
 
 @contextmanager
 def _opened(agents: Path) -> Iterator[tuple[BrokerConfig, BrokerJournal, Connections]]:
-    from fedopt.contracts.keys import load_key
+    from fedopt.contracts.signing import load_key
     from fedopt.federated.transport.https import Connections
 
     with (

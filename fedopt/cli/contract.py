@@ -66,7 +66,7 @@ def sign(
     """
     from fedopt.contracts import Registry, load_key, signed_digest
     from fedopt.contracts import sign as sign_contract
-    from fedopt.contracts.reading import read_contract
+    from fedopt.contracts.document import read_contract
     from fedopt.storage import write_atomically
 
     document = read_contract(contract)
@@ -113,8 +113,7 @@ def verify(
     """
     from fedopt.contracts import Registry
     from fedopt.contracts import verify as verify_contract
-    from fedopt.contracts.errors import ContractError
-    from fedopt.contracts.reading import read_token
+    from fedopt.contracts.document import ContractError, read_token
 
     store = Registry(registry, must_exist=True)
     if head is not None and head not in {entry.hash for entry in store.log.entries()}:
@@ -151,7 +150,7 @@ def trust(
     Example: fedopt contract trust opA.pub --registry registry
     """
     from fedopt.contracts import Registry
-    from fedopt.contracts.reading import read_json
+    from fedopt.contracts.document import read_json
 
     members = read_json(key)
     store = Registry(registry)
@@ -200,5 +199,35 @@ def log(registry: RegistryFolder, out: Out = None, json: Json = False, quiet: Qu
         text,
         json=json,
         out=out,
+        quiet=quiet,
+    )
+
+
+@app.command()
+def apply(
+    instance: Annotated[Path, typer.Argument(help="Instance file (YAML or JSON).", metavar="INSTANCE")],
+    registry: RegistryFolder,
+    at: At = None,
+    out: Out = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put the current contracts of a registry into an instance: what is solved then rests on them.
+
+    Every contract is verified; offers without one keep what the instance states.
+
+    Example: fedopt contract apply instance.yaml --registry registry --out signed.yaml
+    """
+    from fedopt.contracts import Registry, with_registry
+    from fedopt.instance import load
+
+    signed, used = with_registry(load(instance), Registry(registry, must_exist=True), at)
+    lines = [f"{contract.subject}: version {contract.version} by {contract.issuer}" for contract in used]
+    if out is not None:
+        signed.save(out)
+    emit(
+        signed.to_dict(),
+        "\n".join(lines) or "no offer of the instance has a contract in this registry",
+        json=json,
         quiet=quiet,
     )

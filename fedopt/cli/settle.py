@@ -47,7 +47,7 @@ def command(
     from fedopt.audit import Audit
     from fedopt.audit.settlement import settle, summary, verdicts_of
     from fedopt.cli._documents import read_pair
-    from fedopt.contracts.reading import read_contract
+    from fedopt.contracts.document import read_contract
 
     instance = instance or instance_option
     if instance is None:

@@ -2,12 +2,16 @@
 telemetry.
 """
 
-from fedopt.contracts.document import Contract, Evidence, contract_of, contract_schema, signed_digest
-from fedopt.contracts.errors import ContractError
-from fedopt.contracts.keys import SigningKey, generate_key, load_key, save_key
-from fedopt.contracts.registry import Registry
-from fedopt.contracts.signing import sign
-from fedopt.contracts.verifying import verify
+from fedopt.contracts.document import (
+    Contract,
+    ContractError,
+    Evidence,
+    contract_of,
+    contract_schema,
+    signed_digest,
+)
+from fedopt.contracts.registry import Registry, with_registry
+from fedopt.contracts.signing import SigningKey, generate_key, load_key, save_key, sign, verify
 
 __all__ = [
     "Contract",
@@ -23,4 +27,5 @@ __all__ = [
     "sign",
     "signed_digest",
     "verify",
+    "with_registry",
 ]

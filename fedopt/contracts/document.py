@@ -1,23 +1,86 @@
 """The contract: a domain's tail-risk envelope for one offer, with issuer, version and validity, ready to be
-signed.
+signed; why one is refused, reading one, and putting it into an instance.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictInt, model_validator
 
-from fedopt.contracts.canonical import canonical_bytes, digest
-from fedopt.contracts.errors import ContractError
+from fedopt.errors import FedoptError
+from fedopt.instance import Instance
 from fedopt.instance.base import Document, Name, NonNegative, OpenProbability, Positive
 from fedopt.instance.errors import InstanceError
-from fedopt.instance.impairments import Impairment, LearnedImpairment
+from fedopt.instance.impairments import Impairment, LearnedImpairment, TableImpairment
 from fedopt.instance.writing import plain
+from fedopt.instance.yaml_text import TextError, read_yaml
+from fedopt.storage import canonical_json
 
-__all__ = ["Contract", "Evidence", "contract_of", "contract_schema", "instant", "now"]
+__all__ = [
+    "MAX_BYTES",
+    "Contract",
+    "ContractError",
+    "Evidence",
+    "Reason",
+    "Time",
+    "contract_of",
+    "contract_schema",
+    "digest",
+    "instant",
+    "now",
+    "parse_canonical",
+    "read_contract",
+    "read_impairment",
+    "read_json",
+    "read_token",
+    "signed_digest",
+    "with_contract",
+]
+
+MAX_BYTES = 4_000_000
+MAX_DEPTH = 40
+Reason = Literal[
+    "malformed",
+    "algorithm-none",
+    "unknown-algorithm",
+    "unknown-header",
+    "unknown-key",
+    "revoked-key",
+    "retired-key",
+    "signature",
+    "altered-field",
+    "not-canonical",
+    "schema",
+    "issuer",
+    "not-yet-valid",
+    "expired",
+    "replayed",
+    "rolled-back",
+    "parent",
+    "unit",
+    "log",
+    "key",
+    "file",
+]
+
+
+class ContractError(FedoptError, ValueError):
+    """A contract, key or registry that is refused. `reason` is one of the names above; the message says
+    more. The exit code is that of a broken promise, or that of bad input (`bad_input`; always for a key or a
+    file that cannot be used).
+    """
+
+    def __init__(self, reason: Reason, message: str, bad_input: bool = False) -> None:
+        self.reason: Reason = reason
+        self.exit_code = 2 if bad_input or reason in ("key", "file") else 5
+        super().__init__(f"{reason}: {message}")
+
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -110,7 +173,7 @@ class Contract(Document):
 
     def payload(self) -> bytes:
         """The canonical JSON that is signed."""
-        return canonical_bytes(self.to_dict())
+        return canonical_json(self.to_dict())
 
     def to_json(self) -> str:
         """The canonical JSON as text."""
@@ -137,3 +200,128 @@ def contract_schema() -> dict[str, Any]:
 def signed_digest(token: str) -> str:
     """SHA-256 of a signed contract's text; what `parent` of the next version must be."""
     return digest(token.strip().encode("utf-8", "surrogatepass"))
+
+
+def read_contract(path: str | Path) -> Contract:
+    """An unsigned contract (YAML or JSON). Raises ContractError with every wrong place."""
+    try:
+        data, _ = read_yaml(_text(path))
+    except (TextError, RecursionError) as error:
+        raise ContractError("malformed", f"{path}: {error}", bad_input=True) from error
+    try:
+        return contract_of(data, str(path))
+    except ContractError as error:
+        error.exit_code = 2  # nobody has signed it: it is not broken, it is not finished
+        raise
+
+
+def read_impairment(path: str | Path) -> TableImpairment:
+    """An impairment as `fedopt fit impairment` writes it. Raises ContractError ("file", "schema")."""
+    data = read_json(path)
+    try:
+        return TableImpairment.model_validate(data)
+    except InstanceError as error:
+        raise ContractError("schema", f"{path}: not an impairment table: {error}", bad_input=True) from error
+
+
+def read_token(path: str | Path) -> str:
+    """The text of a signed contract. Raises ContractError ("file", "malformed")."""
+    text = _text(path).strip()
+    if not text.isascii():
+        raise ContractError("malformed", f"{path}: a signed contract is base64url text")
+    return text
+
+
+def _text(path: str | Path) -> str:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ContractError("file", f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(data) > 2 * MAX_BYTES:
+        raise ContractError("file", f"{path}: larger than {2 * MAX_BYTES:,} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ContractError("file", f"{path}: not UTF-8 text") from error
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """A JSON object, such as a public key. Raises ContractError("file")."""
+    text = _text(path)
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ContractError("file", f"{path}: not JSON") from error
+    if not isinstance(data, dict):
+        raise ContractError("file", f"{path}: not a JSON object")
+    return data
+
+
+def with_contract(instance: Instance, contract: Contract) -> Instance:
+    """The instance with the contract's promise for its offer. Raises ContractError("unit") where units
+    differ.
+
+    Raises InstanceError where the instance has no such offer.
+    """
+    units = instance.units
+    if (units.time, units.work) != (contract.time_unit, contract.work_unit):
+        raise ContractError(
+            "unit",
+            f"the contract counts in {contract.time_unit} and {contract.work_unit}, "
+            f"the instance in {units.time} and {units.work}",
+        )
+    instance.offer(contract.subject)
+    place = f"domains.{contract.domain}.offers.{contract.offer}"
+    changes: dict[str, object] = {
+        f"{place}.latency": contract.latency,
+        f"{place}.latency_kind": contract.latency_kind,
+        f"{place}.impairment": contract.impairment,
+    }
+    if contract.max_rate is not None:
+        changes[f"{place}.max_rate"] = contract.max_rate
+    if instance.theta is None and isinstance(contract.impairment, TableImpairment):
+        changes["theta"] = tuple(theta for theta in contract.impairment.theta if theta > 0)
+    return instance.with_(changes)
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return sha256(data).hexdigest()
+
+
+def parse_canonical(data: bytes) -> Any:
+    """Read canonical JSON. Raises ValueError where the bytes are not the canonical form of what they say."""
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES:,} bytes")
+    try:
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_refuse, parse_int=_integer
+        )
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if _depth(value) > MAX_DEPTH:
+        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+    if canonical_json(value) != data:
+        raise ValueError("the bytes are not in canonical form (RFC 8785)")
+    return value
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=0) if isinstance(value, dict | list) else 0
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return document
+
+
+def _integer(text: str) -> int | float:
+    """An integer, or beyond 2^53 the number that a double holds, as every JSON reader sees it."""
+    return int(text) if len(text) < 17 and abs(int(text)) < 2**53 else float(text)
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"JSON has no {name}")

@@ -17,8 +17,7 @@ from joserfc.jwk import OKPKey
 from fedopt.contracts import Contract, SigningKey, contract_of, sign, signed_digest, verify
 from fedopt.contracts.document import instant
 from fedopt.contracts.measuring import Measured
-from fedopt.contracts.registry import KeyRecord, State, Version
-from fedopt.contracts.signing import unchecked_payload
+from fedopt.contracts.signing import KeyRecord, State, Version, unchecked_payload
 from fedopt.control.scenario import Reissue, Scenario
 from fedopt.instance import Domain, Instance, LearnedImpairment, Offer, TableImpairment
 from fedopt.instance.writing import plain

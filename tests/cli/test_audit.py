@@ -55,7 +55,7 @@ def test_plot_is_written(telemetry, tmp_path):
 
 def test_a_contract_is_raised_and_its_effect_told(tmp_path, capsys):
     from fedopt.contracts import Registry, contract_of, generate_key, sign
-    from fedopt.contracts.reading import read_contract
+    from fedopt.contracts.document import read_contract
     from fedopt.instance import loads
     from tests.audit.test_settlement import INSTANCE, degraded, plan_of
 

@@ -1,8 +1,7 @@
 import pytest
 
 from fedopt.contracts import ContractError, contract_of, contract_schema
-from fedopt.contracts.applying import with_contract
-from fedopt.contracts.reading import read_contract, read_json, read_token
+from fedopt.contracts.document import read_contract, read_json, read_token, with_contract
 from fedopt.instance import loads
 from tests.contracts.conftest import fields
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fedopt.contracts.errors import ContractError
-from fedopt.contracts.keys import generate_key, public_key
+from fedopt.contracts.document import ContractError
+from fedopt.contracts.signing import generate_key, public_key
 
 
 def test_a_key_name_never_looks_like_an_option():

@@ -1,9 +1,13 @@
 import json
+import shutil
 
 import pytest
 
-from fedopt.contracts import ContractError, Registry, generate_key, load_key, save_key
+from fedopt.contracts import ContractError, Registry, generate_key, load_key, save_key, with_registry
+from fedopt.contracts.document import digest
 from fedopt.contracts.registry import describe, fingerprint
+from fedopt.instance import loads
+from fedopt.storage import canonical_json
 from tests.contracts.conftest import AT
 
 
@@ -103,3 +107,74 @@ def test_broken_key_files_are_refused(tmp_path, text):
         load_key(tmp_path / "k")
     with pytest.raises(ContractError, match="key"):
         load_key(tmp_path / "none")
+
+
+def test_a_log_that_was_cut_short_is_found(world):
+    world.registry.log.path.write_bytes(b"".join(lines(world)[:2]))
+    assert "cut short" in str(refused(world))
+
+
+def test_a_fork_is_found(world, tmp_path):
+    """The same history continued in two ways: the head of one does not fit the log of the other."""
+    copy = tmp_path / "copy"
+    shutil.copytree(world.registry.folder, copy)
+    world.registry.trust(generate_key("opC").public())
+    Registry(copy).trust(generate_key("opD").public())
+    world.registry.log.path.write_bytes((copy / "log.jsonl").read_bytes())
+    assert "forked" in str(refused(world))
+
+
+def test_an_entry_added_by_hand_does_not_count(world):
+    """Hashes are no secret, the registry's key is: what lies beyond the signed head was never registered."""
+    last = world.registry.log.entries()[-1]
+    forged = generate_key("opZ").public()
+    body = {
+        "index": last.index + 1,
+        "time": AT,
+        "event": "key-trusted",
+        "data": {"kid": forged["kid"], "issuer": "opZ", "key": forged},
+        "previous": last.hash,
+    }
+    line = canonical_json(body | {"hash": digest(canonical_json(body))}) + b"\n"
+    path = world.registry.log.path
+    path.write_bytes(path.read_bytes() + line)
+    assert forged["kid"] not in world.registry.state().keys
+    world.registry.trust(generate_key("opC").public())
+    assert forged["kid"] not in world.registry.state().keys
+    assert len(world.registry.log.entries()) == 4
+
+
+def test_a_head_that_is_missing_or_of_another_key_is_found(world, tmp_path):
+    head = world.registry.folder / "head.jws"
+    other = Registry(tmp_path / "other")
+    other.trust(generate_key("opC").public())
+    head.write_text((tmp_path / "other" / "head.jws").read_text())
+    assert "does not belong" in str(refused(world))
+    head.unlink()
+    assert "head is missing" in str(refused(world))
+
+
+def test_only_the_owner_of_the_key_adds(world):
+    (world.registry.folder / "registry.key").unlink()
+    with pytest.raises(ContractError, match="only its owner"):
+        world.registry.trust(generate_key("opC").public())
+
+
+def test_current_contracts_are_put_into_an_instance(world):
+    text = """
+fedopt: 1
+name: signed
+stages: [compute]
+domains:
+  - {id: edge-1, stage: compute, capacity: 9, offers: [
+      {id: gold, latency: 5, impairment: {model: exponential, mean: 0.1}, cost: {model: linear, rate: 1}},
+      {id: tin, latency: 7, impairment: {model: exponential, mean: 0.1}, cost: {model: linear, rate: 1}}]}
+tenants:
+  - {id: chat, arrivals: {model: poisson, rate: 0.5}, slo: {deadline: 40, epsilon: 0.001}}
+"""
+    signed, used = with_registry(loads(text, "i.yaml"), world.registry, AT)
+    assert [contract.version for contract in used] == [2]
+    assert signed.offer("edge-1/gold")[1].latency == 1.5
+    assert signed.offer("edge-1/tin")[1].latency == 7
+    with pytest.raises(ContractError, match="expired"):
+        with_registry(loads(text, "i.yaml"), world.registry, "2030-01-01T00:00:00Z")

@@ -6,8 +6,8 @@ import pytest
 from joserfc import jws
 
 from fedopt.contracts import ContractError, contract_of, generate_key, sign, verify
-from fedopt.contracts.canonical import canonical_bytes
 from fedopt.contracts.signing import ALGORITHM, TYPE
+from fedopt.storage import canonical_json
 from tests.contracts.conftest import AT, fields
 
 
@@ -24,7 +24,7 @@ def with_header(token, **changes):
 def with_payload(token, **changes):
     header, payload, signature = token.split(".")
     data = json.loads(base64.urlsafe_b64decode(payload + "=="))
-    return ".".join([header, encoded(canonical_bytes(data | changes)), signature])
+    return ".".join([header, encoded(canonical_json(data | changes)), signature])
 
 
 def reason(world, token, at=AT, stage="registered"):
@@ -95,10 +95,10 @@ def test_a_signed_text_that_is_not_canonical_or_no_contract_is_refused(world):
     assert reason(world, signed(b'{"b": 1}')) == "not-canonical"
     assert reason(world, signed(b"{}")) == "schema"
     data = contract_of(fields()).to_dict()
-    assert reason(world, signed(canonical_bytes(data | {"extra": 1}))) == "schema"
-    assert reason(world, signed(canonical_bytes(data | {"latency": -1.0}))) == "schema"
+    assert reason(world, signed(canonical_json(data | {"extra": 1}))) == "schema"
+    assert reason(world, signed(canonical_json(data | {"latency": -1.0}))) == "schema"
     del data["time_unit"]
-    assert reason(world, signed(canonical_bytes(data))) == "not-canonical"
+    assert reason(world, signed(canonical_json(data))) == "not-canonical"
 
 
 def test_retired_and_revoked_keys(world):

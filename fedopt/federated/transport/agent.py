@@ -17,7 +17,7 @@ import numpy as np
 from joserfc.jwk import OKPKey
 
 import fedopt
-from fedopt.contracts.keys import SigningKey, load_key, public_key
+from fedopt.contracts.signing import SigningKey, load_key, public_key
 from fedopt.federated.domain import ProblemError, offers_of
 from fedopt.federated.masking import MaskingError, generate_secret
 from fedopt.federated.messages import (

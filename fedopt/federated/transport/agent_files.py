@@ -9,8 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from fedopt.contracts import ContractError, signed_digest
-from fedopt.contracts.canonical import parse_canonical
-from fedopt.contracts.reading import read_token
+from fedopt.contracts.document import parse_canonical, read_token
 from fedopt.contracts.signing import header_of, unchecked_payload
 from fedopt.federated.public import operator_of
 from fedopt.instance import Domain, Instance, Units

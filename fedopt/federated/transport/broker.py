@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fedopt.contracts import Contract, ContractError, signed_digest, verify
-from fedopt.contracts.applying import with_contract
-from fedopt.contracts.registry import KeyRecord, State, Version
+from fedopt.contracts.document import with_contract
+from fedopt.contracts.signing import KeyRecord, State, Version
 from fedopt.errors import InputError
 from fedopt.federated.messages import Settle, to_bytes
 from fedopt.federated.operator import Transport

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from joserfc.jwk import OKPKey
 from pydantic import AfterValidator, Field, StrictInt, StrictStr, model_validator
 
-from fedopt.contracts.keys import public_key
+from fedopt.contracts.signing import public_key
 from fedopt.errors import InputError
 from fedopt.federated.transport.certificates import fingerprint_of
 from fedopt.instance.base import Document, Name, Positive, Share

@@ -26,7 +26,7 @@ with optional("runs across operators", "federation"):
 if TYPE_CHECKING:
     from joserfc.jwk import OKPKey
 
-    from fedopt.contracts.keys import SigningKey
+    from fedopt.contracts.signing import SigningKey
     from fedopt.federated.transport.broker_journal import BrokerRun
 
 __all__ = [

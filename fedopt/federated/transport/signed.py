@@ -16,9 +16,9 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-from fedopt.contracts.canonical import canonical_bytes
-from fedopt.contracts.keys import SigningKey
+from fedopt.contracts.signing import SigningKey
 from fedopt.errors import InputError
+from fedopt.storage import canonical_json
 
 __all__ = ["HEADER", "SignatureError", "sign_message", "verify_message"]
 
@@ -80,7 +80,7 @@ def _claims(kind: Kind, run: str, sequence: int, operator: str, body: bytes, abo
         "body": hashlib.sha256(body).hexdigest(),
         "about": hashlib.sha256(about).hexdigest() if about else None,
     }
-    return canonical_bytes(said)
+    return canonical_json(said)
 
 
 def _base64url(data: bytes) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fedopt.contracts import Contract, generate_key, save_key, sign
-from fedopt.contracts.keys import SigningKey
+from fedopt.contracts.signing import SigningKey
 from fedopt.federated.public import operator_of, public_view
 from fedopt.federated.transport.agent_files import PrivateFile
 from fedopt.federated.transport.certificates import make_certificate

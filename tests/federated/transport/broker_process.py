@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from fedopt.contracts.keys import load_key
+from fedopt.contracts.signing import load_key
 from fedopt.federated.transport.broker import broker
 from fedopt.federated.transport.broker_journal import BrokerJournal
 from fedopt.federated.transport.config import BrokerConfig

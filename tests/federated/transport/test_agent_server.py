@@ -13,7 +13,7 @@ pytest.importorskip("httpx")
 import httpx
 
 from fedopt.contracts import generate_key
-from fedopt.contracts.keys import load_key
+from fedopt.contracts.signing import load_key
 from fedopt.federated.messages import Prepare, Reservation, Settle, to_bytes
 from fedopt.federated.transport.agent import Agent, read_public_key
 from fedopt.federated.transport.certificates import client_context

@@ -19,9 +19,8 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("httpx")
 
 from fedopt.contracts import ContractError, generate_key, sign
-from fedopt.contracts.keys import load_key
-from fedopt.contracts.reading import read_token
-from fedopt.contracts.signing import unchecked_payload
+from fedopt.contracts.document import read_token
+from fedopt.contracts.signing import load_key, unchecked_payload
 from fedopt.federated.messages import Settle, to_bytes
 from fedopt.federated.reservations import ROOM
 from fedopt.federated.session import OperatorLost

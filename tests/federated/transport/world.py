@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import fedopt
-from fedopt.contracts.keys import load_key
+from fedopt.contracts.signing import load_key
 from fedopt.federated.messages import Opening, Proposal, to_bytes
 from fedopt.federated.transport.agent import Agent
 from fedopt.federated.transport.agent_files import ContractFolder
