@@ -1,6 +1,6 @@
 """Fit an envelope to a request trace or a service log, with a confidence level and a held-out check.
 
-What is printed (or written with --out) is a model as an instance takes it.
+What is printed (or written with --out) is a model as an instance takes it; with --into the whole instance.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedopt.cli import BAD_INPUT, BROKEN, DONE
+from fedopt.cli._documents import hand_over, read_instance
 from fedopt.cli._options import Json, Out, Quiet, Seed, Time, Work, work_weights
 from fedopt.cli._output import check_out, emit, fail, say
 
 if TYPE_CHECKING:
+    from fedopt.instance import Instance
     from fedopt.laws.fitting import Fit
     from fedopt.laws.fitting_record import Record
 
@@ -41,6 +43,15 @@ Windows = Annotated[int | None, typer.Option("--windows", help="Longest window m
 Independent = Annotated[
     bool, typer.Option("--independent", help="Declare the work independent from slot to slot.")
 ]
+Into = Annotated[
+    Path | None,
+    typer.Option(
+        "--into",
+        help="Place what was fitted in this instance, which is written to --out or printed; slots and units "
+        "of time are the instance's.",
+        metavar="INSTANCE",
+    ),
+]
 OfDay = Annotated[
     str | None, typer.Option("--of-day", help="Only this part of each day: HH:MM-HH:MM.", metavar="FROM-TO")
 ]
@@ -59,6 +70,10 @@ def arrivals(
     windows: Windows = None,
     independent: Independent = False,
     of_day: OfDay = None,
+    into: Into = None,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", help="With --into: whose arrivals these are.", metavar="ID")
+    ] = None,
     seed: Seed = 0,
     out: Out = None,
     json: Json = False,
@@ -71,10 +86,14 @@ def arrivals(
     Example: fedopt fit arrivals trace.csv --time TIMESTAMP --work ContextTokens=0.0002 --work
     GeneratedTokens=0.02
     """
-    check_out(out, [file])
+    check_out(out, [file, into] if into else [file])
+    instance, slot, unit = _target(into, tenant, "--tenant", slot, unit)
     record = _record(file, slot, unit, time, work, of_day)
     found = _fitted(file, record, theta, confidence, windows, independent, hold_out, seed)
-    _finish(found, found.arrivals(slot), slot, json, out, quiet)
+    law = found.arrivals(slot)
+    if instance is not None:
+        _place(found, instance, f"tenants.{tenant}.arrivals", law, file, json, out, quiet)
+    _finish(found, law, slot, json, out, quiet)
 
 
 @app.command()
@@ -99,6 +118,11 @@ def impairment(
     windows: Windows = None,
     independent: Independent = False,
     of_day: OfDay = None,
+    into: Into = None,
+    offer: Annotated[
+        str | None,
+        typer.Option("--offer", help="With --into: whose impairment it is.", metavar="DOMAIN/OFFER"),
+    ] = None,
     seed: Seed = 0,
     out: Out = None,
     json: Json = False,
@@ -113,12 +137,106 @@ def impairment(
     """
     from fedopt.laws.fitting_record import of_rates
 
-    check_out(out, [file])
+    check_out(out, [file, into] if into else [file])
+    instance, slot, unit = _target(into, offer, "--offer", slot, unit)
     record = _record(file, slot, unit, time, work, of_day)
     if rate is not None:
         record = of_rates(record, rate, slot)
     found = _fitted(file, record, theta, confidence, windows, independent, hold_out, seed)
-    _finish(found, found.impairment(slot), slot, json, out, quiet)
+    law = found.impairment(slot)
+    if instance is not None:
+        domain, _, name = str(offer).partition("/")
+        _place(found, instance, f"domains.{domain}.offers.{name}.impairment", law, file, json, out, quiet)
+    _finish(found, law, slot, json, out, quiet)
+
+
+@app.command()
+def pool(
+    file: File,
+    replicas: Annotated[int, typer.Option("--replicas", help="Replicas (GPUs) there are.", min=0)] = 1,
+    price: Annotated[
+        str, typer.Option("--price", help="Of one replica, such as '2 EUR/h', or a number.")
+    ] = "1",
+    concurrency: Annotated[
+        str | None, typer.Option("--concurrency", help="Column of the requests at a time.", metavar="COLUMN")
+    ] = None,
+    speed: Annotated[
+        str | None,
+        typer.Option("--speed", help="Column of one request's tokens per second.", metavar="COLUMN"),
+    ] = None,
+    accuracy: Annotated[
+        float | None, typer.Option("--accuracy", help="Of the AI model, for the SLOs.", min=0.0, max=1.0)
+    ] = None,
+    into: Into = None,
+    domain: Annotated[
+        str | None, typer.Option("--domain", help="With --into: whose offers they are.", metavar="ID")
+    ] = None,
+    out: Out = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Offers of a domain from an inference engine's profile: concurrency and tokens per second of a request.
+
+    Every row becomes a pool whose servers have the speed of one request, at the share of a replica that they
+    take. Columns are found by the names of vLLM, SGLang, GuideLLM and AIConfigurator.
+
+    Example: fedopt fit pool profile.csv --replicas 8 --price '2 EUR/h' --into llm.yaml --domain edge
+    """
+    from fedopt.instance.profiles import pool_offers, read_profile
+
+    check_out(out, [file, into] if into else [file])
+    instance, _, _ = _target(into, domain, "--domain", 1.0, "ms")
+    bare = price.replace(".", "", 1).isdigit()
+    if bare and instance is not None and instance.units.cost is not None:
+        price = f"{price} {instance.units.cost}"
+    rows = read_profile(file, concurrency, speed)
+    replica, offers = pool_offers(rows, price, accuracy)
+    capacity = f"{replicas} * {replica}"
+    if instance is None:
+        lines = [
+            f"capacity: {capacity}",
+            *(f"{o['id']}: {o['speed']}, factor {o['work_factor']:g}" for o in offers),
+        ]
+        emit({"capacity": capacity, "offers": offers}, "\n".join(lines), json=json, out=out, quiet=quiet)
+        return
+    places = {f"domains.{domain}.capacity": capacity, f"domains.{domain}.offers": offers}
+    hand_over(
+        instance.with_(places), out=out, json=json, quiet=quiet, header=f"Pools of {domain}: {file.name}"
+    )
+
+
+def _target(
+    into: Path | None, name: str | None, option: str, slot: float, unit: str
+) -> tuple[Instance | None, float, str]:
+    """The instance that takes what is fitted, with its slot and unit of time; else what was given."""
+    if into is None:
+        if name is not None:
+            fail(BAD_INPUT, f"{option} belongs to --into")
+        return None, slot, unit
+    if name is None:
+        fail(BAD_INPUT, f"--into needs {option}")
+    instance = read_instance(into)
+    return instance, instance.slot, unit if instance.units.time == "slot" else instance.units.time
+
+
+def _place(
+    found: Fit,
+    instance: Instance,
+    place: str,
+    law: dict[str, Any],
+    file: Path,
+    json: bool,
+    out: Path | None,
+    quiet: bool,
+) -> None:
+    """Hand the instance over with the law in its place, and end as a fit does."""
+    from fedopt.instance.changing import with_law
+
+    for warning in found.warnings:
+        say(f"Warning: {warning}")
+    changed = with_law(instance, place, law)
+    hand_over(changed, out=out, json=json, quiet=quiet, header=f"{place}: fitted to {file.name}")
+    raise typer.Exit(DONE if found.held_out is None or found.held_out.holds else BROKEN)
 
 
 def _record(

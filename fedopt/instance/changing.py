@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .arrivals import TraceArrivals
+from .arrivals import EnvelopeArrivals, TraceArrivals
 from .base import Document
 from .diagnosing import written_names
 from .errors import InstanceError, Problem, choice_remedy
+from .impairments import TableImpairment
 from .quantities import converted_value
 
 if TYPE_CHECKING:
@@ -34,6 +36,30 @@ def changed(instance: Instance, changes: Mapping[str, Any]) -> Instance:
     return type(instance)(**{**current, **fields})
 
 
+def with_law(instance: Instance, place: str, law: Mapping[str, Any]) -> Instance:
+    """A copy with a law, such as one fitted to a record, at a place (`tenants.chat.arrivals`).
+
+    The grid `theta` of the instance takes the tilts of the law in, and ends where the shortest table does.
+    """
+    tilts = {*(instance.theta or ()), *(tilt for tilt in law.get("theta", ()) if tilt > 0)}
+    if not tilts:
+        return changed(instance, {place: law})
+    models: list[Any] = [tenant.arrivals for tenant in instance.tenants]
+    models += [offer.impairment for domain in instance.domains for offer in domain.offers]
+    old: Any = functools.reduce(_entry, place.split("."), instance)
+    tables = (EnvelopeArrivals, TableImpairment)
+    ends = [model.theta[-1] for model in models if model is not old and isinstance(model, tables)]
+    last = min([*ends, *law.get("theta", ())[-1:]], default=max(tilts))
+    return changed(instance, {"theta": sorted(tilt for tilt in tilts if tilt <= last), place: law})
+
+
+def _entry(here: Any, name: str) -> Any:
+    """The field or the list entry of that name, None where there is none: `changed` says so."""
+    if isinstance(here, tuple):
+        return next((item for item in here if _id(item) == name), None)
+    return getattr(here, name, None)
+
+
 def _replaced(here: Any, rest: str, value: Any, path: str, units: Units, stage: str | None = None) -> Any:
     """`here` with the value at `rest` replaced, leaving `here` itself as it is."""
     if not rest:
@@ -54,9 +80,10 @@ def _in_document(
         raise _nowhere(path, name, list(aliases), "field")
     old = getattr(here, aliases[name])
     fields = {key: getattr(here, key) for key in aliases.values()}
+    stage = getattr(here, "stage", stage)
     if not below:
         value = converted_value(value, type(here), name, units, stage)
-    fields[aliases[name]] = _replaced(old, below, value, path, units, getattr(here, "stage", stage))
+    fields[aliases[name]] = _replaced(old, below, value, path, units, stage)
     context = {"directory": here._directory} if isinstance(here, TraceArrivals) else None
     try:
         return type(here).model_validate(fields, context=context)

@@ -83,6 +83,8 @@ class Offer(Document):
     has no impairment and hands requests on in the order in which they came.
     """
 
+    later = frozenset({"speed"})
+
     id: Name
     speed: Annotated[Positive | None, Unit("rate")] = None
     latency: Annotated[NonNegative, Unit("time")] = 0.0
