@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fedopt.calculus import store_and_forward
 from fedopt.calculus.crossing import best_at_crossing, bound_at_crossing
 from fedopt.calculus.dependence import best_exponents
 from fedopt.calculus.forms import (
@@ -24,7 +25,8 @@ from fedopt.calculus.forms import (
 from fedopt.calculus.path import Path, log_difference
 from fedopt.calculus.search import best_bound, cut_at
 from fedopt.calculus.slower import STARTS, least_at_slower, starting_point
-from fedopt.laws import ModelTable, pack
+from fedopt.calculus.store_and_forward import STORE_AND_FORWARD
+from fedopt.laws import ModelTable, own_arrival, pack
 
 __all__ = ["Evaluation", "PackedPath", "evaluate", "verify"]
 
@@ -100,6 +102,8 @@ def evaluate(path: Path, rates: np.ndarray, forms: int = ALL, *, crossing: bool 
     counts: a faster server hardly ever makes a bound worse. crossing: with credit for arrivals where the
     image form is among the forms, a tighter bound that takes some ten times as long.
     """
+    if path.by_requests:
+        return _by_requests(path, np.asarray(rates, float), forms)
     packed = PackedPath(path)
     rates = np.asarray(rates, float)
     mask = packed.mask & forms
@@ -231,6 +235,15 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
     Raises ValueError for an unknown form, a wrong number of rates or Hölder exponents, exponents whose Σ 1/p
     exceeds 1 in a group, a block shorter than a slot, an image ratio α < 1, and a split outside the path.
     """
+    if path.by_requests:
+        if stated.form != STORE_AND_FORWARD or not path.store_and_forward:
+            return math.inf
+        alpha = float(stated.parameters.get("alpha", 1.0))  # type: ignore[arg-type]
+        reach = float(stated.parameters.get("reach", math.inf))  # type: ignore[arg-type]
+        law = own_arrival(path.arrival)
+        return store_and_forward.log_bound(
+            law, np.asarray(rates, float), path.window, stated.theta, alpha, reach
+        )
     packed = PackedPath(path)
     hops = len(path)
     form = FORMS.index(stated.form)
@@ -271,6 +284,16 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
             crossed = bound_at_crossing(*packed.of_image(), at, stated.theta, parameter, cut)
             value = min(value, float(crossed))
     return _of(path, value)
+
+
+def _by_requests(path: Path, rates: np.ndarray, forms: int) -> Evaluation:
+    """The bound of requests whose sizes are drawn anew in each domain; no form of a fluid holds for them."""
+    if forms != ALL or not path.store_and_forward:
+        return Evaluation(math.inf, "", math.nan)
+    found = store_and_forward.least_bound(own_arrival(path.arrival), rates, path.window)
+    if not math.isfinite(found.log_bound):
+        return Evaluation(math.inf, "", math.nan)
+    return Evaluation(found.log_bound, STORE_AND_FORWARD, found.theta, None, found.parameters)
 
 
 def _of(path: Path, log_bound: float) -> float:

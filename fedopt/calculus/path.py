@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fedopt.calculus.whole import Handover, PoolDelays, handover, pool_delays, slots_lost
-from fedopt.laws import WholeRequests, own_arrival, own_impairment
+from fedopt.laws import NoImpairment, WholeRequests, own_arrival, own_impairment
 
 if TYPE_CHECKING:
     from fedopt.laws import Arrival, Impairment
@@ -116,6 +116,8 @@ class Path:
         if self.whole is None:
             return self
         law = own_arrival(self.arrival)
+        if law.per_stage:  # no fluid has work that is another in each domain
+            return replace(self, arrival=WholeRequests(law), deadline=-1.0, whole=None, speeds=None)
         laws = [law, *(own_impairment(impairment) for impairment in self.impairments)]
         slotted = self.slotted if self.slotted is not None else not all(own.continuous for own in laws)
         speeds = np.zeros(len(self)) if self.speeds is None else np.asarray(self.speeds, float)
@@ -149,6 +151,20 @@ class Path:
             self.dependent,
             broken=broken,
         )
+
+    @property
+    def by_requests(self) -> bool:
+        """Whether sizes are drawn anew in each domain, so that only the form of whole requests can hold."""
+        return self.whole is not None and own_arrival(self.arrival).per_stage
+
+    @property
+    def store_and_forward(self) -> bool:
+        """Whether that form holds: no impairment, no pool, no guardrail's latency, all handed on whole,
+        promised to requests."""
+        idle = all(isinstance(impairment, NoImpairment) for impairment in self.impairments)
+        plain = self.speeds is None or not np.any(self.speeds)
+        whole = self.whole is not None and all(self.whole[:-1])
+        return idle and plain and whole and self.per_request and not self.guardrail_latencies.any()
 
     def total(self, log_bound: float) -> float:
         """A bound of the `fluid`, and the probability that a request is larger than a hand-over is charged;

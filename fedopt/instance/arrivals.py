@@ -226,11 +226,16 @@ class TokenBucket(Law):
 
 
 class Poisson(Law):
-    """Requests of a Poisson process: `rate` requests per unit of time of work `size` each."""
+    """Requests of a Poisson process: `rate` requests per unit of time of work `size` each.
+
+    `sizes`: `common` to all stages, or drawn anew at each (`per stage`; then only domains without impairment
+    that forward whole can serve them).
+    """
 
     model: Literal["poisson"] = "poisson"
     rate: Annotated[Positive, Unit("frequency")]
     size: Annotated[RequestSize, Unit("work")] = 1.0
+    sizes: Literal["common", "per stage"] = "common"
 
     def theta_limit(self, slot: float) -> float:
         """The tilts below which the moment generating function is finite, 1/work."""
@@ -240,7 +245,8 @@ class Poisson(Law):
 class Renewal(Law):
     """Requests with independent gaps, of coefficient of variation `cv`: 1 is a Poisson process.
 
-    `rate` epochs per unit of time, of `batch` requests each; gaps are gamma-distributed.
+    `rate` epochs per unit of time, of `batch` requests each; gaps are gamma-distributed. `sizes` as for
+    Poisson requests.
     """
 
     model: Literal["renewal"] = "renewal"
@@ -248,6 +254,7 @@ class Renewal(Law):
     cv: Annotated[Positive, Field(ge=0.01, le=10.0)] = 1.0
     size: Annotated[RequestSize, Unit("work")] = 1.0
     batch: Annotated[StrictInt, Field(ge=1, le=10_000)] = 1
+    sizes: Literal["common", "per stage"] = "common"
 
     def theta_limit(self, slot: float) -> float:
         """The tilts below which the moment generating function is finite, 1/work."""

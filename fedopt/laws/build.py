@@ -50,10 +50,12 @@ def build(document: Any, slot: float) -> Law:
         case "poisson":
             law = size_of(document.size)
             if law.kind in ("fixed", "exponential") and law.maximum == math.inf:
-                return Poisson(document.rate * slot, float(law.parameters[0]), law.kind == "exponential")
-            return Renewal(document.rate * slot, law)
+                size, exponential = float(law.parameters[0]), law.kind == "exponential"
+                return Poisson(document.rate * slot, size, exponential, _per_stage(document))
+            return Renewal(document.rate * slot, law, per_stage=_per_stage(document))
         case "renewal":
-            return Renewal(document.rate * slot, size_of(document.size), document.cv**-2, document.batch)
+            law, shape = size_of(document.size), document.cv**-2
+            return Renewal(document.rate * slot, law, shape, document.batch, _per_stage(document))
         case "exponential":
             return ExponentialWork(document.mean * slot)
         case "gamma":
@@ -77,6 +79,10 @@ def build(document: Any, slot: float) -> Law:
     if hasattr(document, "kappa") and hasattr(document, "eta"):
         return own_impairment(document)
     raise ValueError(f"{document!r} is not a model of arrivals or impairments")
+
+
+def _per_stage(document: Any) -> bool:
+    return bool(getattr(document, "sizes", "common") == "per stage")
 
 
 def size_of(document: Any) -> Size:

@@ -146,11 +146,13 @@ class Poisson(Law):
         rate: requests per slot.
         size: the work of a request, or its mean where `exponential` is set.
         exponential: whether the work of a request is exponentially distributed.
+        per_stage: whether it is drawn anew in each domain.
     """
 
     rate: float
     size: float = 1.0
     exponential: bool = False
+    per_stage: bool = False
 
     @property
     def continuous(self) -> bool:
@@ -161,6 +163,17 @@ class Poisson(Law):
     def max_size(self) -> float:
         """The size, or +inf where it is exponential."""
         return math.inf if self.exponential else self.size
+
+    def log_gap(self, theta: float) -> float:
+        """Exponential gaps."""
+        return -math.log1p(theta / self.rate)
+
+    def log_size_moment(self, theta: float) -> float:
+        """Of the size."""
+        x = theta * self.size
+        if not self.exponential:
+            return x
+        return -math.log1p(-x) if x < 1.0 else math.inf
 
     @property
     def mean_size(self) -> float:

@@ -141,6 +141,19 @@ class Law:
         """Mean work of a request; nan where it is not known."""
         return math.nan
 
+    @property
+    def per_stage(self) -> bool:
+        """Whether a request's size is drawn anew in each domain; else it is one and the same."""
+        return False
+
+    def log_gap(self, theta: float) -> float:
+        """log E e^{−θT} of the gaps T between requests, θ in 1/slot; nan where they are not independent."""
+        return math.nan
+
+    def log_size_moment(self, theta: float) -> float:
+        """log E e^{θB} of the sizes of requests, for θ of either sign; nan where they are not independent."""
+        return math.nan
+
     def own_size(self, probability: float) -> tuple[float, float]:
         """(size that a request exceeds with at most this probability, that probability itself), work."""
         return self.max_size, 0.0

@@ -106,12 +106,14 @@ class Renewal(Law):
         size: of one request.
         shape: of the gaps.
         batch: requests at an epoch.
+        per_stage: whether sizes are drawn anew in each domain.
     """
 
     rate: float
     size: Size
     shape: float = 1.0
     batch: int = 1
+    per_stage: bool = False
 
     @property
     def continuous(self) -> bool:
@@ -122,6 +124,14 @@ class Renewal(Law):
     def max_size(self) -> float:
         """That of the sizes."""
         return self.size.max_size
+
+    def log_gap(self, theta: float) -> float:
+        """Gamma-distributed gaps; nan for batches."""
+        return -self.shape * math.log1p(theta / (self.shape * self.rate)) if self.batch == 1 else math.nan
+
+    def log_size_moment(self, theta: float) -> float:
+        """Of the sizes."""
+        return float(self.size.log_moment(theta))
 
     @property
     def mean_size(self) -> float:

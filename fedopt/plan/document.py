@@ -32,6 +32,7 @@ Form = Literal[
     "fine",
     "monotone",
     "block",
+    "store-and-forward",
     "split",
     "paper-path",
     "paper-local",

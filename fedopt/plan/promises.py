@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedopt.calculus import forms, minplus, paper, split
+from fedopt.calculus.store_and_forward import STORE_AND_FORWARD
 from fedopt.plan.basis import total_log_bound
 from fedopt.plan.document import TenantPlan
 from fedopt.plan.guarantees import FORMS, MEASURED, THEOREMS
@@ -76,7 +77,7 @@ def proven_log_bound(
     faster. A log-bound of −∞ proves nothing: at a finite θ no bound is zero, so a number was lost on the way.
     """
     theta = float(entry.theta or math.nan)
-    if entry.form in FORMS:
+    if entry.form in (*FORMS, STORE_AND_FORWARD):
         needed = path.log_epsilon + tolerance
         stated = minplus.Evaluation(needed, entry.form, theta, entry.block, entry.parameters)
         bound = _finite(minplus.verify(path, rates, stated))
@@ -140,9 +141,11 @@ def _form_problem(entry: TenantPlan, guarantee: str) -> str | None:
         return "an admitted entry must state its θ"
     if entry.form is None:
         return "an admitted entry must state its form"
-    expected: tuple[str, ...] = (form,) if form else FORMS if family == "minplus" else (family,)
+    expected: tuple[str, ...] = (
+        (form,) if form else (*FORMS, STORE_AND_FORWARD) if family == "minplus" else (family,)
+    )
     if guarantee == MEASURED:  # what simulation could not make smaller keeps its theorem
-        expected = (MEASURED, *FORMS, *THEOREMS)
+        expected = (MEASURED, *FORMS, STORE_AND_FORWARD, *THEOREMS)
     if entry.form not in expected:
         return f"form {entry.form} does not belong to the guarantee {guarantee}"
     return _parameter_problem(entry, len(entry.path))
@@ -177,7 +180,7 @@ def _isolation(path: Path, rates: np.ndarray, entry: TenantPlan, tolerance: floa
     theta = float(entry.theta or 0.0)
     at = f" at θ={theta:.6g}" if theta else ""
     domains = [domain for domain, _ in entry.hops()]
-    if entry.form in ("image", MEASURED):
+    if entry.form in ("image", STORE_AND_FORWARD, MEASURED):
         needed = path.arrival.mean + np.array([impairment.mean for impairment in path.impairments])
     else:
         powers = path.exponents

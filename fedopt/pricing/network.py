@@ -20,6 +20,7 @@ from fedopt.calculus.path import Path, groups, log_difference
 from fedopt.calculus.whole import Handover, slots_lost
 from fedopt.errors import InputError
 from fedopt.instance.costs import Linear
+from fedopt.instance.impairments import NoImpairment
 from fedopt.instance.policy import admissible
 from fedopt.laws import WholeRequests, build, own_arrival, pack
 from fedopt.plan.paths import handover_of, pools_of, speaks_of_slots
@@ -215,7 +216,11 @@ class Network:
         for family in families:
             base, deadline, epsilon, _, mask = family
             first = next(iter(members[key] for key in members if key[0] == family))[0]
-            open_ = np.frombuffer(mask, dtype=bool) & handed
+            usable = np.frombuffer(mask, dtype=bool)
+            if models[base].per_stage:  # by the form of whole requests, with the deadline as it is
+                promises[family] = base, deadline / slot, math.log(epsilon), -math.inf, np.zeros(len(pool))
+                continue
+            open_ = usable & handed
             count = sum(bool(open_[self.stage == stage].any()) for stage in range(self.stages - 1))
             cost = handover_of(instance, first, models[base]) if count else Handover()
             law = WholeRequests(models[base], count * cost.size, count * cost.slope, not self.slotted)
@@ -226,7 +231,7 @@ class Network:
                 models.append(law)
             lost = slots_lost(law.slot_start, self.stages) if self.slotted else 1
             broken, delays = cost.log_broken, np.zeros(len(self.speed))
-            mine = np.frombuffer(mask, dtype=bool) & pool
+            mine = usable & pool
             if mine.any():
                 pools = pools_of(instance, first, own_arrival(models[base]))
                 last = self.stage == self.stages - 1
@@ -243,7 +248,7 @@ class Network:
                 sum(tenant.count for tenant in tenants),
                 tenants[0],
                 *promises[key[0]],
-                np.frombuffer(key[0][4], dtype=bool),
+                np.frombuffer(key[0][4], dtype=bool) & self._serves(models[key[0][0]]),
             )
             for index, (key, tenants) in enumerate(members.items())
         ]
@@ -251,6 +256,22 @@ class Network:
         self.models = pack(models)
         self._dependent = [instance.dependent_group.get(name) for name in self.domain_ids]
         self._paths: dict[object, PathSet] = {}
+
+    def _serves(self, law: Any) -> np.ndarray:
+        """Which offers can serve a law at all: sizes drawn anew in each domain want servers that are theirs
+        alone and hand on whole requests."""
+        if not law.per_stage:
+            return np.ones(len(self.names), dtype=bool)
+        last = self.stage == self.stages - 1
+        return np.array(
+            [
+                isinstance(offer.impairment, NoImpairment)
+                and offer.speed is None
+                and (domain.forwarding == "whole" or bool(end))
+                and (offer.latency_kind == "delay" or offer.latency == 0.0)
+                for (domain, offer), end in zip(self._stated, last, strict=True)
+            ]
+        )
 
     def model_key(self, row: int) -> bytes | None:
         """What tells a model from others, whichever its row; None for a user's own."""
@@ -366,6 +387,7 @@ class Network:
 
     def path(self, kind: Kind, offers: np.ndarray, links: float) -> Path:
         """One path as the calculus takes it: the fluid whose bounds are those of whole requests."""
+        by_requests = bool(self.objects[kind.arrival].per_stage)
         return Path(
             arrival=self.objects[kind.arrival],
             impairments=tuple(self.objects[row] for row in self.row[offers]),
@@ -376,6 +398,7 @@ class Network:
             per_request=kind.biased,
             dependent=self.dependent(offers),
             broken=kind.broken,
+            whole=(True,) * len(offers) if by_requests else None,
         )
 
     def hops(self, offers: np.ndarray) -> Iterator[tuple[str, str]]:

@@ -11,10 +11,11 @@ import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedopt.calculus import store_and_forward
 from fedopt.calculus.forms import ALL, IMAGE, bit
 from fedopt.calculus.scaling import least_scales
 from fedopt.laws import ModelTable
@@ -64,6 +65,7 @@ class _Points:
     below: np.ndarray  # (P, 2): the scale is at least this
     known: np.ndarray  # (P, 2): whether it is exactly this
     proof: dict[tuple[int, int], tuple[int, float, float, int]]
+    by_requests: dict[tuple[int, int], store_and_forward.Proof] = field(default_factory=dict)
 
     def rates(self, scale: np.ndarray) -> np.ndarray:
         """Reservations at scales (P, 2), shape (P, 2, L)."""
@@ -91,6 +93,7 @@ class MinplusSizing:
         iid = net.models.iid
         if (
             net.stages < 2
+            or net.objects[kind.arrival].per_stage
             or not self.mask >> IMAGE & 1
             or net.has_dependence
             or not (iid[kind.arrival] and iid[net.row[kind.allowed]].all())
@@ -150,6 +153,9 @@ class MinplusSizing:
             kind.log_epsilon,
         )
         floor = least[row[:, None], position.reshape(-1)[paths.offers]] * FLOOR_SAFETY
+        if net.objects[kind.arrival].per_stage:  # no form of a fluid: only stability bounds what is needed
+            floor = np.full(floor.shape, net.objects[kind.arrival].mean)
+            mask = np.full(len(floor), self.mask == ALL, dtype=np.int64)
         possible = (floor <= cap).all(axis=1) & (mask > 0)
         shape = np.stack([np.ones_like(floor), np.where(np.isfinite(floor), floor, 1.0)], axis=1)
         below = np.stack([floor.max(axis=1, initial=0.0), np.ones(len(floor))], axis=1)
@@ -214,6 +220,9 @@ class MinplusSizing:
             ceiling = ceilings / np.maximum((own * shape).sum(axis=1), 1e-300)
         ceiling = np.where((ceiling[:, None] * shape < cap).all(axis=1), ceiling * (1.0 + 1e-9), math.inf)
         count, hops = shape.shape
+        if net.objects[kind.arrival].per_stage:
+            self._solve_by_requests(kind, points, paths, profile)
+            return
         arguments = (
             points.mask[paths],
             net.models,
@@ -244,10 +253,36 @@ class MinplusSizing:
                 int(split[n]),
             )
 
+    def _solve_by_requests(self, kind: Kind, points: _Points, paths: np.ndarray, profile: np.ndarray) -> None:
+        """The same for requests whose sizes are drawn anew in each domain."""
+        net = self.network
+        spent = points.paths.links + np.where(net.guardrail, 0.0, net.latency)[points.paths.offers].sum(
+            axis=1
+        )
+        for path, j in zip(paths, profile, strict=True):
+            scale, proof = store_and_forward.least_scale(
+                net.objects[kind.arrival],
+                points.shape[path, j],
+                points.cap[path],
+                float(kind.deadline - spent[path]),
+                kind.log_epsilon,
+            )
+            points.known[path, j] = True
+            points.below[path, j] = scale
+            points.by_requests[int(path), int(j)] = proof
+
     def _column(self, kind: Kind, points: _Points, path: int, profile: int) -> Column:
         rates = np.minimum(points.below[path, profile] * points.shape[path, profile], points.cap[path])
         rates = self.network.in_servers(rates, points.paths.offers[path], np.ceil)
-        proof = proof_of(points.proof[path, profile], len(rates))
+        if (path, profile) in points.by_requests:
+            found = points.by_requests[path, profile]
+            proof = {
+                "form": store_and_forward.STORE_AND_FORWARD,
+                "theta": found.theta,
+                "parameters": found.parameters,
+            }
+        else:
+            proof = proof_of(points.proof[path, profile], len(rates))
         if (points.exponent[path] > 1.0).any():
             own = dict(proof.get("parameters", {}))  # type: ignore[call-overload]
             proof["parameters"] = own | {"exponents": [float(p) for p in points.exponent[path]]}

@@ -74,7 +74,7 @@ def request_system(
             rates, path.impairments, path.latencies, flowing, _streams(path), speeds, strict=True
         )
     )
-    return System(source, (size,), stages)
+    return System(source, (size,) * (len(path) if getattr(model, "per_stage", False) else 1), stages)
 
 
 def request_stream(
