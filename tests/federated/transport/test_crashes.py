@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("cryptography")
 
-from fedopt.contracts.keys import load_key
+from fedopt.contracts.signing import load_key
 from fedopt.federated.reservations import ROOM
 from fedopt.federated.session import OperatorLost
 from fedopt.federated.transport.agent import Agent
