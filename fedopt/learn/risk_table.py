@@ -1,36 +1,42 @@
 """From answers to a table of risks: what may be promised at a confidence, beside what a risk model expects.
 
 Answers come in batches: so many requests were asked to leave within one delay of a grid, so many did not.
-Rejections come in clusters (one busy period makes many requests late), so a batch is one observation, and the
-spread between batches says how many independent answers its requests are worth.
+Rejections come in clusters, and once in a while a whole batch is rejected (an outage). So one batch is one
+observation: the share X ∈ [0, 1] of its requests that was rejected, whatever the law of X. The limit is
+Chernoff and Hoeffding's for the mean of such variables: the largest mean r for which a mean x̄ this low in n
+batches has a chance of at least δ,
+
+    n · KL(x̄ ‖ r) = log(1/δ),    KL(x ‖ r) = x log(x/r) + (1 − x) log((1 − x)/(1 − r)).
+
+Without any rejection that is 1 − δ^(1/n): what has never been seen may still have a probability of about
+log(1/δ)/n, and no answer of a batch without an outage tells more about outages than that.
 
 A limit holds without any model of the domain but monotony: more delay is never riskier. So answers to
-stricter asks count for a laxer one, and the limit at a delay is the least of the exact binomial limits of the
-answers to asks within [τ_i, τ_k], i ≤ k. All pairs (i, k) share the confidence (Bonferroni), so the whole
-table holds at once.
+stricter asks count for a laxer one, and the limit at a delay is the least of the limits of the answers to
+asks within [τ_i, τ_k], i ≤ k. All pairs (i, k) share the confidence (Bonferroni), so the whole table holds
+at once. The assumption left is that batches are independent of each other and alike.
+
+References
+----------
+W. Hoeffding, Probability inequalities for sums of bounded random variables, JASA 58 (1963), Theorem 1.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta
+from scipy.optimize import brentq
 
 from fedopt.learn.feedback import Feedback
 from fedopt.learn.model import RiskModel
 from fedopt.learn.parametric import ConvexRisk, LogisticRisk
 
-__all__ = ["MODELS", "Batches", "expected_risks", "lower_limit", "upper_limits"]
+__all__ = ["MODELS", "Batches", "batches_needed", "expected_risks", "lower_limit", "upper_limits"]
 
 MODELS: dict[str, type[LogisticRisk] | type[ConvexRisk]] = {"logistic": LogisticRisk, "convex": ConvexRisk}
 """Risk models by name; each is fitted anew to whatever is remembered, in less than a millisecond."""
-
-FEW = 8
-"""Batches with a rejection from which their spread is believed."""
-
-LARGEST = 0.5
-"""A share of rejections from which clusters overlap, so that their size cannot be told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,32 +57,41 @@ class Batches:
         table = table[table[:, 1] > 0]
         return cls(table[:, 0].astype(np.int64), table[:, 1], table[:, 2])
 
-    def sums(self, delays: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """By place of the grid: requests asked, rejected, design effect and batches behind the effect.
+    def sums(self, delays: int) -> tuple[np.ndarray, np.ndarray]:
+        """By place of the grid: batches, and the sum of their rejected shares, each of shape (delays,)."""
+        share = self.rejected / self.asked
+        count = np.bincount(self.place, minlength=delays).astype(float)
+        return count, np.bincount(self.place, share, delays)
 
-        The effect is the variance of the rejected within a place over that of as many independent requests.
-        Where too few batches of a place have a rejection to tell, those of stricter ones are added, whose
-        clusters are larger; where there are none, all requests of a batch are one.
+    def effect(self) -> float:
+        """How many requests a batch counts as one answer for: variance of the rejected over that of as many
+        independent requests; a whole batch where nothing is rejected anywhere.
         """
-        count = np.bincount(self.place, minlength=delays)
-        asked = np.bincount(self.place, self.asked, delays)
-        rejected = np.bincount(self.place, self.rejected, delays)
-        share = rejected / np.maximum(asked, 1e-300)
-        residual = np.bincount(self.place, (self.rejected - share[self.place] * self.asked) ** 2, delays)
-        told = (count > 1) & (share < LARGEST)
-        spread = np.where(told, residual * count / np.maximum(count - 1, 1), 0.0)
-        independent = np.where(told, asked * share * (1 - share), 0.0)
-        bad = np.where(told, np.bincount(self.place, self.rejected > 0, delays), 0)
-        effect = np.full(delays, float(self.asked.mean()) if self.asked.size else 1.0)
-        behind = np.full(delays, np.inf)
-        for k in range(delays):
-            for first in range(k, -1, -1):
-                pool = slice(first, k + 1)
-                if bad[pool].sum() >= FEW:
-                    effect[k] = max(1.0, spread[pool].sum() / independent[pool].sum())
-                    behind[k] = bad[pool].sum()
-                    break
-        return asked, rejected, effect, behind
+        risk = np.bincount(self.place, self.rejected) / np.maximum(
+            np.bincount(self.place, self.asked), 1e-300
+        )
+        own = risk[self.place]
+        independent = (self.asked * own * (1 - own)).sum()
+        spread = ((self.rejected - own * self.asked) ** 2).sum()
+        return max(1.0, float(spread / independent)) if independent > 0 else float(self.asked.mean())
+
+
+def divergence(x: float, r: float) -> float:
+    """KL(x ‖ r) of two coins."""
+    first = x * math.log(x / r) if x > 0 else 0.0
+    return first + ((1 - x) * math.log((1 - x) / (1 - r)) if x < 1 else 0.0)
+
+
+def upper_limit(batches: float, total: float, tail: float) -> float:
+    """Upper limit on the mean share of batches whose shares add up to `total`, wrong with chance `tail`."""
+    if batches <= 0 or total >= batches:
+        return 1.0
+    mean, reach = total / batches, -math.log(tail) / batches
+    if mean == 0:
+        return -math.expm1(-reach)
+    if divergence(mean, 1 - 1e-12) <= reach:
+        return 1.0
+    return float(brentq(lambda r: divergence(mean, r) - reach, mean, 1 - 1e-12, xtol=1e-14))
 
 
 def upper_limits(answers: Batches, delays: int, confidence: float) -> np.ndarray:
@@ -84,36 +99,33 @@ def upper_limits(answers: Batches, delays: int, confidence: float) -> np.ndarray
 
     All of them hold together at the confidence. 1 where there are no answers.
     """
-    asked, rejected, effect, behind = answers.sums(delays)
+    count, total = answers.sums(delays)
     tail = (1 - confidence) / (delays * (delays + 1) / 2)
     found = np.ones(delays)
     for k in range(delays):
         for i in range(k + 1):
             pool = slice(i, k + 1)
-            worst = i + int(np.argmax(effect[pool]))
-            # an effect that few batches told may be larger than it seems
-            worth = asked[pool].sum() / effect[worst] / (1 + np.sqrt(2 / behind[worst]))
-            if worth > 0:
-                hits = rejected[pool].sum() / asked[pool].sum() * worth
-                limit = 1.0 if hits >= worth else float(beta.ppf(1 - tail, hits + 1, worth - hits))
-                found[k] = min(found[k], limit)
+            found[k] = min(found[k], upper_limit(count[pool].sum(), total[pool].sum(), tail))
     return np.minimum.accumulate(found)
 
 
 def lower_limit(answers: Batches, place: int, delays: int, confidence: float) -> float:
     """Lower limit on the risk at a delay of the grid, from the answers to asks of that delay or more."""
-    asked, rejected, effect, behind = answers.sums(delays)
-    pool = slice(place, delays)
-    if not rejected[pool].sum() > 0:
-        return 0.0
-    worth = asked[pool].sum() / effect[pool].max() / (1 + np.sqrt(2 / behind[pool].min()))
-    hits = rejected[pool].sum() / asked[pool].sum() * worth
-    return float(beta.ppf(1 - confidence, hits, worth - hits + 1))
+    count, total = answers.sums(delays)
+    n, rejected = count[place:].sum(), total[place:].sum()
+    return 1.0 - upper_limit(n, n - rejected, 1 - confidence) if n > 0 else 0.0
+
+
+def batches_needed(risk: float, delays: int, confidence: float) -> int:
+    """Batches without a rejection from which a risk may be promised in a table of so many delays."""
+    tail = (1 - confidence) / (delays * (delays + 1) / 2)
+    return math.ceil(math.log(tail) / math.log1p(-risk))
 
 
 def expected_risks(answers: Batches, delay: np.ndarray, throughput: float, model: str) -> np.ndarray:
     """What a risk model fitted to the answers expects at each delay of the grid, shape (delays,)."""
-    asked, rejected, effect, _ = answers.sums(len(delay))
+    asked = np.bincount(answers.place, answers.asked, len(delay))
+    rejected = np.bincount(answers.place, answers.rejected, len(delay))
     known = asked > 0
     if not known.any():
         return np.ones(len(delay))
@@ -121,7 +133,7 @@ def expected_risks(answers: Batches, delay: np.ndarray, throughput: float, model
         delay[known],
         np.full(int(known.sum()), throughput),
         1 - rejected[known] / asked[known],
-        asked[known] / effect[known],
+        asked[known] / answers.effect(),
     )
     fitted: RiskModel = MODELS[model](models=1).fit(feedback)
     log_p = fitted.log_probability(delay[None], np.full((1, len(delay)), throughput))[0]

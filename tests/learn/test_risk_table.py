@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import beta
 
 from fedopt.kernels import kernel
-from fedopt.learn.risk_table import FEW, MODELS, Batches, expected_risks, lower_limit, upper_limits
+from fedopt.learn.risk_table import (
+    MODELS,
+    Batches,
+    batches_needed,
+    expected_risks,
+    lower_limit,
+    upper_limit,
+    upper_limits,
+)
 
 GRID = np.geomspace(1.5, 24, 8)
 SLOTS, BATCHES = 30_000, 24
@@ -57,10 +64,41 @@ def test_the_whole_table_holds_at_its_confidence(truth: np.ndarray, confidence: 
     assert held / replicates >= confidence - 3 * error
 
 
+@pytest.mark.parametrize("outage", [0.003, 0.01, 0.05])
+@pytest.mark.parametrize("batches", [40, 400])
+def test_it_holds_with_rare_outages_of_whole_batches(outage: float, batches: int) -> None:
+    """A few requests of every batch are rejected, and now and then all of one; most tables see no outage."""
+    replicates, confidence, usual = 400, 0.95, np.array([0.05, 0.004, 0.0005])
+    risks = outage + (1 - outage) * usual
+    held = 0
+    for seed in range(replicates):
+        rng = np.random.default_rng([7, seed])
+        place = np.arange(batches) % 3
+        rejected = np.where(rng.random(batches) < outage, 500, rng.binomial(500, usual[place]))
+        rows = [(int(k), 500.0, float(r)) for k, r in zip(place, rejected, strict=True)]
+        held += bool(np.all(upper_limits(Batches.of(rows), 3, confidence) >= risks))
+    assert held / replicates >= confidence - 3 * np.sqrt(0.95 * 0.05 / replicates)
+
+
+def test_the_limit_is_the_largest_mean_that_the_answers_allow() -> None:
+    """Against shares whose law is known: its chance of being too low is at most the tail, and not far below."""
+    rng, n, tail = np.random.default_rng(8), 300, 0.05
+    for mean in (0.01, 0.2):
+        coins = rng.random((4000, n)) < mean  # the worst law of a share with this mean: all or nothing
+        wrong = np.mean([upper_limit(n, float(row.sum()), tail) < mean for row in coins])
+        assert wrong <= tail + 3 * np.sqrt(tail * (1 - tail) / 4000)
+        assert wrong >= tail / 10
+    assert upper_limit(n, 0.0, tail) == pytest.approx(1 - tail ** (1 / n))
+    assert upper_limit(n, float(n), tail) == 1.0
+    assert upper_limit(0, 0.0, tail) == 1.0
+
+
 def test_limits_come_down_with_answers(truth: np.ndarray) -> None:
     few, many = (upper_limits(_answers(np.random.default_rng(3), n), len(GRID), 0.95) for n in (2, 24))
     assert np.all(many <= few)
-    assert np.all(many[:4] <= 1.5 * truth[:4])
+    assert np.all(many[:3] <= 2 * truth[:3])
+    silent = Batches.of([(0, 500.0, 0.0)] * batches_needed(0.01, 1, 0.95))
+    assert upper_limits(silent, 1, 0.95)[0] <= 0.01
 
 
 @pytest.mark.parametrize("model", list(MODELS))
@@ -78,18 +116,10 @@ def test_clusters_count_once() -> None:
     """The same share of rejections, spread evenly or all in a few batches."""
     even = Batches.of([(0, 1000.0, 10.0)] * 100)
     clustered = Batches.of([(0, 1000.0, 100.0)] * 10 + [(0, 1000.0, 0.0)] * 90)
-    assert upper_limits(even, 1, 0.95)[0] < 0.012
-    assert upper_limits(clustered, 1, 0.95)[0] > 0.016
-    assert even.sums(1)[2][0] == 1.0
-    assert clustered.sums(1)[2][0] > 50
-
-
-def test_without_a_rejection_a_batch_is_one_answer() -> None:
-    silent = Batches.of([(0, 500.0, 0.0)] * 40)
-    assert upper_limits(silent, 1, 0.95)[0] == pytest.approx(beta.ppf(0.95, 1, 40))
-    # rejections of stricter asks tell how large clusters are
-    told = Batches.of([(0, 500.0, 5.0 + k % 2) for k in range(FEW)] + [(1, 500.0, 0.0)] * 40)
-    assert upper_limits(told, 2, 0.95)[1] < 0.002
+    assert even.effect() == 1.0
+    assert clustered.effect() > 50
+    # a limit without a law of the shares takes the worst one: both are what 100 answers say
+    assert upper_limits(even, 1, 0.95)[0] == upper_limits(clustered, 1, 0.95)[0] > 0.04
 
 
 def test_nothing_asked_nothing_known() -> None:
@@ -100,9 +130,9 @@ def test_nothing_asked_nothing_known() -> None:
 
 
 def test_answers_to_stricter_asks_count_for_laxer_ones() -> None:
-    strict = Batches.of([(0, 1000.0, k % 3) for k in range(60)])
+    strict = Batches.of([(0, 1000.0, k % 3) for k in range(600)])
     limits = upper_limits(strict, 3, 0.95)
-    assert limits[0] < 0.002
+    assert limits[0] < 0.015
     assert np.all(limits == limits[0])
     lax = Batches.of([(2, 1000.0, k % 3) for k in range(60)])
     assert np.array_equal(upper_limits(lax, 3, 0.95)[:2], [1.0, 1.0])
