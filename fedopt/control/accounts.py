@@ -12,6 +12,7 @@ import numpy as np
 
 from fedopt.audit.settlement import Line, Settlement, settle
 from fedopt.contracts import Contract
+from fedopt.control import hidden
 from fedopt.control.admission import tenant_class
 from fedopt.control.environment import Environment, Moment, expected_requests, tenant_now
 from fedopt.control.journal import Journal
@@ -131,7 +132,7 @@ def disclosed(
     else:
         contracts = sum(_numbers(one.contract.to_dict()) for one, _ in journal.signed)
     reports = (2 * BATCHES + 2) * len(observed.counts) if policy.closed else 0
-    answers = 2 * BATCHES * len(observed.answers) if policy.closed else 0
+    answers = 2 * hidden.BATCHES * len(observed.answers) if policy.closed else 0
     before = {} if previous is None else {entry.id: entry for entry in previous.plan.tenants}
     changed = [
         entry

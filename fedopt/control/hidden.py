@@ -14,14 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from fedopt.control.packets import BATCHES, CHUNK, DRAIN, OWN, by_batch
+from fedopt.control.packets import CHUNK, DRAIN, OWN, by_batch
 from fedopt.kernels import kernel
 from fedopt.laws import build
 from fedopt.simulate.slot_work import begin, fill, slot_work
 from fedopt.simulate.slots import SlotPath
 from fedopt.simulate.streams import mix, streams
 
-__all__ = ["TOLERANCE", "Answers", "Ask", "HiddenServer", "answered", "delays_in"]
+__all__ = ["BATCHES", "TOLERANCE", "Answers", "Ask", "HiddenServer", "answered", "delays_in"]
+
+BATCHES = 192
+"""Batches of a sender's requests in a period. Each is one observation of a risk, so many are needed; and they
+are taken to be independent, so each has to be long against a busy period.
+"""
 
 TOLERANCE = 1e-9
 """Slots by which a delay may exceed what was asked for, for rounding."""
@@ -79,7 +84,7 @@ def answered(sender: str, ask: Ask, delay: np.ndarray, weight: np.ndarray, slot:
     slots = len(weight)
     edges = np.arange(BATCHES) * slots // BATCHES
     limit = np.repeat(ask.delay / slot, np.diff([*edges, slots]))
-    return Answers(sender, ask, *by_batch(weight, delay > limit + TOLERANCE))
+    return Answers(sender, ask, *by_batch(weight, delay > limit + TOLERANCE, BATCHES))
 
 
 @kernel

@@ -104,14 +104,14 @@ class Kind:
     def refine(self, known: Batches, most: int) -> None:
         """Put delays between one at which most requests are rejected and the next, at which hardly any are.
 
-        Where all is rejected or nothing, no answer tells how large clusters of rejections are, and without
-        that every batch counts as one answer. No grid gets more than `most` delays.
+        Where all is rejected at one delay and nothing at the next, what is short enough to be of use may lie
+        between. No grid gets more than `most` delays.
         """
-        asked, rejected, _, behind = known.sums(len(self.delay))
-        tried = np.flatnonzero(asked > 0)
-        mostly = tried[2 * rejected[tried] >= asked[tried]]
-        hardly = tried[2 * rejected[tried] < asked[tried]]
-        if np.isfinite(behind).any() or not mostly.size or not hardly.size:
+        count, total = known.sums(len(self.delay))
+        tried = np.flatnonzero(count > 0)
+        share = total[tried] / count[tried]
+        mostly, hardly = tried[share >= 0.5], tried[share < 0.5]
+        if ((share > 0.02) & (share < 0.5)).any() or not mostly.size or not hardly.size:
             return
         low, high = int(mostly[-1]), int(hardly[0])
         if high == low + 1 and len(self.delay) + BETWEEN <= most:

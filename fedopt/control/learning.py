@@ -16,7 +16,7 @@ import numpy as np
 
 from fedopt.control.admission import Ledger, Prices, Pricing
 from fedopt.control.environment import Moment, scaled_arrivals, tenant_now
-from fedopt.control.hidden import Answers, Ask
+from fedopt.control.hidden import BATCHES, Answers, Ask
 from fedopt.control.kinds import (
     STEP,
     Kind,
@@ -27,12 +27,11 @@ from fedopt.control.kinds import (
     useful,
     worth_publishing,
 )
-from fedopt.control.packets import BATCHES
 from fedopt.control.planning import Decision
 from fedopt.control.scenario import Scenario
 from fedopt.instance import Ask as Learned
 from fedopt.instance import Instance, LearnedImpairment, Tenant, admissible
-from fedopt.learn.risk_table import expected_risks, lower_limit, upper_limits
+from fedopt.learn.risk_table import batches_needed, expected_risks, lower_limit, upper_limits
 from fedopt.plan import Plan, TenantPlan
 from fedopt.plan.stand_in import SHARES
 
@@ -53,8 +52,8 @@ ROWS = 4
 MORE_DELAYS = 9
 """Delays that a grid may get on top, where answers change from one delay to the next."""
 
-TESTS = 16
-"""Tests of a kind that are remembered at most: more would not make an offer better than it is."""
+HOPELESS = 0.95
+"""Confidence at which a test ends because the offer cannot keep even the laxest risk that is of use."""
 
 
 class Learner:
@@ -149,20 +148,35 @@ class Learner:
         return self.kinds[subject, like]
 
     def _wanted(self, kind: Kind, pattern: Tenant, factor: float, pricing: Pricing) -> int:
-        """How many tests of a kind are worth their cost in this period."""
-        done = sum(part.test for part in kind.memory)
-        if not self.settings.tests or done >= TESTS or self._enough(kind, pattern, factor):
+        """How many tests of a kind are worth their cost in this period.
+
+        None once enough is promised, none while answers say that nothing ever will be, and no more batches
+        in all than a perfect offer would need, twice over.
+        """
+        done = sum(len(part.rows) for part in kind.memory if part.test)
+        target = self._target(pattern)
+        most = 2 * batches_needed(target, len(kind.delay), self.settings.confidence)
+        if done >= most or self._enough(kind, pattern, factor) or self._hopeless(kind, pattern):
             return 0
         if kind.test is None:
             kind.test = self._sample(kind, pattern, pricing)
-        return 0 if kind.test is None else min(self.settings.tests, TESTS - done)
+        left = math.ceil((most - done) / BATCHES)
+        return 0 if kind.test is None else min(self.settings.tests, left)
 
-    def _target(self, pattern: Tenant) -> float:
-        """The risk that fits into the smallest share of ε."""
-        return SHARES[0] * self.headroom * pattern.slo.epsilon / self.stages
+    def _hopeless(self, kind: Kind, pattern: Tenant) -> bool:
+        """Whether even the longest delay is rejected more often than the largest share of ε allows."""
+        last = len(kind.delay) - 1
+        known = kind.batches(0.0, 0.0)
+        largest = self._target(pattern, SHARES[-1])
+        return lower_limit(known, last, last + 1, HOPELESS) > largest
+
+    def _target(self, pattern: Tenant, share: float = SHARES[0]) -> float:
+        """The risk that fits into a share of ε, by default the smallest."""
+        return share * self.headroom * pattern.slo.epsilon / self.stages
 
     def _enough(self, kind: Kind, pattern: Tenant, factor: float) -> bool:
-        target = self._target(pattern)
+        """Whether what is promised fits into the middle share: tenants' own answers bring it down further."""
+        target = self._target(pattern, SHARES[len(SHARES) // 2])
         return any(known >= factor - 1e-9 and ask.risk[-1] <= target for known, ask in kind.published)
 
     def _sample(self, kind: Kind, pattern: Tenant, pricing: Pricing) -> TenantPlan | None:
@@ -216,9 +230,8 @@ class Learner:
     def _exploring(self, kind: Kind, sender: Sender, throughput: float, period: int) -> np.ndarray:
         """Places of a test's batches.
 
-        All of the grid at first; then the delay at which the risk model expects half of what is wanted, the
-        one before it, and those that tell how large clusters of rejections are: what nobody has asked for
-        yet, or else the longest delay at which requests are still rejected.
+        All of the grid at first; then three of four at the delay at which the risk model expects half of what
+        is wanted, and the others at the one before it or at delays that nobody has asked for yet.
         """
         known = kind.batches(sender.factor, throughput)
         if not known.asked.size:
@@ -229,15 +242,10 @@ class Learner:
         expected = expected_risks(known, np.array(kind.delay), throughput, self.settings.model)
         fine = np.flatnonzero(expected <= 0.5 * self._target(sender.tenant))
         target = int(fine[0]) if fine.size else last
-        asked, rejected, *_ = known.sums(last + 1)
-        frontier = int(np.flatnonzero(rejected > 0)[-1]) if rejected.any() else 0
-        if 2 * rejected[frontier] > asked[frontier]:
-            frontier = min(frontier + 1, last)
-        telling = np.flatnonzero(asked == 0) if (asked == 0).any() else np.array([frontier])
+        unknown = np.flatnonzero(known.sums(last + 1)[0] == 0)
+        other = unknown if unknown.size else np.array([max(target - 1, 0)])
         number = np.arange(BATCHES)
-        return np.choose(
-            number % 4, [target, telling[number // 4 % len(telling)], target, max(target - 1, 0)]
-        )
+        return np.where(number % 4 < 3, target, other[number // 4 % other.size])
 
     # ---- learning
 

@@ -71,9 +71,9 @@ class Observed:
         return np.repeat(self.delay[sent], weight)
 
 
-def by_batch(weight: np.ndarray, late: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Requests, and late ones, of each batch, shape (BATCHES,); weight, late: by slot."""
-    edges = np.arange(BATCHES) * len(weight) // BATCHES
+def by_batch(weight: np.ndarray, late: np.ndarray, batches: int = BATCHES) -> tuple[np.ndarray, np.ndarray]:
+    """Requests, and late ones, of each batch, shape (batches,); weight, late: by slot."""
+    edges = np.arange(batches) * len(weight) // batches
     return np.add.reduceat(weight, edges), np.add.reduceat(np.where(late, weight, 0.0), edges)
 
 

@@ -146,7 +146,7 @@ class Learning(Document):
 
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     delays: Annotated[StrictInt, Field(ge=2, le=50)] = 10
-    tests: Annotated[StrictInt, Field(ge=0, le=100)] = 2
+    tests: Annotated[StrictInt, Field(ge=0, le=100)] = 4
     memory: Annotated[StrictInt, Field(ge=1, le=10_000)] = 24
     model: Literal["logistic", "convex"] = "logistic"
 

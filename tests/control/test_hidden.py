@@ -7,8 +7,8 @@ from collections import deque
 import numpy as np
 import pytest
 
-from fedopt.control.hidden import Ask, HiddenServer, answered, delays_in
-from fedopt.control.packets import BATCHES, _impairment, listen
+from fedopt.control.hidden import BATCHES, Ask, HiddenServer, answered, delays_in
+from fedopt.control.packets import _impairment, listen
 from fedopt.laws import ExponentialWork, NoImpairment, Poisson
 from fedopt.simulate.slot_work import SlotWork, slot_work
 from fedopt.simulate.slots import SlotPath

