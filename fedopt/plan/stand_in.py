@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fedopt.instance import Instance, Offer, Tenant, admissible
+from fedopt.instance import Ask, Instance, Offer, Tenant, admissible
 from fedopt.instance.impairments import LearnedImpairment, NoImpairment
 from fedopt.plan.basis import total_log_bound
 from fedopt.plan.document import LearnedPromise, TenantPlan
@@ -44,9 +44,9 @@ class Variant:
 def variants(instance: Instance, tenant: Tenant) -> list[Variant]:
     """The ways in which a tenant may be planned, the one without learned offers first.
 
-    Each learned offer that a path may cross gets an equal part of the share: with m stages that have one,
-    the least delay of its table whose risk is at most share·ε/m. A larger share that reaches no shorter
-    delay than a smaller one is left out.
+    A share of ε is divided among the stages that have learned offers so that the delays that it buys there
+    add up to the least (`_divided`); each offer then stands in with the least delay of its table whose risk
+    fits into its stage's part. A larger share that reaches no shorter delay than a smaller one is left out.
     """
     usable: dict[str, list[str]] = {}
     for domain in instance.domains:
@@ -58,10 +58,10 @@ def variants(instance: Instance, tenant: Tenant) -> list[Variant]:
     found = [Variant(tenant)]
     known: set[tuple[StandIn, ...]] = {()}
     for share in SHARES:
-        budget = share * tenant.slo.epsilon / max(len(usable), 1)
+        parts = _divided(instance, tenant, list(usable.values()), share * tenant.slo.epsilon)
         menu = tuple(
             stand_in
-            for names in usable.values()
+            for names, budget in zip(usable.values(), parts, strict=True)
             for name in names
             for stand_in in _stand_ins(name, instance.offer(name)[1], tenant, budget)
         )
@@ -72,12 +72,51 @@ def variants(instance: Instance, tenant: Tenant) -> list[Variant]:
     return found
 
 
+def _divided(instance: Instance, tenant: Tenant, stages: Sequence[list[str]], budget: float) -> list[float]:
+    """Parts of a risk for each stage's learned offers: those whose least delays have the least sum.
+
+    Every stage offers pairs (risk, delay), one per row and delay of its tables. Sums are built up stage by
+    stage, and of those with as much risk and delay only the best are kept. Equal parts where no division
+    buys a delay on every stage.
+    """
+    sums: list[tuple[float, float, tuple[float, ...]]] = [(0.0, 0.0, ())]
+    for names in stages:
+        rows = [ask for name in names for ask in _covering(instance.offer(name)[1], tenant)]
+        steps = _frontier((r, d, (r,)) for ask in rows for r, d in zip(ask.risk, ask.delay, strict=True))
+        sums = _frontier(
+            (risk + r, delay + d, (*parts, r))
+            for risk, delay, parts in sums
+            for r, d, _ in steps
+            if risk + r <= budget
+        )
+    if not sums or not stages:
+        return [budget / max(len(stages), 1)] * len(stages)
+    risk, _, parts = sums[-1]  # the least delay
+    return [part + (budget - risk) / len(stages) for part in parts]
+
+
+def _frontier(
+    pairs: Iterable[tuple[float, float, tuple[float, ...]]],
+) -> list[tuple[float, float, tuple[float, ...]]]:
+    """Those with less delay than all of less risk, by growing risk."""
+    kept: list[tuple[float, float, tuple[float, ...]]] = []
+    for one in sorted(pairs):
+        if not kept or one[1] < kept[-1][1]:
+            kept.append(one)
+    return kept
+
+
+def _covering(offer: Offer, tenant: Tenant) -> list[Ask]:
+    """The rows of an offer's table that hold for a tenant's traffic."""
+    learned = offer.impairment
+    assert isinstance(learned, LearnedImpairment)
+    return [ask for ask in learned.asks if ask.covers(tenant.arrivals, 0.0)]
+
+
 def _stand_ins(name: str, offer: Offer, tenant: Tenant, budget: float) -> Iterable[StandIn]:
     learned = offer.impairment
     assert isinstance(learned, LearnedImpairment)
-    for ask in learned.asks:
-        if not ask.covers(tenant.arrivals, 0.0):
-            continue
+    for ask in _covering(offer, tenant):
         place = next((k for k, risk in enumerate(ask.risk) if risk <= budget), None)
         if place is None or ask.delay[place] >= tenant.slo.deadline:
             continue

@@ -172,3 +172,42 @@ def test_methods_refuse_offers_without_a_contract_by_name(instance: Instance) ->
     for method in ("central", "admm", "model:joint"):
         with pytest.raises(InstanceError, match=r"domains\[2\].offers\[0\].impairment"):
             fedopt.solve(instance, method=method)
+
+
+def test_a_share_is_divided_so_that_the_delays_it_buys_add_up_to_the_least() -> None:
+    """Against all pairs of rows of random tables; equal parts are one of the divisions."""
+    rng = np.random.default_rng(0)
+    better = 0
+    for _ in range(40):
+        tables = []
+        for _stage in range(2):
+            delay = np.sort(rng.uniform(1, 20, 5)).round(3)
+            risk = np.sort(10 ** rng.uniform(-4.5, -2.5, 5))[::-1]
+            tables.append((delay.tolist(), risk.tolist()))
+        text = "stages: [s0, s1]\ndomains:\n" + "".join(
+            f"  - {{id: d{n}, stage: s{n}, capacity: 9, offers: [{{id: m, impairment: {{model: learned, "
+            f"asks: [{{arrivals: {{model: poisson, rate: 0.4}}, throughput: 2, "
+            f"delay: {delay}, risk: {risk}}}]}}}}]}}\n"
+            for n, (delay, risk) in enumerate(tables)
+        )
+        text += (
+            "tenants: [{id: t, arrivals: {model: poisson, rate: 0.3}, slo: {deadline: 60, epsilon: 0.01}}]"
+        )
+        instance = loads(text)
+        for variant in variants(instance, instance.tenants[0])[1:]:
+            budget = instance.tenants[0].slo.epsilon - variant.tenant.slo.epsilon
+            pairs = [(r, d) for d, r in zip(*tables[0], strict=True)]
+            others = [(r, d) for d, r in zip(*tables[1], strict=True)]
+            sums = [d + e for r, d in pairs for q, e in others if r + q <= budget]
+            if len(variant.menu) < 2:
+                assert not sums
+                continue
+            assert sum(s.promise.risk for s in variant.menu) <= budget * (1 + 1e-12)
+            found = sum(s.promise.delay for s in variant.menu)
+            assert found == pytest.approx(min(sums))
+            equal = [
+                min((d for r, d in part if r <= budget / 2), default=math.inf) for part in (pairs, others)
+            ]
+            assert found <= sum(equal)
+            better += found < sum(equal)
+    assert better > 10
