@@ -154,13 +154,54 @@ def _schema(kind: str) -> str:
         **document.get("$defs", {}),
     }
     ordered = [name for name in definitions if definitions[name].get("type") == "object"]
-    return "\n\n".join(_object(name, definitions[name]) for name in ordered)
+    if kind == "instance":
+        ordered.sort(key=lambda name: _section(name)[0])
+    parts, last = [], -1
+    for name in ordered:
+        number, heading = _section(name) if kind == "instance" else (-1, "")
+        if number != last:
+            parts.append(f"## {heading}\n\n{SECTIONS[heading][1]}")
+            last = number
+        parts.append(_object(name, definitions[name], level=2 + (kind == "instance")))
+    return "\n\n".join(parts)
 
 
-def _object(name: str, definition: dict[str, Any]) -> str:
+SECTIONS = {
+    "The whole": ("Instance Units", "What a file holds at its top level."),
+    "Domains": ("Domain Offer Link", "Who serves: domains, what they offer, and the ways between them."),
+    "Tenants": ("Tenant SLO Policy", "Who asks: identical tenants, their promise, and where they may go."),
+    "Arrivals": (
+        "Poisson Renewal TokenBucket OnOff ExponentialWork EnvelopeArrivals TraceArrivals",
+        "How a tenant's work comes in: one of these under `arrivals`, told apart by `model`.",
+    ),
+    "Sizes": (
+        "ExponentialSize ExponentialCut GammaSize UniformSize LognormalSize ParetoSize DiscreteSize",
+        "The work of one request: a number, or one of these laws under `size`.",
+    ),
+    "Impairments": (
+        "NoImpairment ExponentialImpairment GammaImpairment PoissonImpairment OnOffImpairment "
+        "TableImpairment LearnedImpairment Ask",
+        "Work with priority: one of these under `impairment`, told apart by `model`.",
+    ),
+    "Costs": ("Linear Quadratic Piecewise", "One of these under `cost`, told apart by `model`."),
+}
+"""The sections of the instance format: their documents and what they are about."""
+
+
+def _section(name: str) -> tuple[int, str]:
+    """The number and the heading of the section that a document belongs to."""
+    plain = name.rpartition("arrivals__")[2].partition("__")[0]
+    for number, (heading, (names, _)) in enumerate(SECTIONS.items()):
+        if plain in names.split():
+            return number, heading
+    raise LookupError(f"the document {name} belongs to no section of the instance format")
+
+
+def _object(name: str, definition: dict[str, Any], level: int = 2) -> str:
     required = set(definition.get("required", ()))
     model = definition.get("properties", {}).get("model", {}).get("const")
-    title = f"({_anchor(name)})=\n## {name}" + (f" (`model: {model}`)" if model else "")
+    plain = name.rpartition("arrivals__")[2].replace("__", " ").lower() if "__" in name else name
+    title = f"({_anchor(name)})=\n{'#' * level} {plain}" + (f" (`model: {model}`)" if model else "")
     lines = [
         title,
         "",
@@ -175,22 +216,38 @@ def _object(name: str, definition: dict[str, Any]) -> str:
         else:
             default = "required" if field in required else ""
         lines.append(
-            f"| `{field}` | {_type(described)} | {default} | {_cell(described.get('description', ''))} |"
+            f"| `{field}` | {_type(described)} | {default} | {_cell(described.get('description', ''))}"
+            f"{_unit(described)} |"
         )
     return "\n".join(lines)
 
 
+def _unit(described: dict[str, Any]) -> str:
+    """The unit of a field, with an example of a quantity."""
+    from fedopt.instance.quantities import EXAMPLES
+
+    kinds = [kind.strip() for kind in described.get("x-unit", "").split(",") if kind]
+    return f" *{', '.join(f'{kind}: `{EXAMPLES[kind]}`' for kind in kinds)}*" if kinds else ""
+
+
 def _type(described: dict[str, Any]) -> str:
+    if "x-unit" in described:
+        described = {
+            **described,
+            "anyOf": [o for o in described.get("anyOf", []) if o.get("type") != "string"],
+        }
     if "$ref" in described:
         name = described["$ref"].rsplit("/", 1)[1]
-        return f"[{name}](#{_anchor(name)})"
+        plain = name.rpartition("arrivals__")[2].replace("__", " ").lower() if "__" in name else name
+        return f"[{plain}](#{_anchor(name)})"
     if "const" in described:
         return f"`{json.dumps(described['const'])}`"
     if "enum" in described:
         return ", ".join(f"`{value}`" for value in described["enum"])
     for joined in ("oneOf", "anyOf", "allOf"):
         if joined in described:
-            kinds = [_type(option) for option in described[joined] if option.get("type") != "null"]
+            shown = [o for o in described[joined] if o.get("type") != "null" and o.get("pattern") != "[0-9]"]
+            kinds = [_type(option) for option in shown]
             return " or ".join(dict.fromkeys(kinds))
     if described.get("type") == "array":
         inner = _type(described["items"]) if "items" in described else "values"

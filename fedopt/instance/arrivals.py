@@ -54,6 +54,7 @@ class ExponentialCut(_Cut):
     """Exponential sizes with a maximum."""
 
     exponential: Work
+    maximum: Work
 
 
 class GammaSize(_Cut):

@@ -62,6 +62,18 @@ def test_every_field_of_the_format_is_described() -> None:
     assert "x-unit" not in json.dumps(schema("contract"))
 
 
+def test_every_field_has_a_description() -> None:
+    described = schema("instance")
+    bare = [
+        f"{name}.{field}"
+        for name, part in {"Instance": described, **described["$defs"]}.items()
+        for field, about in part.get("properties", {}).items()
+        if not about.get("description")
+    ]
+    assert bare == []
+    assert described["$defs"]["Link"]["properties"]["cost"]["description"].startswith("Paid by every tenant")
+
+
 def test_kinds() -> None:
     assert "instance" in kinds()
     for kind in kinds():
