@@ -27,6 +27,10 @@ def command(
     against: Annotated[
         Path | None, typer.Option("--against", help="An earlier plan, to show what changed.", metavar="PLAN")
     ] = None,
+    run: Annotated[
+        str,
+        typer.Option("--run", help="The run, where PLAN is a state file of operate.", metavar="NAME"),
+    ] = "",
     tenant: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,8 +56,14 @@ def command(
     deadline and risk budgets, what binds, convergence, disclosure, settlement. Without --out it lies beside
     the plan. --json prints what was written.
 
+    In the place of a plan a state file of fedopt operate gives the report of its day: cost, tenants, late
+    requests and events over time, verdicts, audits.
+
     Example: fedopt report plan.json instances/quickstart.yaml -o report.html
     """
+    if _is_database(plan):
+        _day(plan, run, out, json, quiet)
+        return
     from fedopt.audit import Audit
     from fedopt.cli._documents import read_both
     from fedopt.plan import Plan
@@ -105,3 +115,25 @@ def command(
         "given": sorted(given.names),
     }
     emit(document, f"wrote {target}", json=json, quiet=quiet)
+
+
+def _is_database(file: Path) -> bool:
+    """Whether a file is an SQLite database, as the state of a run is."""
+    if not file.is_file():
+        return False
+    with open(file, "rb") as stream:
+        return stream.read(15) == b"SQLite format 3"
+
+
+def _day(state: Path, run: str, out: Path | None, json: bool, quiet: bool) -> None:
+    """Write the report of a day of operation."""
+    from fedopt.control import Store
+    from fedopt.report.day import render_day
+    from fedopt.storage import write_atomically
+
+    target = out or state.with_suffix(".html")
+    check_out(target, [state])
+    with Store.read(state) as store:
+        page = render_day(store, run, datetime.now(UTC))
+    write_atomically(target, page)
+    emit({"file": str(target), "bytes": len(page.encode("utf-8"))}, f"wrote {target}", json=json, quiet=quiet)

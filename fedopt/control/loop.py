@@ -309,5 +309,6 @@ def identity_of(scenario: Scenario, instance: Instance, seed: int) -> dict[str, 
         "scenario_sha256": hashlib.sha256(text.encode("utf-8")).hexdigest(),
         "instance_sha256": instance.sha256,
         "periods": str(scenario.periods),
+        "period": f"{scenario.period:g} {instance.units.time}",
         "seed": str(seed),
     }

@@ -20,7 +20,7 @@ from fedopt.errors import InputError
 
 __all__ = ["TABLES", "PeriodRecord", "StateError", "Store", "column_types", "packed", "unpacked"]
 
-VERSION = 4
+VERSION = 5
 
 TABLES: dict[str, str] = {
     "periods": (

@@ -92,7 +92,6 @@ def render(
     sound = report is None or report.ok
     worths, left_out = _worths(given, explain_seconds, tell) if sound else ([], "")
     tell("writing the page")
-    style, script = _resource("page.css"), _resource("page.js")
     context: dict[str, Any] = {
         "given": given,
         "plan": given.plan,
@@ -123,15 +122,24 @@ def render(
         "provenance": _provenance(given, written),
         "number": number,
         "power": power,
+        **assets(),
+    }
+    return clean(template("page.html").render(context))
+
+
+def assets() -> dict[str, str]:
+    """Style and script of every page with their hashes, by the names that templates know."""
+    style, script = _resource("page.css"), _resource("page.js")
+    return {
         "style": style,
         "script": script,
         "style_hash": _hash(style),
         "script_hash": _hash(script),
     }
-    return clean(_template().render(context))
 
 
-def _template() -> Any:
+def template(name: str) -> Any:
+    """A template by name. Raises ReportError where the template engine is not installed."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
@@ -145,7 +153,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def _resource(name: str) -> str:
