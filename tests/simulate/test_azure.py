@@ -1,8 +1,10 @@
-"""A real trace end to end: fitted from its first half, planned, simulated with its second half as input."""
+"""A real trace end to end: fitted from its first half, its second half replayed request by request."""
 
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas
 import pytest
 
 import fedopt
@@ -10,6 +12,8 @@ from fedopt.instance import loads
 from fedopt.laws.fitting import fit
 from fedopt.laws.fitting_record import read_record
 from fedopt.laws.trace import Trace
+from fedopt.simulate import traffic
+from fedopt.simulate.requests import Stage, System, simulate
 
 TEXT = """
 fedopt: 1
@@ -18,7 +22,7 @@ units: {time: s, work: GPU-second}
 slot: 1.0
 stages: [access, compute]
 domains:
-  - {id: edge, stage: access, operator: o, region: r, capacity: 200,
+  - {id: edge, stage: access, operator: o, region: r, capacity: 200, forwarding: cut-through,
      offers: [{id: x, latency: 1, latency_kind: delay, cost: {model: linear, rate: 0.1},
                impairment: {model: exponential, mean: 0.5}}]}
   - {id: gpu, stage: compute, operator: o, region: r, capacity: 200,
@@ -29,16 +33,37 @@ tenants:
     arrivals: {model: poisson, rate: 2.5, size: 1.0}
     slo: {deadline: 62, epsilon: 0.01}
 """
+PREFILL, DECODE = 2e-4, 0.02
+"""GPU-seconds a prompt token and a generated token."""
 
 
 @pytest.fixture(scope="module")
-def halves():
+def path():
     folder = Path(os.environ.get("FEDOPT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
     path = folder / "azure-llm-2023-code.csv"
     if not path.exists():
         pytest.skip("the Azure trace is not here; set FEDOPT_DATA to its folder")
-    work = {"ContextTokens": 2e-4, "GeneratedTokens": 0.02}
+    return path
+
+
+@pytest.fixture(scope="module")
+def halves(path):
+    work = {"ContextTokens": PREFILL, "GeneratedTokens": DECODE}
     return read_record(path, slot=1.0, time_column="TIMESTAMP", work=work).split(0.5)
+
+
+@pytest.fixture(scope="module")
+def second(path):
+    """Gaps (seconds), prefill and decode work of the requests of the second half."""
+    rows = pandas.read_csv(path, parse_dates=["TIMESTAMP"])
+    seconds = (rows.TIMESTAMP - rows.TIMESTAMP.iloc[0]).dt.total_seconds().to_numpy()
+    kept = seconds >= seconds[-1] / 2
+    gaps = np.diff(seconds[kept])
+    return (
+        np.concatenate([[gaps.mean()], gaps]),
+        rows.ContextTokens.to_numpy()[kept] * PREFILL,
+        rows.GeneratedTokens.to_numpy()[kept] * DECODE,
+    )
 
 
 def planned(halves):
@@ -54,15 +79,17 @@ def planned(halves):
 
 
 @pytest.mark.slow
-def test_the_second_half_keeps_the_promise_made_from_the_first(halves):
+def test_the_second_half_keeps_the_promise_made_from_the_first(halves, second):
     instance = planned(halves)
     plan = fedopt.solve(instance)
     assert plan.status == "optimal"
-    second = halves[1].segments[0]
-    replayed = Trace(second.work, second.requests)
+    gaps, prefill, decode = second
+    sizes = prefill + decode
+    replayed = Trace(np.array([sizes.sum()]), np.array([float(sizes.size)]), float(sizes.max()), gaps, sizes)
     result = fedopt.simulate(plan, instance, arrivals={"code": replayed}, slots=500_000, seed=1)
     assert result.ok
     assert result.tenants[0].violation.estimate <= 0.01
+    assert "no independent evidence" in result.to_text()  # for all it knows, the envelope is of this record
 
 
 @pytest.mark.slow
@@ -72,3 +99,23 @@ def test_what_the_record_cannot_promise_is_refused_with_a_reason(halves):
     plan = fedopt.solve(instance)
     assert plan.status == "infeasible"
     assert plan.explanation
+
+
+def late(second, prefill_servers, decode_servers, deadline, seed=1):
+    """Share of the second half later than a deadline: prefill on whole GPUs, decode at the speed of
+    one sequence."""
+    gaps, prefill, decode = second
+    source = traffic.replay(gaps, np.column_stack([prefill, decode]))
+    law = traffic.empirical(prefill)
+    stages = (Stage(1.0, servers=prefill_servers), Stage(0.25, servers=decode_servers))
+    run = simulate(System(source, (law, law), stages), 40_000, trials=4, deadlines=[deadline], seed=seed)
+    return run.late.mean() / 40_000
+
+
+def test_decode_at_the_speed_of_one_sequence_cannot_be_bought_with_servers(second):
+    """More servers help until only a request's own decode is left: its speed is that of one sequence."""
+    own = second[1] + second[2] / 0.25
+    deadline = float(np.quantile(own, 0.97))
+    few, more, many = (late(second, n, 4 * n, deadline) for n in (2, 8, 400))
+    assert few > more > many
+    assert many == pytest.approx((own > deadline).mean(), abs=2e-3)
