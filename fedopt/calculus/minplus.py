@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
 
 from fedopt.calculus import store_and_forward
 from fedopt.calculus.crossing import best_at_crossing, bound_at_crossing
-from fedopt.calculus.dependence import best_exponents
 from fedopt.calculus.forms import (
     ALL,
     BLOCK,
@@ -28,7 +28,7 @@ from fedopt.calculus.slower import STARTS, least_at_slower, starting_point
 from fedopt.calculus.store_and_forward import STORE_AND_FORWARD
 from fedopt.laws import ModelTable, own_arrival, pack
 
-__all__ = ["Evaluation", "PackedPath", "evaluate", "verify"]
+__all__ = ["Evaluation", "PackedPath", "best_exponents", "evaluate", "verify"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,42 @@ class PackedPath:
         """(models, arrival, impair, lag, window, biased): what the image form needs, which knows no
         exponents."""
         return self.models, 0, self.impair, self.lag, self.window, self.biased
+
+
+def best_exponents(packed: PackedPath, rates: np.ndarray, mask: int) -> np.ndarray:
+    """Exponents p, shape (L,), that make the least log-bound at the given reservations smallest (never
+    worse than equal ones).
+
+    Hölder's inequality does without independence: p_iθ in factor i, Σ 1/p_i = 1 in each group, so κ_i(θ)
+    becomes
+    κ_i(p_iθ). In u = 1/p the charge uΛ(θ/u) is the perspective of a convex function, so the log-bound of a
+    convex form is jointly convex in (θ, u): the exponents found by a local search are the best.
+    """
+    equal = packed.exponent.copy()
+    groups = [list(group) for group in packed.dependent]
+    free = sum(len(group) - 1 for group in groups)
+
+    def exponents(point: np.ndarray) -> np.ndarray:
+        values, position = equal.copy(), 0
+        for group in groups:
+            weights = np.concatenate([point[position : position + len(group) - 1], [0.0]])
+            position += len(group) - 1
+            share = np.exp(weights - weights.max())
+            values[group] = share.sum() / np.maximum(share, 1e-12 * share.sum())
+        return values
+
+    models, arrival, impair, _, lag, window, biased, log_epsilon = packed.arguments()
+
+    def bound(point: np.ndarray) -> float:
+        path = (models, arrival, impair, exponents(point), lag, window, biased, log_epsilon)
+        value = best_bound(mask, path, rates)[0]
+        return value if math.isfinite(value) else 1e6
+
+    start = np.zeros(free)
+    found = minimize(
+        bound, start, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-8, "maxfev": 120 * free}
+    )
+    return exponents(found.x) if found.fun < bound(start) else equal
 
 
 def evaluate(path: Path, rates: np.ndarray, forms: int = ALL, *, crossing: bool = False) -> Evaluation:

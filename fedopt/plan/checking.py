@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from fedopt.instance.base import LARGEST
 from fedopt.plan.basis import basis_violations, learned_note, learned_violations
-from fedopt.plan.charges import domain_loads, entry_costs, payments
 from fedopt.plan.document import Plan, PlanError, TenantPlan, relative_gap
 from fedopt.plan.guarantees import MEASURED, GuaranteeError, check_guarantee
 from fedopt.plan.policy import path_violations, policy_violations
@@ -188,8 +188,9 @@ def _against(plan: Plan, instance: Instance, tolerance: float) -> Iterator[Findi
         sound = sound and not any(finding.constraint in ("path", "rates") for finding in found)
         yield from found
     if sound and not _public(instance) and not any(found.constraint == "tenant" for found in counted):
-        yield from _loads(plan, instance, tolerance)
-        yield from _costs(plan, instance, tolerance)
+        ledger = _Ledger(plan, instance)
+        yield from _loads(ledger, plan, instance, tolerance)
+        yield from _costs(ledger, plan, tolerance)
 
 
 def _counts(plan: Plan, instance: Instance) -> Iterator[Finding]:
@@ -300,11 +301,48 @@ def _public(instance: Instance) -> bool:
     return all(domain.capacity >= LARGEST for domain in instance.domains)
 
 
-def _loads(plan: Plan, instance: Instance, tolerance: float) -> Iterator[Finding]:
+class _Ledger:
+    """Loads and costs of a plan, added up here from the instance's price list: solvers have code of their
+    own for it (`fedopt.plan.charges`), so a mistake in one of the two shows.
+    """
+
+    def __init__(self, plan: Plan, instance: Instance) -> None:
+        served = [entry for entry in plan.tenants if entry.admitted]
+        rates: dict[str, list[float]] = {}
+        for entry in served:
+            for place in entry.path:
+                rate = entry.reservations[place.partition("/")[0]]
+                rates.setdefault(place, []).append(entry.count * rate)
+        totals = {place: math.fsum(parts) for place, parts in rates.items()}
+        offers = {place: instance.offer(place) for place in totals}
+        self.used: dict[str, float] = {domain.id: 0.0 for domain in instance.domains}
+        for place, (domain, offer) in offers.items():
+            self.used[domain.id] += offer.work_factor * totals[place]
+        curves = {place: float(offer.cost.variable(totals[place])) for place, (_, offer) in offers.items()}
+        links = {(link.from_, link.to): float(link.cost) for link in instance.links or ()}
+        self.costs: list[float] = []
+        self.paid = 0.0
+        for entry in plan.tenants:
+            if not entry.admitted:
+                self.costs.append(0.0)
+                continue
+            crossed = [place.partition("/")[0] for place in entry.path]
+            shares = [
+                entry.count * entry.reservations[domain] / totals[place] * curves[place]
+                if totals[place]
+                else 0.0
+                for place, domain in zip(entry.path, crossed, strict=True)
+            ]
+            once = [float(offers[place][1].cost.fixed) for place in entry.path]
+            once += [links.get(pair, 0.0) for pair in pairwise(crossed)]
+            self.costs.append(math.fsum(shares) + entry.count * math.fsum(once))
+            self.paid += entry.count * instance.tenant(entry.id).payment
+
+
+def _loads(ledger: _Ledger, plan: Plan, instance: Instance, tolerance: float) -> Iterator[Finding]:
     stated = {domain.id: domain for domain in plan.domains}
-    used = domain_loads(instance, plan.tenants)
     for domain in instance.domains:
-        load = used[domain.id]
+        load = ledger.used[domain.id]
         if load > domain.capacity * (1 + tolerance):
             entry = stated.get(domain.id)
             if entry is None or entry.reserved <= entry.capacity * (1 + tolerance):  # else reported already
@@ -327,12 +365,11 @@ def _loads(plan: Plan, instance: Instance, tolerance: float) -> Iterator[Finding
         yield Finding("domain", f"there is no domain {name}", domain=name)
 
 
-def _costs(plan: Plan, instance: Instance, tolerance: float) -> Iterator[Finding]:
-    costs = entry_costs(instance, plan.tenants)
-    for entry, cost in zip(plan.tenants, costs, strict=True):
+def _costs(ledger: _Ledger, plan: Plan, tolerance: float) -> Iterator[Finding]:
+    for entry, cost in zip(plan.tenants, ledger.costs, strict=True):
         if abs(entry.cost - cost) > tolerance * max(abs(cost), 1e-9):
             yield Finding("cost", f"cost {entry.cost:.9g} is stated, it is {cost:.9g}", tenant=entry.id)
-    total = sum(costs)
-    paid = payments(instance, plan.tenants) if plan.objective == "profit" else 0.0
+    total = math.fsum(ledger.costs)
+    paid = ledger.paid if plan.objective == "profit" else 0.0
     if plan.cost is not None and abs(plan.cost - (total - paid)) > tolerance * max(total, paid, 1e-9):
         yield Finding("cost", f"the plan states a cost of {plan.cost:.9g}, it is {total - paid:.9g}")

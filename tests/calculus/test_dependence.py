@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from fedopt.calculus.dependence import best_exponents
 from fedopt.calculus.forms import bit
-from fedopt.calculus.minplus import PackedPath, evaluate, verify
+from fedopt.calculus.minplus import PackedPath, best_exponents, evaluate, verify
 from fedopt.calculus.search import best_bound
 from fedopt.laws import ExponentialWork, GammaWork, Poisson
 from tests.calculus.systems import path_of

@@ -317,3 +317,19 @@ def test_report_in_words_and_as_data(good, metro):
     document = json.loads(json.dumps(report.to_dict()))
     assert document["ok"] is False
     assert document["findings"][0]["constraint"] == "cost"
+
+
+def test_the_check_adds_up_for_itself(monkeypatch, metro):
+    """Halve what the solvers' own ledger charges: their plan states half the cost, and the check sees it."""
+    from fedopt import central
+    from fedopt.central import report
+
+    honest = report.entry_costs
+    monkeypatch.setattr(report, "entry_costs", lambda *args: [0.5 * cost for cost in honest(*args)])
+    plan = central.solve(metro)
+    assert "cost" in {finding.constraint for finding in check(plan, metro).findings}
+    monkeypatch.undo()
+    loads = report.domain_loads
+    monkeypatch.setattr(report, "domain_loads", lambda *args: {k: 0.5 * v for k, v in loads(*args).items()})
+    plan = central.solve(metro)
+    assert "domain" in {finding.constraint for finding in check(plan, metro).findings}

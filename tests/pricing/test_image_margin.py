@@ -24,7 +24,7 @@ def test_finds_what_a_search_finds(hops):
             if k in (0, 7) and not math.isnan(margin):
                 rate = service.graph.unit + margin
                 errors.append((margin - searched_margin(path)) / rate)
-    assert unknown <= 1
+    assert unknown <= 2  # of 64: what Newton's method misses is searched
     assert np.abs(errors).max() < 0.5 * ACCURACY
 
 
