@@ -52,6 +52,10 @@ Into = Annotated[
         metavar="INSTANCE",
     ),
 ]
+Bound = Annotated[
+    float | None,
+    typer.Option("--bound", help="Work that a slot never exceeds (declared): supports every tilt.", min=0.0),
+]
 OfDay = Annotated[
     str | None, typer.Option("--of-day", help="Only this part of each day: HH:MM-HH:MM.", metavar="FROM-TO")
 ]
@@ -69,6 +73,7 @@ def arrivals(
     hold_out: HoldOut = 0.3,
     windows: Windows = None,
     independent: Independent = False,
+    bound: Bound = None,
     of_day: OfDay = None,
     into: Into = None,
     tenant: Annotated[
@@ -89,7 +94,7 @@ def arrivals(
     check_out(out, [file, into] if into else [file])
     instance, slot, unit = _target(into, tenant, "--tenant", slot, unit)
     record = _record(file, slot, unit, time, work, of_day)
-    found = _fitted(file, record, theta, confidence, windows, independent, hold_out, seed)
+    found = _fitted(file, record, theta, confidence, windows, independent, hold_out, seed, bound)
     law = found.arrivals(slot)
     if instance is not None:
         _place(found, instance, f"tenants.{tenant}.arrivals", law, file, json, out, quiet)
@@ -117,6 +122,7 @@ def impairment(
     hold_out: HoldOut = 0.3,
     windows: Windows = None,
     independent: Independent = False,
+    bound: Bound = None,
     of_day: OfDay = None,
     into: Into = None,
     offer: Annotated[
@@ -142,7 +148,7 @@ def impairment(
     record = _record(file, slot, unit, time, work, of_day)
     if rate is not None:
         record = of_rates(record, rate, slot)
-    found = _fitted(file, record, theta, confidence, windows, independent, hold_out, seed)
+    found = _fitted(file, record, theta, confidence, windows, independent, hold_out, seed, bound)
     law = found.impairment(slot)
     if instance is not None:
         domain, _, name = str(offer).partition("/")
@@ -264,6 +270,7 @@ def _fitted(
     independent: bool,
     hold_out: float,
     seed: int,
+    bound: float | None,
 ) -> Fit:
     from fedopt.laws.fitting import fit
 
@@ -277,6 +284,7 @@ def _fitted(
             independent=independent,
             hold_out=hold_out,
             seed=seed,
+            bound=bound,
         )
     except ValueError as error:
         fail(BAD_INPUT, f"{file}: {error}")

@@ -7,9 +7,12 @@ standardised excess over all (θ, n) gives the factor of the band. ρ is the slo
 window, σ the least burst that puts every shorter one below the line.
 
 A mean of e^{θ·work} that a handful of blocks decides says nothing: θ is *supported* while the blocks'
-effective number (Σm)²/Σm² stays above ``LEAST_EFFECTIVE``. Unsupported θ are left out, with a warning. What
-was measured on windows up to the longest is taken to go on in proportion beyond it: the one assumption that
-no record can check.
+effective number (Σm)²/Σm² stays above ``MIN_EFFECTIVE``, and while the slots at the largest work seen bring
+at most ``MAX_SHARE_OF_LARGEST``: ties at the maximum are no bounded support, and what was not seen would
+bring as much. Unsupported θ are left out, with a warning. Where the work of a slot cannot exceed a ``bound``
+that is declared, larger θ follow from the last supported one: log-moments are convex and rise by at most the
+bound. What was measured on windows up to the longest is taken to go on in proportion beyond it: the one
+assumption that no record can check.
 """
 
 from __future__ import annotations
@@ -25,9 +28,14 @@ import numpy as np
 from fedopt.laws.fitting_record import Record
 from fedopt.laws.table import Table
 
-LEAST_EFFECTIVE = 12.0
-LEAST_BLOCKS = 20
+MIN_EFFECTIVE = 12.0
+MIN_BLOCKS = 20
+MAX_SHARE_OF_LARGEST = 1 / 24
+ALWAYS_SUPPORTED = 0.7
+"""θ times the largest work up to which the slots at it bring at most twice their own share of the mean."""
 BLOCKS = 60
+HEAVY = 0.1
+"""Tail index ξ from which on a warning is given; two standard errors are taken off first."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,7 @@ def fit(
     hold_out: float = 0.0,
     bootstraps: int = 2_000,
     seed: int = 0,
+    bound: float | None = None,
 ) -> Fit:
     """Fit an envelope to a record.
 
@@ -147,6 +156,7 @@ def fit(
         independent: declare the work i.i.d. per slot: only single slots are measured, and σ = 0.
         hold_out: share of the record, at its end, that is left out of the fit and checked against it.
         bootstraps: resamplings; seed: of them.
+        bound: the work of a slot never exceeds it (declared; None: no bound is known).
 
     Raises:
         ValueError: for a record with too few slots, or one that supports no tilt asked for.
@@ -156,7 +166,7 @@ def fit(
             f"confidence must lie in (0, 1) and hold_out in [0, 1), got {confidence}, {hold_out}"
         )
     used, rest = record.split(1 - hold_out) if hold_out > 0 else (record, None)
-    if used.slots < LEAST_BLOCKS * 2 or used.mean <= 0:
+    if used.slots < MIN_BLOCKS * 2 or used.mean <= 0:
         raise ValueError(
             f"the record has {used.slots} slots and mean work {used.mean:g}; that is too little to fit"
         )
@@ -165,41 +175,56 @@ def fit(
     if not (asked > 0).all():
         raise ValueError("tilts must be positive; those below 0 are chosen from them")
     block = max(2 * int(lengths[-1]), -(-used.slots // BLOCKS), 1)
-    log_mean, means = _block_means(used, asked, lengths, block)
+    largest = max(float(segment.work.max()) for segment in record.segments)
+    if bound is not None and not bound >= largest:
+        raise ValueError(f"a slot holds {largest:g} work, more than the bound {bound:g}")
+    log_mean, means, counts = _block_means(used, asked, lengths, block)
     blocks = means.shape[0]
     warnings: list[str] = []
-    if blocks < LEAST_BLOCKS:
+    if blocks < MIN_BLOCKS:
         warnings.append(
             f"only {blocks} blocks of {block} slots: the band is rough; shorten the windows or record longer"
         )
-    effective = means.sum(axis=0) ** 2 / (means**2).sum(axis=0)  # (n, θ)
-    supported = (effective >= min(LEAST_EFFECTIVE, 0.6 * blocks)).all(axis=0)
+    part = means * counts[:, :, None]
+    effective = part.sum(axis=0) ** 2 / (part**2).sum(axis=0)  # (n, θ)
+    supported = (effective >= min(MIN_EFFECTIVE, 0.6 * blocks)).all(axis=0)
+    share = _share_of_largest(used, asked, log_mean[0])
+    supported &= (share <= MAX_SHARE_OF_LARGEST) | (asked * largest <= ALWAYS_SUPPORTED)
     last = int(np.argmin(supported)) if not supported.all() else supported.size
     if last == 0:
         raise ValueError(
             f"the record is too short for every tilt asked for (from {asked[0]:g}): a few blocks decide "
             "the mean"
         )
-    if last < asked.size:
+    if bound is None:
+        warnings.extend(_heavy_warning(used))
+    if last < asked.size and bound is None:
         warnings.append(
             f"the record is too short for θ above {asked[last - 1]:.4g}: there fewer than "
-            f"{LEAST_EFFECTIVE:g} blocks decide the mean of e^(θ·work); those tilts are left out"
+            f"{MIN_EFFECTIVE:g} blocks, or the largest work seen, decide the mean of e^(θ·work); "
+            "those tilts are left out (--bound, where the largest work of a slot is known, allows more)"
         )
     negative = -asked[:last][::-1]
-    below_mean, below_means = _block_means(used, negative, np.array([1]), block)
+    below_mean, below_means, below_counts = _block_means(used, negative, np.array([1]), block)
     flat = np.concatenate([means[:, :, :last].reshape(blocks, -1), below_means[:, 0]], axis=1)
-    raised = _band(flat, confidence, bootstraps, seed)
+    weight = np.concatenate(
+        [np.repeat(counts, last, axis=1), np.repeat(below_counts, negative.size, axis=1)], axis=1
+    )
+    raised = _band(flat, weight, confidence, bootstraps, seed)
     band = log_mean[:, :last] + raised[: -negative.size].reshape(lengths.size, last)
     below = np.minimum(below_mean[0] + raised[-negative.size :], 0.0)
     tilts = asked[:last]
+    if bound is not None:  # log-moments are convex in θ and rise by at most the bound
+        beyond = bound * lengths[:, None] * (asked[last:] - tilts[-1])
+        tilts, band = asked, np.concatenate([band, band[:, -1:] + beyond], axis=1)
     # (1/θ) log E e^{θ·work} grows with θ (Jensen), so the band of a larger tilt serves a smaller one
     positive = np.minimum.accumulate((band / tilts)[:, ::-1], axis=1)[:, ::-1] * tilts
     rate = positive[-1] / lengths[-1]
     credit = np.concatenate([[1], lengths[:-1] + 1])[:, None] * rate
-    burst = np.zeros(last) if independent else np.maximum((positive - credit).max(axis=0), 0.0)
+    burst = np.zeros(tilts.size) if independent else np.maximum((positive - credit).max(axis=0), 0.0)
     # below the tilt of least rate that tilt's rate and burst serve: a table's chord to (0, 0) says the same
     first = int(np.argmin(np.round(rate / tilts, 12)[::-1]))
-    first = last - 1 - first
+    first = tilts.size - 1 - first
     tilts, rate, burst = tilts[first:], rate[first:], burst[first:]
     found = Fit(
         theta=tilts,
@@ -213,7 +238,7 @@ def fit(
         confidence=confidence,
         windows=int(lengths[-1]),
         blocks=blocks,
-        warnings=tuple(warnings + _dependence_warning(used, independent)),
+        warnings=tuple(warnings + _dependence_warning(used, independent) + _gap_warning(used)),
     )
     if rest is None:
         return found
@@ -225,11 +250,11 @@ def check(fitted: Fit, record: Record) -> HeldOut:
     longest = min(max(fitted.windows, 1), max(1, record.slots // 20))
     lengths = _lengths(longest)
     block = max(2 * longest, -(-record.slots // BLOCKS), 1)
-    log_mean, means = _block_means(record, fitted.theta, lengths, block)
+    log_mean, means, counts = _block_means(record, fitted.theta, lengths, block)
     line = fitted.theta * (fitted.rho * lengths[:, None] + fitted.sigma)
     excess = log_mean - line
     n, g = np.unravel_index(int(np.argmax(excess)), excess.shape)
-    cells = means[:, n, g]
+    cells = means[:, n, g] * counts[:, n] / counts[:, n].mean()
     error = float(cells.std(ddof=1) / math.sqrt(cells.size) / cells.mean()) if cells.size > 1 else math.inf
     return HeldOut(float(excess[n, g]), error, float(fitted.theta[g]), int(lengths[n]))
 
@@ -257,9 +282,9 @@ def _default_grid(record: Record) -> np.ndarray:
 
 def _block_means(
     record: Record, theta: np.ndarray, lengths: np.ndarray, block: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """log-means of e^{θ·work} over all windows, (n, θ), and the blocks' means relative to them, (blocks, n,
-    θ).
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log-means of e^{θ·work} over all windows, (n, θ); the blocks' means relative to them, (blocks, n, θ);
+    and how many windows each block has, (blocks, n).
     """
     sums, counts = [], []
     for segment in record.segments:
@@ -279,24 +304,93 @@ def _block_means(
     weight = np.array(counts, dtype=float)[:, :, None]
     pooled = (means * weight).sum(axis=0) / weight.sum(axis=0)
     log_mean = np.log(pooled) + np.where(theta > 0, theta * np.array(tops)[:, None], 0.0)
-    relative = means * weight / pooled / (weight.sum(axis=0) / len(sums))
-    return log_mean, relative
+    return log_mean, means / pooled, weight[:, :, 0]
 
 
-def _band(flat: np.ndarray, confidence: float, bootstraps: int, seed: int) -> np.ndarray:
-    """What to add to each log-mean for a simultaneous upper bound, from block means (blocks, cells)."""
-    blocks = flat.shape[0]
-    error = flat.std(axis=0, ddof=1) / math.sqrt(blocks) if blocks > 1 else np.full(flat.shape[1], np.inf)
+def _band(means: np.ndarray, weight: np.ndarray, confidence: float, bootstraps: int, seed: int) -> np.ndarray:
+    """What to add to each log-mean for a simultaneous upper bound, from block means and the windows that they
+    are taken over, both (blocks, cells).
+
+    Blocks differ in length, so that a resampled mean is a ratio: weighted sum over weights.
+    """
+    blocks = means.shape[0]
+    if blocks < 2:
+        return np.full(means.shape[1], np.inf)
+    unbias = math.sqrt(blocks / (blocks - 1))
+    error = unbias * np.sqrt((weight**2 * (means - 1) ** 2).sum(axis=0)) / weight.sum(axis=0)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    weights = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=bootstraps) / blocks
-    resampled = weights @ flat
+    drawn = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=bootstraps).astype(float)
+    total = drawn @ weight
+    resampled = (drawn @ (weight * means)) / total
     # how far a resampled mean falls below the record's, in its own errors: so far may the truth lie above
-    squares = weights @ flat**2
-    own = np.sqrt(np.maximum(squares - resampled**2, 0.0) / max(blocks - 1, 1))
+    squares = drawn @ (weight * means) ** 2 - 2 * resampled * (drawn @ (weight**2 * means))
+    squares += resampled**2 * (drawn @ weight**2)
+    own = unbias * np.sqrt(np.maximum(squares, 0.0)) / total
     with np.errstate(divide="ignore", invalid="ignore"):
         shortfall = np.where(own > 1e-12, (1.0 - resampled) / own, 0.0)
     factor = float(np.quantile(shortfall.max(axis=1), confidence))
     return np.log1p(max(factor, 0.0) * error)
+
+
+def _share_of_largest(record: Record, theta: np.ndarray, log_mean: np.ndarray) -> np.ndarray:
+    """The part of the mean of e^{θ·work of a slot} that slots at the largest work seen bring; shape (θ,).
+
+    None where the largest is plainly all that a slot can hold: in one slot of twenty and more, and a third as
+    often as the next lower work (counts of requests thin out far faster towards their largest).
+    """
+    work = np.concatenate([segment.work for segment in record.segments])
+    levels, count = np.unique(work, return_counts=True)
+    largest = float(levels[-1])
+    if count[-1] >= work.size / 20 and (count.size < 2 or count[-1] >= count[-2] / 3):
+        return np.zeros(theta.size)
+    return np.exp(math.log(np.mean(work == largest)) + theta * largest - log_mean)
+
+
+def _heavy_warning(record: Record) -> list[str]:
+    """A warning where the work of a slot has a power tail, of which no exponential moment exists.
+
+    By the moment estimator of the tail index (Dekkers, Einmahl and de Haan 1989) from the largest √n·2
+    values.
+    """
+    work = np.sort(np.concatenate([segment.work for segment in record.segments]))
+    count = min(int(2 * math.sqrt(work.size)), work.size // 10)
+    if count < 20 or not work[-count - 1] > 0 or np.unique(work[-count:]).size < count / 2:
+        return []
+    logs = np.log(work[-count:]) - math.log(work[-count - 1])
+    first, second = float(logs.mean()), float((logs**2).mean())
+    if not second > first**2:
+        return []
+    index = first + 1 - 0.5 / (1 - first**2 / second)
+    if index - 2 * math.sqrt((1 + index**2) / count) < HEAVY:
+        return []
+    return [
+        f"the work of a slot has a power tail (index ξ about {index:.2f}): E e^(θ·work) exists for no θ, and "
+        "what is fitted says only that the record held nothing larger; declare the largest possible work of "
+        "a slot with --bound"
+    ]
+
+
+def _gap_warning(record: Record) -> list[str]:
+    """A warning for a silence far longer than any other: an outage, or a gap in the record."""
+    lengths: list[tuple[int, int]] = []
+    seen = 0
+    for segment in record.segments:
+        empty = np.concatenate([[0], (segment.requests == 0).astype(int), [0]])
+        edges = np.flatnonzero(np.diff(empty))
+        lengths += [(int(b - a), seen + int(a)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        seen += segment.work.size
+    lengths.sort(reverse=True)
+    if len(lengths) < 10:
+        return []
+    longest, start = lengths[0]
+    usual = float(np.mean([length for length, _ in lengths[1:6]]))
+    if longest < 50 or longest < 10 * usual:
+        return []
+    return [
+        f"no request came for {longest:,} slots from slot {start:,} on, {longest / usual:.0f} times the usual"
+        " longest silence: an outage or a gap in the record, which lowers the mean and the envelope; leave "
+        "that time out"
+    ]
 
 
 def _request_size(

@@ -131,8 +131,8 @@ def test_segments_are_never_joined():
     second = Segment(np.concatenate([loud, quiet]), np.ones(420))
     joined = Segment(np.concatenate([first.work, second.work]), np.ones(840))
     theta, windows = np.array([1.0]), np.array([40])
-    apart, _ = _block_means(Record((first, second)), theta, windows, 100)
-    together, _ = _block_means(Record((joined,)), theta, windows, 100)
+    apart, _, _ = _block_means(Record((first, second)), theta, windows, 100)
+    together, _, _ = _block_means(Record((joined,)), theta, windows, 100)
     assert apart[0, 0] < 100.0
     assert together[0, 0] > 190.0
 
@@ -145,3 +145,61 @@ def test_nonsense_is_refused(options):
         fit(recorded(Poisson(0.5), 1_000, 1), **options)
     with pytest.raises(ValueError, match="too little"):
         fit(recorded(Poisson(0.5), 10, 1))
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.5, 1.0])
+@pytest.mark.parametrize("slots", [400, 2_000])
+def test_the_band_of_independent_work_covers_at_every_tilt(rate, slots):
+    """Counts with ties at their maximum: what is supported lies above the true law, all tilts together."""
+    model, covered, records = Poisson(rate), 0, 60
+    for seed in range(records):
+        found = fit(recorded(model, slots, [slots, seed]), independent=True, bootstraps=500, seed=seed)
+        covered += bool((found.rho >= model.rho(found.theta) * (1 - 1e-9)).all())
+    assert covered >= 0.95 * records - 3 * np.sqrt(0.95 * 0.05 * records)
+
+
+def test_ties_at_the_maximum_are_no_bounded_support():
+    record = recorded(Poisson(0.5), 2_000, 6)
+    assert np.count_nonzero(record.segments[0].work == record.segments[0].work.max()) > 1
+    found = fit(record, independent=True)
+    assert found.theta[-1] < 2
+    assert found.theta.size > 20
+    assert any("largest work seen" in warning for warning in found.warnings)
+
+
+def test_a_declared_bound_supports_every_tilt():
+    """Work of at most 4 a slot: above the true law at tilts that the record alone says nothing of."""
+    values, chance = np.arange(5.0), np.array([0.6, 0.3, 0.08, 0.018, 0.002])
+    held = 0
+    for seed in range(30):
+        work = np.random.default_rng([8, seed]).choice(values, 500, p=chance)
+        record = Record((Segment(work, (work > 0).astype(float)),))
+        found = fit(record, independent=True, bound=4.0, seed=seed)
+        assert found.theta[-1] > 20
+        assert (found.rho <= 4.0 + 1e-9).all()
+        truth = np.log(np.exp(np.outer(found.theta, values - 4)) @ chance) / found.theta + 4
+        held += bool((found.rho >= truth - 1e-9).all())
+    assert held >= 25  # 95 % of 30, less three standard errors
+    with pytest.raises(ValueError, match="more than the bound"):
+        fit(record, independent=True, bound=0.5)
+
+
+def test_a_power_tail_is_named_and_lighter_ones_are_not():
+    rng = np.random.default_rng(9)
+
+    def told(work):
+        found = fit(Record((Segment(work, np.ones(work.size)),)), independent=True)
+        return any("power tail" in warning for warning in found.warnings)
+
+    assert told((1 - rng.random(20_000)) ** (-1 / 2.0))
+    for light in (rng.exponential(1.0, 20_000), rng.gamma(3.0, 1.0, 20_000), rng.poisson(3.0, 20_000) * 1.0):
+        assert not told(light)
+
+
+def test_an_outage_is_named():
+    rng = np.random.default_rng(10)
+    requests = rng.poisson(0.5, 20_000).astype(float)
+    assert not any("outage" in warning for warning in fit(Record((Segment(requests, requests),))).warnings)
+    requests[5_000:6_000] = 0
+    (warning,) = [w for w in fit(Record((Segment(requests, requests),))).warnings if "outage" in w]
+    assert "from slot 5,0" in warning or "from slot 4,99" in warning
