@@ -19,16 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fedopt.federated.bounds import BoundTracker
 from fedopt.federated.domain import PrivateDomain
-from fedopt.federated.evidence import Evidence
-from fedopt.federated.flows import Flows
+from fedopt.federated.flows import Flows, Start, start_from
 from fedopt.federated.operator import InProcess
 from fedopt.federated.public import by_operator, public_view
 from fedopt.federated.rounds import Run, Sharing, relax
 from fedopt.federated.session import Round, Session, Totals
 from fedopt.federated.settings import Settings
 from fedopt.federated.solver import operators_of
-from fedopt.federated.start import Start, start_from
 from fedopt.instance import Linear, Piecewise, Quadratic
 from fedopt.pricing import Network, Oracle, sizing_for
 
@@ -81,7 +80,7 @@ def _columns(instance: Instance, gap: float) -> tuple[Flows, Start]:
     }
     session = Session(InProcess(operators_of(instance, settings)), "hedging", network.names, offers)
     start = start_from(flows, session.open(instance.sha256), settings)
-    evidence = Evidence(flows, session.groups)
+    evidence = BoundTracker(flows, session.groups)
     run = Run(time.perf_counter(), math.inf, None)
     relax(Sharing(flows, start, settings), session, evidence, run, gap, settings.most_rounds)
     return flows, start
@@ -189,7 +188,7 @@ class _Certified:
 
     def __init__(self, problem: _Problem, gap: float) -> None:
         self.problem, self.gap = problem, gap
-        self.evidence = Evidence(problem.flows, [np.arange(problem.flows.offers)])
+        self.evidence = BoundTracker(problem.flows, [np.arange(problem.flows.offers)])
         self.rounds: int | None = None
         self._seen, self._begun, self._ended, self._aside = 0, time.perf_counter(), 0.0, 0.0
 

@@ -15,10 +15,9 @@ import highspy
 import numpy as np
 import numpy.typing as npt
 
-from fedopt.federated.certificate import FlowProgram
-from fedopt.federated.evidence import Evidence
+from fedopt.federated.bounds import BoundTracker, FlowProgram
 from fedopt.federated.flows import QUICK, Flows
-from fedopt.federated.room import Room
+from fedopt.federated.integer import Room
 from fedopt.federated.rounds import Run
 from fedopt.federated.session import Round, Session
 from fedopt.federated.split.agreements import Agreements
@@ -41,7 +40,7 @@ class Shortage:
 
 def short_of_capacity(
     session: Session,
-    evidence: Evidence,
+    evidence: BoundTracker,
     run: Run,
     room: Room,
     flows: Flows,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import clarabel
@@ -18,15 +18,36 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from fedopt.federated.split.merging import merged
+from fedopt.federated.settings import Settings
+from fedopt.federated.split.lanes import LEAST_MARGIN, arriving
+from fedopt.plan import Plan
 from fedopt.pricing import Column, Kind, Network, Oracle, Priced
 
-__all__ = ["Cut", "Flows", "Pricing", "Step"]
+__all__ = ["Cut", "Flows", "Pricing", "Start", "Step", "merged", "start_from"]
+
+
+def merged(columns: Sequence[Column], weights: npt.NDArray[np.float64]) -> Column:
+    """The column in the middle of several of one lane. The least rate is convex in the shares and the bursts
+    are convex in the margins, so every domain keeps the shares in the middle at the rate in the middle.
+    """
+    share = np.maximum(weights, 0.0) / np.maximum(weights, 0.0).sum()
+    first = columns[0]
+    if len(columns) == 1 or "shares" not in first.proof:
+        return columns[int(np.argmax(share))]
+    rates = np.tensordot(share, np.array([column.rates for column in columns]), axes=1)
+    shares = np.tensordot(share, np.array([column.proof["shares"] for column in columns]), axes=1)
+    burst = arriving(first.proof["base"], np.maximum(shares[:, 2], LEAST_MARGIN))
+    return replace(first, rates=rates, proof={**first.proof, "shares": shares, "bursts": burst})
+
 
 Floats = npt.NDArray[np.float64]
+
 _ADDED = 2  # columns taken from the oracle for a kind in a pass
+
 _NEAR = 0.08  # columns this much dearer than the cheapest stay out of the quadratic program
+
 _NOTHING = 1e-7  # of a head
+
 QUICK = 4  # paths sized for a kind in a pass that only looks for columns
 
 
@@ -305,3 +326,65 @@ class Flows:
         x = np.maximum(solved[:count], 0.0) * share
         dual = np.array(answer.z)[:offers] * money / unit
         return x, np.maximum(solved[count : count + offers], 0.0) * unit, np.maximum(dual, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Prices, penalties, a typical load of each offer and the loads of the first proposal, all (offers,).
+
+    `known`: the loads are an earlier plan's, to be near from the first round on.
+    """
+
+    prices: Floats
+    penalties: Floats
+    scale: Floats
+    loads: Floats
+    known: bool
+
+
+def start_from(flows: Flows, quotes: Floats, settings: Settings, plan: Plan | None = None) -> Start:
+    """A start from the operators' quotes, or from the prices and loads of an earlier plan."""
+    network = flows.network
+    asked = quotes[quotes > 0.0]
+    floor = 1e-3 * float(asked.mean()) if len(asked) else 1.0
+    prices = np.maximum(quotes, floor)
+    flows.begin(prices)
+    cheapest = _all_on_cheapest(flows, prices)
+    stages = np.array([cheapest[network.stage == s].mean() for s in range(network.stages)])
+    scale = np.maximum(stages[network.stage], 1e-9)
+    if plan is not None:
+        prices, loads = _of_plan(flows, prices, plan)
+        scale = np.maximum(scale, loads)
+    each = np.full(len(prices), prices.mean()) if settings.list_penalty else prices
+    mean = np.full(len(prices), scale.mean()) if settings.list_penalty else scale
+    # offers of a domain share its capacity and answer together, so they are pulled together
+    together = np.bincount(network.domain)[network.domain]
+    penalties = settings.penalty * each / (mean * together)
+    if plan is None:
+        loads = flows.step(prices, penalties, np.zeros(len(prices)), passes=4, tolerance=1e-3).loads
+    return Start(prices, penalties, scale, loads, plan is not None)
+
+
+def _all_on_cheapest(flows: Flows, prices: Floats) -> Floats:
+    """Loads if every head took the cheapest column at hand."""
+    each = flows.charge + prices @ flows.matrix
+    x = np.zeros(len(each))
+    for kind, count in enumerate(flows.counts):
+        mine = np.flatnonzero(flows.kind == kind)
+        if len(mine):
+            x[mine[np.argmin(each[mine])]] = count
+    return flows.loads(x)
+
+
+def _of_plan(flows: Flows, prices: Floats, plan: Plan) -> tuple[Floats, Floats]:
+    """Prices with the plan's prices of capacity on top, and the plan's loads."""
+    network = flows.network
+    capacity = {domain.id: domain.price or 0.0 for domain in plan.domains}
+    dear = np.array([capacity.get(network.domain_ids[d], 0.0) for d in network.domain])
+    index = {name: o for o, name in enumerate(network.names)}
+    loads = np.zeros(flows.offers)
+    for entry in plan.tenants:
+        for hop in entry.path if entry.admitted else ():
+            if hop in index:
+                loads[index[hop]] += entry.count * entry.reservations.get(hop.partition("/")[0], 0.0)
+    return prices + network.factor * dear, loads

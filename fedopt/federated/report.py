@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fedopt.central.report import dealt, instance_reference, tenant_plans
+from fedopt.federated.integer import Choice
 from fedopt.federated.split.report import agreed_body, owner_columns
-from fedopt.federated.whole import Choice
 from fedopt.plan import DomainPlan, InstanceReference, Plan, TenantPlan, TenantPlans
 from fedopt.plan.charges import domain_loads
 from fedopt.pricing import Column, Kind, Network
 
 if TYPE_CHECKING:
-    from fedopt.federated.negotiating import Outcome
+    from fedopt.federated.solver import Outcome
     from fedopt.instance import Instance
 
 __all__ = ["as_broker", "as_owner", "entries_at_prices"]

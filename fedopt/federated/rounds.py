@@ -11,19 +11,52 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fedopt.federated.anderson import Anderson
+from fedopt.federated.bounds import BoundTracker
 from fedopt.federated.dual import Residuals, balanced
-from fedopt.federated.evidence import Evidence
-from fedopt.federated.flows import Cut, Flows
+from fedopt.federated.flows import Cut, Flows, Start
 from fedopt.federated.session import Round, Session
 from fedopt.federated.settings import Settings
 from fedopt.federated.split.agreements import Agreements
-from fedopt.federated.start import Start
 from fedopt.plan import HistoryRow
 
-__all__ = ["Bundle", "Proposal", "Proposer", "Run", "Sharing", "relax"]
+__all__ = ["Anderson", "Bundle", "Proposal", "Proposer", "Run", "Sharing", "relax"]
 
 Floats = npt.NDArray[np.float64]
+
+
+class Anderson:
+    """Accelerates w ← f(w); vectors should be scaled so that their parts weigh alike."""
+
+    def __init__(self, memory: int = 4, growth: float = 1.0) -> None:
+        self.memory, self.growth = memory, growth
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen."""
+        self._points: list[Floats] = []
+        self._images: list[Floats] = []
+        self._last = np.inf
+
+    def next(self, point: Floats, image: Floats) -> Floats:
+        """Where to go on after f(point) = image: a mixture of images, or the image itself."""
+        residual = float(np.linalg.norm(image - point))
+        if residual > self.growth * self._last:  # the last mixture did not help
+            self.reset()
+        self._last = residual
+        self._points.append(point)
+        self._images.append(image)
+        del self._points[: -self.memory - 1], self._images[: -self.memory - 1]
+        if len(self._points) < 2:
+            return image
+        residuals = np.array([f - w for w, f in zip(self._points, self._images, strict=True)])
+        steps = np.diff(residuals, axis=0).T
+        scale = max(float(np.linalg.norm(steps)), 1e-300)
+        system = np.vstack([steps, 1e-6 * scale * np.eye(steps.shape[1])])  # keeps the mixture small
+        target = np.concatenate([residuals[-1], np.zeros(steps.shape[1])])
+        weights = np.linalg.lstsq(system, target, rcond=None)[0]
+        if float(np.abs(weights).sum()) > 10.0:
+            return image
+        return image - np.diff(np.array(self._images), axis=0).T @ weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +102,7 @@ class Run:
         """Seconds left, at least a little."""
         return max(self.deadline - time.perf_counter(), 0.05)
 
-    def record(self, evidence: Evidence, residuals: Residuals | None = None) -> None:
+    def record(self, evidence: BoundTracker, residuals: Residuals | None = None) -> None:
         """Note a round and tell the progress callback, which may ask to stop."""
         self.lower_bound = max(self.lower_bound, evidence.lower)
         row = HistoryRow(
@@ -85,7 +118,7 @@ class Run:
         if self.progress is not None and self.progress(row):
             self.stopped = True
 
-    def note_relaxation(self, evidence: Evidence, told: int) -> None:
+    def note_relaxation(self, evidence: BoundTracker, told: int) -> None:
         """Keep the interval of the relaxation after a round, and the numbers that operators have told."""
         interval = (evidence.lower, evidence.upper)
         lower, upper = (value if math.isfinite(value) else None for value in interval)
@@ -144,7 +177,7 @@ class Bundle:
     """Penalty of the questions, in that of the start: answers then stay where they were asked, or where the
     capacity ends, with its full weight in the prices."""
 
-    def __init__(self, flows: Flows, start: Start, evidence: Evidence, settings: Settings) -> None:
+    def __init__(self, flows: Flows, start: Start, evidence: BoundTracker, settings: Settings) -> None:
         self.flows, self.evidence, self.settings = flows, evidence, settings
         self.start = start
         self.loads = start.loads
@@ -177,7 +210,7 @@ class Bundle:
 def relax(
     proposer: Proposer,
     session: Session,
-    evidence: Evidence,
+    evidence: BoundTracker,
     run: Run,
     gap: float,
     most: int,

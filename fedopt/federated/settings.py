@@ -14,7 +14,8 @@ class Settings:
     """How a run is conducted.
 
     Attributes:
-        penalty: first penalty of an offer, in its opening price per mean load of its stage.
+        penalty: first penalty of an offer, in its opening price per mean load of its stage and offer of its
+            domain.
         over_relaxation: how far past the broker's loads the operators are asked, 1 to 2; 1 is plain ADMM.
         balance: whether penalties follow the residuals.
         anderson: whether the iteration is accelerated.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.federated.anderson import Anderson
 from fedopt.federated.dual import Residuals, answered_prices, balanced
+from fedopt.federated.rounds import Anderson
 from fedopt.federated.settings import Settings, SettingsError
 
 

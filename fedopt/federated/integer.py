@@ -10,23 +10,134 @@ cost exceeds the room between bound and plan is in no better plan. The program's
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import highspy
 import numpy as np
 import numpy.typing as npt
 
-from fedopt.federated.evidence import Evidence
+from fedopt.federated.bounds import Below, BoundTracker
 from fedopt.federated.flows import Flows
-from fedopt.federated.room import Room
 from fedopt.federated.rounds import Run
-from fedopt.federated.session import Session
-from fedopt.federated.whole_program import Candidates, Found, cheapest
-from fedopt.pricing import Column
+from fedopt.federated.session import Round, Session
+from fedopt.pricing import Column, Network
 
-__all__ = ["Choice", "Confirming", "whole_heads"]
+__all__ = ["Candidates", "Choice", "Confirming", "Found", "Room", "cheapest", "whole_heads"]
 
 Floats = npt.NDArray[np.float64]
+
+_SHORT = 1e-9
+
+
+class Room:
+    """The most work that each domain carries, shape (domains,), infinite where its end never showed; and the
+    work that it is known to carry. `domain`, `factor`: whose each offer is and its work factor, (offers,).
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.domain, self.factor = network.domain, network.factor
+        self.most = np.full(len(network.domain_ids), math.inf)
+        self.carried = np.zeros(len(network.domain_ids))
+
+    def learn(self, asked: Floats, answer: Round) -> bool:
+        """Take the answer to a round about capacity; whether a domain fell short."""
+        work = self.work(answer.loads)
+        short = answer.answered & (answer.loads < asked * (1.0 - _SHORT))
+        full = np.unique(self.domain[short])
+        self.most[full] = np.minimum(self.most[full], work[full])
+        heard = np.unique(self.domain[answer.answered])
+        self.carried[heard] = np.maximum(self.carried[heard], work[heard])
+        return bool(len(full))
+
+    def work(self, loads: Floats) -> Floats:
+        """The work of loads (offers,) in each domain."""
+        return np.bincount(self.domain, self.factor * loads, len(self.most)).astype(float)
+
+    def at_the_end(self, loads: Floats) -> Floats:
+        """The loads, scaled in every domain whose end is known so that they reach it."""
+        work = self.work(loads)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = np.where(np.isfinite(self.most) & (work > 0.0), self.most / work, 1.0)
+        return loads * scale[self.domain]
+
+    def rows(self) -> Iterator[tuple[int, npt.NDArray[np.int32], Floats]]:
+        """(domain, its offers, their work factors), one by one."""
+        for domain in range(len(self.most)):
+            mine = np.flatnonzero(self.domain == domain).astype(np.int32)
+            yield domain, mine, self.factor[mine]
+
+
+_SECONDS = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Which columns matter: their reduced costs at prices whose bound is `bound`; `complete` whether every
+    column of the catalogue with a reduced cost below `room` is among them, and no better plan needs others.
+    """
+
+    reduced: Floats
+    bound: float
+    room: float
+    complete: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Multiplicities of the columns (None where nothing is below the cut-off), what they would cost, and a
+    bound on what any multiplicities of the candidates cost."""
+
+    x: Floats | None
+    value: float
+    bound: float
+
+
+def cheapest(
+    evidence: BoundTracker, candidates: Candidates | None, room: Room, cutoff: float, gap: float, run: Run
+) -> Found | None:
+    """The answer of the integer program over the candidates (all columns at hand without any); None where
+    there is none in time. `room`: where domains end.
+    """
+    flows = evidence.flows
+    program = Below(flows, evidence.groups)
+    for cut in evidence.cuts:
+        program.add(cut)
+    program.take_columns()
+    lp = program.lp
+    for domain, offers, factors in room.rows():
+        if np.isfinite(room.most[domain]):
+            lp.addRow(-highspy.kHighsInf, float(room.most[domain]), len(offers), offers, factors)
+    upper = flows.counts[flows.kind]
+    if candidates is not None:
+        short = len(candidates.reduced)
+        far = candidates.reduced > max(min(cutoff - candidates.bound, candidates.room), 0.0)
+        upper = np.concatenate([np.where(far, 0.0, upper[:short]), np.zeros(len(upper) - short)])
+    columns = np.array(program.positions, dtype=np.int32)
+    lp.changeColsBounds(len(columns), columns, np.zeros(len(columns)), upper)
+    lp.changeColsIntegrality(len(columns), columns, np.full(len(columns), highspy.HighsVarType.kInteger))
+    for option, value in (("mip_rel_gap", 0.2 * gap), ("time_limit", min(_SECONDS, run.left()))):
+        lp.setOptionValue(option, float(value))
+    for option in ("mip_feasibility_tolerance", "primal_feasibility_tolerance"):
+        lp.setOptionValue(option, 1e-9)
+
+    def look(event: object) -> None:
+        if run.expired():
+            event.data_in.user_interrupt = 1  # type: ignore[attr-defined]
+
+    lp.cbMipInterrupt += look
+    lp.run()
+    if lp.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
+        return Found(None, float("inf"), float("inf"))
+    info = lp.getInfo()
+    if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
+        return None
+    x = np.round(program.flow())
+    return Found(x, float(info.objective_function_value), float(info.mip_dual_bound))
+
+
 _MOST_CANDIDATES = 60_000
+
 _NEAR = 0.02  # of a head's mean cost: how much dearer than its cheapest column a head's first candidates are
 
 
@@ -44,7 +155,7 @@ class Choice:
 
 def whole_heads(
     session: Session,
-    evidence: Evidence,
+    evidence: BoundTracker,
     run: Run,
     room: Room,
     gap: float,
@@ -78,7 +189,7 @@ class Confirming:
     """What a search for whole heads knows of the operators: the best plan confirmed, the domains' ends."""
 
     def __init__(
-        self, session: Session, evidence: Evidence, run: Run, room: Room, gap: float, wall: Floats
+        self, session: Session, evidence: BoundTracker, run: Run, room: Room, gap: float, wall: Floats
     ) -> None:
         self.session, self.evidence, self.run = session, evidence, run
         self.room, self.gap, self.wall = room, gap, wall
@@ -161,7 +272,7 @@ class _Search(Confirming):
         return self.candidates.complete or self._reach < 1e3 * max(abs(lower), 1.0)
 
 
-def _within(evidence: Evidence, room: float, needed: float) -> Candidates:
+def _within(evidence: BoundTracker, room: float, needed: float) -> Candidates:
     """Every column whose reduced cost is below `room`, where there are not too many."""
     flows, below = evidence.flows, evidence.below
     complete = room >= needed
