@@ -367,7 +367,9 @@ class _Walk:
             named = [
                 c for c in held if (f := c.model_fields.get("model")) and f.default == value.get("model")
             ]
-            kinds = named or [c for c in held if "model" not in c.model_fields]
+            plain = [c for c in held if "model" not in c.model_fields]
+            # Size laws are told apart by their fields: the one that knows most of them is meant.
+            kinds = named or sorted(plain, key=lambda c: -len(set(value) & set(written_names(c).values())))
             return self.document(value, kinds[0], path, stage) if kinds else value
         if isinstance(value, (list, tuple)):
             items = []

@@ -109,7 +109,7 @@ def inspect_instance(instance: Instance, rows: int = ROWS_SHOWN) -> Inspection:
     time, work = instance.units.time, instance.units.work
     words = (
         f"An instance: {instance.name}. {len(staged)} stages, {facts['domains']} domains with "
-        f"{facts['offers']} offers, {len(tenants)} tenant groups with {heads} heads in all. Time in {time}, "
+        f"{facts['offers']} offers, {heads} tenants in {len(tenants)} entries. Time in {time}, "
         f"work in {work}, slots of {instance.slot:g} {time}. The tenants bring {load:.4g} {work}/{time} on "
         f"average; the tightest stage has room for {min(facts['capacity'].values()):.4g}."
     )
@@ -174,7 +174,7 @@ def _links_text(instance: Instance, left: Iterable[Domain], right: Iterable[Doma
 def _tenant_table(tenants: list[dict[str, Any]], time: str, rows: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("tenant")
-    for name in ("heads", "mean rate", f"deadline ({time})", "ε", "of", "paths open"):
+    for name in ("count", "mean rate", f"deadline ({time})", "ε", "of", "paths open"):
         table.add_column(name, justify="right")
     for tenant in tenants[:rows]:
         table.add_row(

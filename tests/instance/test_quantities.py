@@ -212,3 +212,28 @@ def test_no_text_does_more_than_be_refused(text: str) -> None:
 def test_bare_numbers_load_no_library_of_units() -> None:
     code = f"import sys, fedopt.instance as i; i.loads({PLAIN!r}); sys.exit('pint' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("stated", "plain"),
+    [
+        ("{exponential: 200 token, maximum: 1000 token}", "{exponential: 1, maximum: 5}"),
+        ("{gamma: {mean: 200 token, cv: 2}}", "{gamma: {mean: 1, cv: 2}}"),
+        (
+            "{lognormal: {mean: 1 request, cv: 2}, maximum: 2000 token}",
+            "{lognormal: {mean: 1, cv: 2}, maximum: 10}",
+        ),
+        ("{uniform: {low: 0, high: 400 token}}", "{uniform: {low: 0, high: 2}}"),
+        (
+            "{pareto: {minimum: 100 token, shape: 2}, maximum: 600 token}",
+            "{pareto: {minimum: 0.5, shape: 2}, maximum: 3}",
+        ),
+        (
+            "{discrete: {sizes: [200 token, 2], weights: [1, 2]}}",
+            "{discrete: {sizes: [1, 2], weights: [1, 2]}}",
+        ),
+    ],
+)  # fmt: skip
+def test_laws_of_sizes_take_quantities(stated: str, plain: str) -> None:
+    texts = [STATED.replace("{exponential: 400 token}", size) for size in (stated, plain)]
+    assert loads(texts[0]) == loads(texts[1])

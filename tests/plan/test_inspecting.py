@@ -20,7 +20,7 @@ def text_of(inspection) -> str:
 def test_instance_in_words_and_as_a_picture(metro):
     inspection = inspect_instance(metro)
     text = text_of(inspection)
-    assert "3 stages, 4 domains with 5 offers, 2 tenant groups with 3 heads in all" in " ".join(text.split())
+    assert "3 stages, 4 domains with 5 offers, 3 tenants in 2 entries" in " ".join(text.split())
     assert "metro-1 (9, 1" in text
     assert "2 links, 0.5–1.5 ms" in text
     facts = inspection.to_dict()
