@@ -45,7 +45,7 @@ class Kind:
 KINDS = {
     "solve": Kind(("instance", "warm-start"), ("plan", "check", "bounds", "report")),
     "intent": Kind(("intent", "instance", "plan-in-force"), ("resolution",)),
-    "simulate": Kind(("plan", "instance"), ("simulation",)),
+    "simulate": Kind(("plan", "instance"), ("simulation", "telemetry")),
     "audit": Kind(("plan", "instance", "telemetry"), ("audit",)),
     "explain": Kind(("plan", "instance"), ("explanation",)),
     "settle": Kind(("plan", "instance", "audited"), ("settlement",)),

@@ -43,11 +43,13 @@ __all__ = [
     "RiskModel",
     "Rule",
     "Seed",
+    "SimulationJob",
     "SplitSLA",
     "TimeLimit",
     "Trials",
     "WantedState",
     "WarmStart",
+    "WithTelemetry",
     "allowed_time",
     "body_of",
     "built_in",
@@ -131,6 +133,19 @@ Order = Annotated[
 ]
 PageNumber = Annotated[int, Query(ge=1, le=10_000_000, description="The page, from 1.")]
 Trials = Annotated[int, Query(ge=2, le=4096, description="Independent trials of each tenant.")]
+WithTelemetry = Annotated[
+    bool, Query(description="Also keep the delays of simulated requests, which can then be audited.")
+]
+SimulationJob = Annotated[
+    str | None,
+    Query(
+        alias="simulation",
+        pattern=UUID,
+        max_length=36,
+        json_schema_extra={"format": "uuid"},
+        description="A job of the kind `simulate` with telemetry; in its place telemetry may be the body.",
+    ),
+]
 Confidence = Annotated[
     float, Query(ge=0.5, le=0.999999, allow_inf_nan=False, description="Confidence of every interval.")
 ]

@@ -47,11 +47,13 @@ from fedopt.service.parameters import (
     RiskModel,
     Rule,
     Seed,
+    SimulationJob,
     SplitSLA,
     TimeLimit,
     Trials,
     WantedState,
     WarmStart,
+    WithTelemetry,
     allowed_time,
     body_of,
     built_in,
@@ -268,10 +270,11 @@ def _analyses(service: Service) -> APIRouter:
         trials: Trials = 32,
         seed: Seed = 0,
         confidence: Confidence = 0.95,
+        telemetry: WithTelemetry = False,
         idempotency_key: Key = None,
     ) -> Job:
         """Simulate the plan of a job request by request, as `fedopt simulate` does."""
-        options = {"trials": trials, "seed": seed, "confidence": confidence}
+        options = {"trials": trials, "seed": seed, "confidence": confidence, "telemetry": telemetry}
         return await taken(request, response, "simulate", job_id, options, idempotency_key)
 
     @router.post("/jobs/{jobId}/explain", summary="Explain the plan", **accepted("explain", "getExplanation"))
@@ -292,8 +295,9 @@ def _analyses(service: Service) -> APIRouter:
         **accepted("audit", "getAudit"),
         openapi_extra={
             "requestBody": {
-                "description": "Telemetry: a row a request with its tenant and delay, CSV or JSON lines.",
-                "required": True,
+                "description": "Telemetry: a row a request with its tenant and delay, CSV or JSON lines; "
+                "none where `simulation` names a job.",
+                "required": False,
                 "content": {CSV: {"schema": {"type": "string"}}, LINES: {"schema": {"type": "string"}}},
             }
         },
@@ -302,12 +306,19 @@ def _analyses(service: Service) -> APIRouter:
         request: Request,
         response: Response,
         job_id: JobId,
+        simulation: SimulationJob = None,
         confidence: Confidence = 0.95,
         idempotency_key: Key = None,
     ) -> Job:
         """Extreme quantiles with intervals and the verdict on every promise, as `fedopt audit` does."""
-        body, _ = await _body(request, service, (CSV, LINES))
-        options = {"confidence": confidence}
+        if simulation is not None:
+            body = await service.document(request.scope[CALLER], simulation, "telemetry")
+        elif "content-type" in request.headers:
+            body, _ = await _body(request, service, (CSV, LINES))
+        else:
+            words = "post telemetry, or name a simulation that kept its own: ?simulation=JOB"
+            raise ApiError("INVALID_ARGUMENT", words)
+        options = {"confidence": confidence, "simulation": simulation}
         attached = {"telemetry": body}
         return await taken(request, response, "audit", job_id, options, idempotency_key, attached)
 
@@ -511,7 +522,7 @@ def _results(service: Service) -> APIRouter:
 
     def offer(name: str, operation: str, summary: str, words: str, schema: Any, *refused: str) -> None:
         html = schema is None
-        media = "text/html" if html else "application/json"
+        media = "text/html" if html else CSV if name == "telemetry" else JSON
         content = (
             {media: {"schema": {"type": "string"} if html else schema}}
             if isinstance(schema, dict) or html
@@ -568,6 +579,8 @@ def _results(service: Service) -> APIRouter:
     ):
         words = f"As `fedopt {command} --json` prints it."
         offer(name, operation, f"The {name}", words, {"type": "object"}, wait)
+    words = "Simulated delays as CSV, a row a request, where the simulation was asked to keep them."
+    offer("telemetry", "getTelemetry", "The telemetry of a simulation", words, {"type": "string"}, wait)
     return router
 
 

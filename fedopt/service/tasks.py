@@ -41,6 +41,9 @@ __all__ = [
 INSTANCE = "the posted instance"
 INTENT = "the posted intent"
 
+MOST_ROWS = 1_500_000
+"""Requests in the telemetry of a simulation."""
+
 Told = Callable[[dict[str, Any]], bool]
 """Told of every round of a solver; a true answer stops the solver at its best plan."""
 
@@ -166,16 +169,34 @@ def simulate_plan(plan_text: bytes, instance_text: bytes, options: Mapping[str, 
     def progress(done: int, total: int) -> None:
         told({"round": done, "total": total, "seconds": time.monotonic() - began})
 
+    plan, instance = Plan.loads(plan_text.decode("utf-8")), loads(instance_text, INSTANCE)
     found = simulate(
-        Plan.loads(plan_text.decode("utf-8")),
-        loads(instance_text, INSTANCE),
+        plan,
+        instance,
         trials=options["trials"],
         seed=options["seed"],
         confidence=options["confidence"],
         progress=progress,
     )
     broken = sum(tenant.verdict == "broken" for tenant in found.tenants)
-    return Outcome({"kept": found.ok, "broken": broken}, {"simulation": found.to_json()})
+    documents = {"simulation": found.to_json()}
+    if options["telemetry"]:
+        documents["telemetry"] = _telemetry(plan, instance, options["seed"])
+    return Outcome({"kept": found.ok, "broken": broken}, documents)
+
+
+def _telemetry(plan: Plan, instance: Instance, seed: int) -> str:
+    """Simulated delays as CSV, a row a request; bounded in all, so fewer of each where there are many."""
+    from fedopt.simulate.telemetry import telemetry
+
+    entries = sum(entry.admitted for entry in plan.tenants)
+    requests = None if entries * 300_000 <= MOST_ROWS else max(1000, MOST_ROWS // entries)
+    rows = ["tenant,delay"]
+    for tenant, delays in telemetry(plan, instance, requests=requests, seed=seed):
+        if not isinstance(delays, str):
+            name = f'"{tenant.replace(chr(34), chr(34) * 2)}"'
+            rows += [f"{name},{delay:.9g}" for delay in delays]
+    return "\n".join(rows) + "\n"
 
 
 def audit(plan: bytes, instance: bytes, telemetry: bytes, options: Mapping[str, Any]) -> Outcome:

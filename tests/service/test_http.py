@@ -487,6 +487,8 @@ def test_a_plan_is_simulated_explained_audited_and_settled(portal, plan_job):
     base = f"/jobs/{plan_job['jobId']}"
     simulated = portal.post(f"{base}/simulate", params={"trials": 4, "seed": 3})
     assert simulated.status_code == 202, simulated.text
+    with_telemetry = {"trials": 4, "seed": 3, "telemetry": "true"}
+    kept = portal.post(f"{base}/simulate", params=with_telemetry).json()["jobId"]
     explained = portal.post(f"{base}/explain").json()
     audited = portal.post(
         f"{base}/audit", content=telemetry(0.05), headers={"Content-Type": "text/csv"}
@@ -508,6 +510,15 @@ def test_a_plan_is_simulated_explained_audited_and_settled(portal, plan_job):
         assert portal.ended(settled["jobId"])["result"] == {"kind": "settle", "conserved": True}
     settlement = portal.get(f"/jobs/{by_job['jobId']}/settlement").json()
     assert settlement["rule"] == "shapley"
+    assert portal.ended(kept)["state"] == "DONE"
+    delays = portal.get(f"/jobs/{kept}/telemetry")
+    assert delays.headers["content-type"].startswith("text/csv")
+    assert delays.text.startswith("tenant,delay\n")
+    own = portal.post(f"{base}/audit", params={"simulation": kept}).json()["jobId"]
+    assert portal.ended(own)["result"]["verdict"] != "broken"
+    assert set(portal.get(f"/jobs/{own}/audit").json()["series"]) == {"chat", "voice"}
+    refused(portal.get(f"/jobs/{ended['jobId']}/telemetry"), 404, "NOT_FOUND", "has no telemetry")
+    refused(portal.post(f"{base}/audit"), 400, "INVALID_ARGUMENT", "post telemetry")
     refused(portal.post(f"{base}/settle"), 400, "INVALID_ARGUMENT", "post an audit")
     refused(portal.get(f"/jobs/{by_job['jobId']}/audit"), 404, "NOT_FOUND", "settle")
 

@@ -12,7 +12,7 @@ import pytest
 from fedopt.plan import Plan
 from tests.report.test_browser import CHROMIUM, DESKTOP, PHONE
 from tests.service.test_http import telemetry
-from tests.service.world import CITY, HELLO, IMPOSSIBLE, ROOT
+from tests.service.world import CITY, CROWD, HELLO, IMPOSSIBLE, ROOT
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium found on PATH (or named by the variable CHROMIUM)"
@@ -96,7 +96,7 @@ def test_problems_are_shown_at_their_lines(opened):
         page.locator("textarea").fill(HELLO.replace("capacity: 4,", "capacity: -4,"))
         press(page, "Check")
         page.wait_for_selector(".problems li")
-        assert "must be above 0" in page.locator(".problems").inner_text()
+        assert "must be at least 0" in page.locator(".problems").inner_text()
         press(page, "Line 6")
         chosen = page.evaluate(
             "(t => t.value.slice(t.selectionStart, t.selectionEnd))(document.querySelector('textarea'))"
@@ -126,6 +126,8 @@ def test_from_an_instance_to_a_settlement(opened, tmp_path):
         page.wait_for_selector("text=Simulated, 32 trials")
         press(page, "Explain")
         page.wait_for_selector("text=more deadline for voice saves")
+        press(page, "Audit")  # of the simulation, without a file
+        page.wait_for_selector("h3:has-text('Audit')")
         records = tmp_path / "telemetry.csv"
         records.write_text(telemetry(0.05))
         page.get_by_label("Telemetry: CSV or JSON lines").set_input_files(records)
@@ -145,6 +147,19 @@ def test_from_an_instance_to_a_settlement(opened, tmp_path):
             assert len(rows) == 1 + len(decided.domains)
         for kind in ("simulation", "explanation", "audit", "settlement"):
             assert any(name.startswith(kind) for name in names), names
+
+
+def test_a_long_job_shows_its_rounds_and_stops_at_its_best_plan(opened):
+    with opened() as page:
+        page.locator("textarea").fill(CROWD)
+        page.get_by_label("Method").select_option("admm")
+        page.get_by_label("Gap to certify").fill("0")
+        press(page, "Plan")
+        page.wait_for_selector(".facts:has-text('Best cost')")
+        page.wait_for_selector(".chart .dot.bound")
+        press(page, "Stop at the best plan")
+        page.wait_for_selector("text=Tenants served")
+        assert "Lower bound" in page.locator(".facts").inner_text()
 
 
 def test_what_if_and_comparison(opened):

@@ -279,7 +279,12 @@ async function newView() {
   let marked = new Set();
   const number_lines = () => {
     const lines = text.value.split("\n").length;
-    gutter.replaceChildren(...Array.from({ length: lines }, (_, at) => el(marked.has(at + 1) ? "b" : "span", {}, String(at + 1))));
+    const parts = [""]; // text between marked lines, so that long files stay cheap
+    for (let line = 1; line <= lines; line += 1) {
+      if (marked.has(line)) parts.push(el("b", {}, String(line)), "\n");
+      else parts[parts.length - 1] += `${line}\n`;
+    }
+    gutter.replaceChildren(...parts);
     gutter.scrollTop = text.scrollTop;
   };
   const put = (value) => { text.value = draft = value; marked = new Set(); problems.hidden = true; number_lines(); };
@@ -815,6 +820,7 @@ function analyses(signal, job, planned) {
     const document_ = await read(`/jobs/${found.jobId}/${name}`, { signal });
     results.prepend(el("section", {}, el("h3", {}, `${name[0].toUpperCase()}${name.slice(1)}, ${clock(found.createdAt)}`), draw(document_),
       button("Download JSON", () => save(`${name}.json`, JSON.stringify(document_, null, 2)), { "aria-label": `Download ${name} as JSON` })));
+    if (found.kind === "simulate" && found.options.telemetry) simulated.prepend(option(found.jobId, clock(found.createdAt), true));
     if (found.kind === "audit") audits.prepend(option(found.jobId, clock(found.createdAt), true));
     settling.disabled = !audits.options.length;
   };
@@ -826,6 +832,7 @@ function analyses(signal, job, planned) {
     say("Done.");
   });
   const trials = el("input", { type: "number", min: "2", max: "4096", value: "32" }), seed = el("input", { type: "number", min: "0", value: "0" });
+  const keep = el("input", { type: "checkbox", checked: true }), simulated = el("select", { "aria-label": "Simulation to audit" });
   const telemetry = el("input", { type: "file", accept: ".csv,.jsonl,.ndjson" });
   const rule = el("select", {}, option("marginal", "marginal (the paper's)"), option("shapley", "Shapley"));
   const settling = button("Settle", start("settle", () => ({ query: { audit: audits.value, rule: rule.value } })), { disabled: true });
@@ -835,11 +842,12 @@ function analyses(signal, job, planned) {
   const explain = el("div", { class: "row" }, button("Explain", start("explain")), el("span", { class: "note" }, planned ? "Which constraints bind, and what relaxing each is worth." : "Why there is no plan, and what would help."));
   if (!planned) return el("div", {}, explain, results);
   return el("div", {}, explain,
-    el("div", { class: "row" }, button("Simulate", start("simulate", () => ({ query: { trials: trials.value, seed: seed.value } }))), labelled("Trials", trials), labelled("Seed", seed)),
+    el("div", { class: "row" }, button("Simulate", start("simulate", () => ({ query: { trials: trials.value, seed: seed.value, telemetry: keep.checked } }))), labelled("Trials", trials), labelled("Seed", seed), el("label", { class: "inline" }, keep, "Keep the delays for an audit")),
     el("div", { class: "row" }, button("Audit", start("audit", async () => {
-      if (!telemetry.files[0]) throw new Error("choose a telemetry file: a row a request with the columns tenant and delay");
+      if (!telemetry.files[0] && simulated.value) return { query: { simulation: simulated.value } };
+      if (!telemetry.files[0]) throw new Error("choose a telemetry file, a row a request with the columns tenant and delay, or simulate first");
       return { body: await telemetry.files[0].text(), type: telemetry.files[0].name.endsWith("csv") ? "text/csv" : "application/x-ndjson" };
-    })), labelled("Telemetry: CSV or JSON lines", telemetry)),
+    })), labelled("Telemetry: CSV or JSON lines", telemetry), labelled("or simulated at", simulated)),
     el("div", { class: "row" }, settling, labelled("By the audit of", audits), labelled("Rule", rule)),
     results);
 }
