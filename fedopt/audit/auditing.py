@@ -178,7 +178,11 @@ def _of_collector(
         quantiles=quantiles,
         violation=chance,
         samples_to_decide=decide,
-        drift=_drift(find_drift(sample, settings.false_alarms), sample, clock),
+        drift=_drift(
+            find_drift(sample, settings.false_alarms, promised=0.001 if promise is None else promise.epsilon),
+            sample,
+            clock,
+        ),
         thresholds=[_row(row) for row in choice.evidence],
         mean_residual_life=[(a, b, c, int(d)) for a, b, c, d in mean_residual_life(sample).tolist()],
         notes=[*notes, *_notes(sample, choice, quantiles, chance)],

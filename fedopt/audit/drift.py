@@ -1,11 +1,12 @@
 """Drift: does the tail of a series change with time, and does the change last?
 
-The series is cut into cells much longer than its correlation. Each cell gives two numbers, its tail load
-(the sum of excesses over a common level) and its maximum, and only their ranks are used. If nothing changes,
-the cells are exchangeable, so that the largest contrast between any stretch of cells and the rest has a
-known distribution whatever
-the law of the delays: the false-alarm rate is the level asked for, up to the correlation left between
-neighbouring cells, which the contrast is corrected for.
+The series is cut into cells much longer than its correlation. Each cell gives three numbers: its tail load
+(the sum of excesses over a common level) and its maximum, of which only the ranks are used (equal ones in
+random order: capped series have many), and how often it exceeds the promised quantile. If nothing changes,
+the cells are exchangeable, so that the largest contrast between any stretch of cells and the rest has a known
+distribution whatever the law of the delays, that of random orders: the false-alarm rate is the level asked
+for, shared among the three, up to the correlation left between neighbouring cells, which the contrast is
+corrected for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+from fedopt.audit.counts import count_top
 from fedopt.audit.dependence import cosine_transforms, time_cells
 from fedopt.audit.tails import Sample
 
@@ -26,6 +28,8 @@ __all__ = ["Drift", "find_drift"]
 CELL_COUNTS = (12, 16, 24, 32, 48, 64)
 CORRELATION_LENGTHS = 20
 DRAWS = 4000
+COUNT_CELLS = 16
+MIN_COUNT = 30
 SEGMENTS = 8
 SEGMENT_CELLS = 256
 SEGMENT_COSINES = 8
@@ -55,10 +59,11 @@ class Drift:
     level: float
 
 
-def find_drift(sample: Sample, level: float = 0.01, share: float = 0.1) -> Drift:
+def find_drift(sample: Sample, level: float = 0.01, share: float = 0.1, promised: float = 0.001) -> Drift:
     """Test a series for drift of its tail at the false-alarm rate `level`.
 
-    share: part of the samples above the common level of which the excesses are taken.
+    share: part of the samples above the common level of which the excesses are taken; promised: 1 − p of the
+    quantile whose exceedances are counted (at least 30 in all).
     """
     threshold = max(sample.upper(int(share * sample.samples)), sample.floor)
     possible = int(sample.samples / (CORRELATION_LENGTHS * local_clustering(sample, threshold)))
@@ -66,15 +71,28 @@ def find_drift(sample: Sample, level: float = 0.01, share: float = 0.1) -> Drift
     if cells < CELL_COUNTS[0]:
         return Drift("unknown", 0, None, None, None, 0.0, math.nan, cells, level)
     cell = (sample.position * cells) // sample.samples
-    excess = np.maximum(sample.value - threshold, 0.0)
+    value = np.where(np.isinf(sample.value), 2 * abs(sample.maximum) + abs(threshold), sample.value)
+    excess = np.maximum(value - threshold, 0.0)
     load = np.bincount(cell, weights=excess, minlength=cells)
-    peak = np.full(cells, sample.floor if math.isfinite(sample.floor) else sample.value.min())
-    np.maximum.at(peak, cell, sample.value)
-    critical = _critical_value(cells, level / 2)
-    contrasts = [_largest_contrast(_normal_scores(row)) for row in (load, peak)]
-    statistic, first, last = max(contrasts, key=lambda item: abs(item[0]))
+    peak = np.full(cells, sample.floor if math.isfinite(sample.floor) else value.min())
+    np.maximum.at(peak, cell, value)
+    ranked = _critical_value(cells, level / 4)
+    rows = [(*_largest_contrast(_normal_scores(row)), ranked, cells) for row in (load, peak)]
+    few = min(cells, COUNT_CELLS)
+    count = min(max(round(promised * sample.samples), MIN_COUNT), int(share * sample.samples))
+    count = int(np.count_nonzero(sample.value >= sample.descending[count - 1]))  # equal values together
+    counts = np.bincount((sample.places[:count] * few) // sample.samples, minlength=few).astype(float)
+    rows.append((*_largest_contrast(counts), _permuted_critical(counts, level / 4), few))
+    statistic, first, last, critical, of = max(rows, key=lambda row: abs(row[0]) / row[3])
     if abs(statistic) <= critical:
+        excess_spread, limit = _spread(sample, count, counts, level / 4)
+        if excess_spread > limit:  # several excursions leave no stretch that stands out
+            place = int(np.argmax(counts))
+            start, end = ((place + side) * sample.samples // few for side in (0, 1))
+            ratio = float(counts[place] / max(np.delete(counts, place).mean(), 1e-9))
+            return Drift("transient", 1, start, end, ratio, excess_spread, limit, few, level)
         return Drift("none", 0, None, None, None, abs(statistic), critical, cells, level)
+    first, last = (first * cells) // of, (last * cells) // of
     if first == 0:  # told from the change on: what differs is the rest of the series
         statistic, first, last = -statistic, last, cells
     edges = (np.arange(cells + 1) * sample.samples) // cells
@@ -118,7 +136,9 @@ def local_clustering(sample: Sample, threshold: float) -> float:
 
 
 def _normal_scores(values: np.ndarray) -> np.ndarray:
-    ranks = stats.rankdata(values, method="average")
+    order = np.random.default_rng(values.size).permutation(values.size)  # equal values in random order
+    ranks = np.empty(values.size)
+    ranks[order] = stats.rankdata(values[order], method="ordinal")
     return np.asarray(stats.norm.ppf((ranks - 0.5) / values.size))
 
 
@@ -175,3 +195,22 @@ def _critical_value(cells: int, level: float) -> float:
         orders = rng.permuted(np.tile(scores, (min(batch, DRAWS - start), 1)), axis=1)
         largest.append(np.abs(_contrasts(orders)).max(axis=(1, 2)))
     return float(np.quantile(np.concatenate(largest), 1 - level))
+
+
+def _permuted_critical(scores: np.ndarray, level: float) -> float:
+    """The same quantile over random orders of these very scores (fixed seed); at least 1."""
+    rng = np.random.default_rng(np.random.SeedSequence([scores.size, 20_260_102]))
+    orders = rng.permuted(np.tile(scores, (DRAWS, 1)), axis=1)
+    return max(float(np.quantile(np.abs(_contrasts(orders)).max(axis=(1, 2)), 1 - level)), 1.0)
+
+
+def _spread(sample: Sample, count: int, counts: np.ndarray, level: float) -> tuple[float, float]:
+    """How much more the counts of the cells vary than clusters that come at random would let them, and what
+    that ratio of variances may reach.
+    """
+    counted = count_top(sample, count)
+    threshold = float(sample.descending[min(count, sample.descending.size - 1)])
+    inflation = max(counted.inflation, local_clustering(sample, threshold) if np.isfinite(threshold) else 1.0)
+    degrees = min(counted.degrees, 1e6)
+    ratio = float(counts.var(ddof=1) / (counts.mean() * inflation))
+    return ratio, float(stats.f.isf(level, counts.size - 1, degrees))

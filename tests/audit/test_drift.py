@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fedopt.audit.drift import find_drift
-from fedopt.audit.sample import Sample, find_grid
+from fedopt.audit.sample import Collector, Sample, find_grid
 from tests.audit.processes import tandem
 
 
@@ -54,3 +54,38 @@ def test_an_improvement_has_the_other_direction():
 
 def test_too_short_a_series_is_unknown():
     assert drift(tandem(2000, 0.9, 1)).kind == "unknown"
+
+
+def late_more_often(rng, stretches, share, samples=100_000):
+    """Exponential delays of which a small share is much longer in some stretches."""
+    values = rng.exponential(1.0, samples)
+    for start, end in stretches:
+        place = np.arange(start, end)[rng.random(end - start) < share]
+        values[place] = 12.0 + rng.exponential(1.0, place.size)
+    return values
+
+
+def kinds(draw, replications=25):
+    found = []
+    for seed in range(replications):
+        collector = Collector()
+        collector.add(draw(np.random.default_rng([21, seed])))
+        found.append(find_drift(collector.sample()).kind)
+    return found
+
+
+def test_a_change_of_the_tail_alone_is_found():
+    """One request in a thousand more is late from the middle on; the mean and p90 stay what they are."""
+    found = kinds(lambda rng: late_more_often(rng, [(50_000, 100_000)], 0.001))
+    assert found.count("systematic") >= 17  # nine in ten, less three standard errors
+
+
+def test_two_separate_excursions_are_found():
+    found = kinds(lambda rng: late_more_often(rng, [(20_000, 25_000), (70_000, 75_000)], 0.006))
+    assert len(found) - found.count("none") >= 15
+
+
+@pytest.mark.parametrize("cap", [3.0, 6.0])
+def test_capped_series_raise_no_alarm(cap):
+    found = kinds(lambda rng: np.minimum(rng.exponential(1.0, 50_000), cap), 40)
+    assert found.count("none") >= 37  # at 1 %, four and more have a probability of 0.0006
