@@ -97,6 +97,7 @@ def rows(case: Case, time_limit: float | None = None, seed: int = 0) -> list[Row
         "columns": plan.history[-1].columns if plan.history else None,
         "cost": plan.cost,
         "gap_asked": case.gap,
+        "catalogue_gap": plan.catalogue_gap,
     }
     return [Row(str(case), seconds, gap=plan.gap, more=more)]
 

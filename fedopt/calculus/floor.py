@@ -3,13 +3,17 @@
 The worst path value from any slot to the deadline is at least the one that stays in a single domain for the
 whole window, so no form lies below the one-domain ville value (started at ℓ = 1) of any of its domains at
 the same θ.  The least rate R(θ) = max(ρ+κ, [log 1/ε + θ(σ+η) + θρ + θκ(n+1)] / [θ(n+1−T)]) is quasi-convex
-in θ, being a maximum of ratios of a convex and a linear function, so one search by golden section is exact.
+in θ on each piece of the axis where tabulated envelopes are convex (`theta_pieces`), being a maximum of
+ratios of a convex and a linear function, so one search by golden section there is exact.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from fedopt.calculus.theta_pieces import pieces
 from fedopt.kernels import kernel
 from fedopt.laws.compiled import log_burst, log_rate, request_log_bias, ville_burst
 
@@ -43,38 +47,71 @@ def ville_floor(models, arrival, row, exponent, window, lag, biased, log_epsilon
     """
     if window < 0 or not window + 1 - lag > 0.0:
         return math.inf, guess
+    rows, exponents = np.array([row]), np.array([exponent])
+    ends = pieces(models, arrival, rows, exponents)
     args = (models, arrival, row, exponent, window, lag, biased, log_epsilon)
+    best, chosen = math.inf, guess
+    for piece in range(ends.size - 1):
+        lower, upper = ends[piece], ends[piece + 1]
+        for end in (lower, upper):
+            if 0.0 < end < math.inf:
+                value = floor_at_theta(*args, end)
+                if value < best:
+                    best, chosen = value, end
+        start = guess
+        if not lower < start < upper:
+            start = math.sqrt(lower * upper) if lower > 0.0 else 0.9 * upper
+        value, theta = _on_piece(args, start, lower, upper)
+        if value < best:
+            best, chosen = value, theta
+    return best, chosen
+
+
+@kernel
+def _within(args, x, lower, upper):
+    """The floor at θ = eˣ; +inf outside a piece."""
+    theta = math.exp(x)
+    return floor_at_theta(*args, theta) if lower <= theta <= upper else math.inf
+
+
+@kernel
+def _on_piece(args, guess, lower, upper):
+    """(least floor, θ) between two ends, where it is quasi-convex, by golden section."""
     x = math.log(guess)
-    value = floor_at_theta(*args, guess)
-    while value == math.inf and x > -60.0:
+    value = _within(args, x, lower, upper)
+    tries = 0
+    while value == math.inf and x > -60.0 and tries < 90:
+        tries += 1
         x -= 0.7
-        value = floor_at_theta(*args, math.exp(x))
+        if lower > 0.0 and upper < math.inf:  # evenly over a bounded piece
+            x = math.log(lower) + tries / 91.0 * math.log(upper / lower)
+        value = _within(args, x, lower, upper)
     if value == math.inf:
         return math.inf, guess
     step = 0.5
     low, high = x - step, x + step
-    at_low, at_high = floor_at_theta(*args, math.exp(low)), floor_at_theta(*args, math.exp(high))
+    at_low, at_high = _within(args, low, lower, upper), _within(args, high, lower, upper)
     while at_low < value and low > -80.0:
         high, x, value = x, low, at_low
         step *= 1.6
         low = x - step
-        at_low = floor_at_theta(*args, math.exp(low))
+        at_low = _within(args, low, lower, upper)
     while at_high < value and high < 80.0:
         low, x, value = x, high, at_high
         step *= 1.6
         high = x + step
-        at_high = floor_at_theta(*args, math.exp(high))
+        at_high = _within(args, high, lower, upper)
     a, b = high - _RATIO * (high - low), low + _RATIO * (high - low)
-    at_a, at_b = floor_at_theta(*args, math.exp(a)), floor_at_theta(*args, math.exp(b))
-    while high - low > 2e-6:
+    at_a, at_b = _within(args, a, lower, upper), _within(args, b, lower, upper)
+    while high - low > 1e-8:
         if at_a <= at_b:
             high, b, at_b = b, a, at_a
             a = high - _RATIO * (high - low)
-            at_a = floor_at_theta(*args, math.exp(a))
+            at_a = _within(args, a, lower, upper)
         else:
             low, a, at_a = a, b, at_b
             b = low + _RATIO * (high - low)
-            at_b = floor_at_theta(*args, math.exp(b))
+            at_b = _within(args, b, lower, upper)
     if at_a <= at_b:
         return min(at_a, value), math.exp(a)
     return min(at_b, value), math.exp(b)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from fedopt.calculus import store_and_forward
-from fedopt.calculus.crossing import best_at_crossing, bound_at_crossing
+from fedopt.calculus.crossing import best_at_crossing
 from fedopt.calculus.forms import (
     ALL,
     BLOCK,
@@ -28,7 +28,7 @@ from fedopt.calculus.slower import STARTS, least_at_slower, starting_point
 from fedopt.calculus.store_and_forward import STORE_AND_FORWARD
 from fedopt.laws import ModelTable, own_arrival, pack
 
-__all__ = ["Evaluation", "PackedPath", "best_exponents", "evaluate", "verify"]
+__all__ = ["Evaluation", "PackedPath", "best_exponents", "evaluate", "slower_rates", "verify"]
 
 
 @dataclass(frozen=True)
@@ -247,6 +247,22 @@ def _at_slower(
     return float(value), slow
 
 
+def slower_rates(path: Path, rates: np.ndarray, proof: dict[str, Any]) -> np.ndarray:
+    """Rates no larger than these at which a stated proof (form, theta, block, parameters) gives the least
+    bound met, shape (L,)."""
+    packed = PackedPath(path)
+    parameters = proof.get("parameters", {})
+    packed.exponent = np.asarray(parameters.get("exponents", packed.exponent), float)
+    form, split = FORMS.index(proof["form"]), int(parameters.get("split", 0))
+    parameter = float(parameters.get("alpha", proof.get("block") or 1.0))
+    parameter = -parameter if split == -1 else parameter
+    found = (
+        _at_slower(form, packed, rates, start, proof["theta"], parameter, split)
+        for start in _starts(packed, rates)
+    )
+    return min(found, key=lambda one: one[0])[1]
+
+
 def describe(found: tuple, packed: PackedPath) -> Evaluation:
     """An `Evaluation` of the (log-bound, form, θ, parameter, split) that the compiled search returns."""
     log_bound, form, theta, parameter, split = found
@@ -265,8 +281,8 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
     """The log-bound that a stated proof (form, θ, block, parameters) gives at rates no larger than these, the
     least found; +inf where its assumptions do not hold.
 
-    Lower rates are searched from one start after the other, and then arrivals are credited, until the stated
-    log_bound is reached: of +inf at once.
+    Lower rates are searched from one start after the other until the stated log_bound is reached: of +inf at
+    once. No credit for arrivals is given: reservations are sized, and lower bounds hold, without it.
 
     Raises ValueError for an unknown form, a wrong number of rates or Hölder exponents, exponents whose Σ 1/p
     exceeds 1 in a group, a block shorter than a slot, an image ratio α < 1, and a split outside the path.
@@ -314,11 +330,6 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
         return math.inf
     enough = stated.log_bound if path.whole is None else log_difference(stated.log_bound, path.fluid.broken)
     value = _at_slowest(packed, rate, form, stated.theta, parameter, split, enough)
-    if enough < value and form in (IMAGE, VILLE) and packed.mask >> IMAGE & 1:
-        cut = _cut(form, hops, split)
-        for at in _starts(packed, rate):
-            crossed = bound_at_crossing(*packed.of_image(), at, stated.theta, parameter, cut)
-            value = min(value, float(crossed))
     return _of(path, value)
 
 

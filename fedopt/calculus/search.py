@@ -2,8 +2,9 @@
 
 BOUND: the least log-bound at given reservations.  SCALE: the least scale c of a profile R_i = min(c·s_i,
 cap_i) that meets ε. For the convex forms the log-bound is convex in θ and the scale quasi-convex, both
-unimodal in log θ, so Brent's method finds the global minimum.  The image's (θ, α) and the block length are
-searched, which can only make an answer larger than need be, never wrong.
+unimodal in log θ, so Brent's method finds the global minimum: on each piece of the θ axis on which the
+tabulated envelopes are convex (`theta_pieces`), for a table need not be convex over all of it.  The image's
+(θ, α) and the block length are searched, which can only make an answer larger than need be, never wrong.
 
 Arguments shared by all functions: path = (models, arrival, impair, exponent, lag, window, biased,
 log_epsilon) as in `forms.at_theta`; target = (shape, cap), the profile, or for BOUND the reservations and
@@ -18,6 +19,7 @@ import numpy as np
 
 from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FINE, IMAGE, MONOTONE, VILLE, at_theta
 from fedopt.calculus.profile import scale_at_theta
+from fedopt.calculus.theta_pieces import pieces
 from fedopt.kernels import kernel
 
 __all__ = [
@@ -97,7 +99,7 @@ def _objective(goal, form, path, target, theta, parameter, cut, work):
 # of a compiled function is compiled into its caller, so one call keeps both the code and its compilation
 # short.
 
-START, LEFT, RIGHT, BRENT = 0, 1, 2, 3
+BELOW, ABOVE, START, LEFT, RIGHT, BRENT = range(6)
 
 
 @kernel
@@ -110,23 +112,55 @@ def _start(tries: int, goal: int) -> float:
 
 @kernel
 def _over_theta(goal, form, path, target, guess, parameter, cut, work):
-    """(value, θ) least over θ from a starting θ, by bracketing and Brent's method in log θ; (+inf, guess)
-    where no θ proves anything."""
+    """(value, θ) least over θ from a starting θ, by bracketing and Brent's method in log θ on each piece of
+    the axis; (+inf, guess) where no θ proves anything."""
+    ends = pieces(path[0], path[1], path[2], path[3])
+    best, chosen = math.inf, guess
+    for piece in range(ends.size - 1):
+        lower, upper = ends[piece], ends[piece + 1]
+        start = guess
+        if not lower < start < upper:
+            start = 0.9 * upper if upper < math.inf else 1.1 * lower
+            if lower > 0.0 and upper < math.inf:
+                start = math.sqrt(lower * upper)
+        value, theta = _on_piece(goal, form, path, target, start, lower, upper, parameter, cut, work)
+        if value < best:
+            best, chosen = value, theta
+    return best, chosen
+
+
+@kernel
+def _on_piece(goal, form, path, target, guess, lower, upper, parameter, cut, work):
+    """`_over_theta` between two ends, where the objective has one valley; the ends are tried too."""
     tolerance = 2e-5
-    phase, tries, step = START, 0, 0.25
+    phase, tries, step = (START if lower == 0.0 and upper == math.inf else BELOW), 0, 0.25
     x, value = math.log(guess), math.inf
     low = high = second = third = x
     at_low = at_high = at_second = at_third = math.inf
     move = before = 0.0
     trial = x
-    for _ in range(200):
-        at_trial = _objective(goal, form, path, target, math.exp(trial), parameter, cut, work)
+    at_ends, end = math.inf, guess
+    for _ in range(204):
+        theta = math.exp(trial)
+        if phase < START:
+            theta = lower if phase == BELOW else upper
+        at_trial = math.inf
+        if 0.0 < theta < math.inf and lower <= theta <= upper:
+            at_trial = _objective(goal, form, path, target, theta, parameter, cut, work)
+        if phase < START:
+            if at_trial < at_ends:
+                at_ends, end = at_trial, theta
+            phase += 1
+            continue
         if phase == START:
             if at_trial == math.inf:
                 tries += 1
                 if tries > 60:
-                    return math.inf, guess
-                trial = math.log(guess) + math.log(_start(tries, goal))
+                    return at_ends, end
+                if lower > 0.0 and upper < math.inf:  # evenly over a bounded piece
+                    trial = math.log(lower) + (tries / 61.0) * math.log(upper / lower)
+                else:
+                    trial = math.log(guess) + math.log(_start(tries, goal))
                 continue
             x, value = trial, at_trial
             low, high, at_high = x - step, x + step, math.nan
@@ -196,7 +230,7 @@ def _over_theta(goal, form, path, target, guess, parameter, cut, work):
         if abs(move) < tolerance:
             move = tolerance if move > 0.0 else -tolerance
         trial = x + move
-    return value, math.exp(x)
+    return (value, math.exp(x)) if value <= at_ends else (at_ends, end)
 
 
 REFLECT, EXPAND, CONTRACT, SHRINK = 3, 4, 5, 6

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
 from fedopt.calculus.path import Path
+from fedopt.calculus.theta_pieces import pieces
+from fedopt.laws import Table, pack
 
 __all__ = ["least_over_theta", "theta_grid"]
 
@@ -21,7 +23,7 @@ def theta_grid(path: Path, count: int = 40) -> Floats:
 
     With θ_0 such that the load θ(ρ + max κ) equals log(1/ε) per slot of the deadline, the grid runs from
     θ_0/8 to 200 L θ_0, cut off just below the largest θ at which all envelopes are finite. Empty where there
-    is none.
+    is none. Points at which a tabulated envelope is not convex are among the grid's.
     """
 
     path = path.fluid
@@ -40,7 +42,21 @@ def theta_grid(path: Path, count: int = 40) -> Floats:
     if not math.isfinite(load(centre)):
         return np.empty(0)
     high = min(200.0 * len(path) * centre, top * (1 - 1e-6))
-    return np.geomspace(min(centre / 8.0, high / 8.0), high, count)
+    kinks = _kinks(path)
+    kinks = kinks[kinks <= top * (1.0 + 1e-8)]  # `top` is found by bisection
+    if len(kinks) > count // 2:
+        kinks = kinks[np.linspace(0, len(kinks) - 1, count // 2).astype(int)]
+    even = np.geomspace(min(centre / 8.0, high / 8.0), high, count - len(kinks))
+    return np.sort(np.concatenate([even, kinks]))
+
+
+def _kinks(path: Path) -> Floats:
+    """θ at which a tabulated envelope of the path is not convex, and the shortest table's last point."""
+    if not any(isinstance(law, Table) for law in (path.arrival, *path.impairments)):
+        return np.empty(0)
+    models = pack([path.arrival, *path.impairments])
+    ends = pieces(models, 0, np.arange(1, len(path) + 1), np.array(path.exponents))
+    return ends[1:]
 
 
 def least_over_theta(

@@ -1,73 +1,23 @@
-"""Column generation: the master's prices ask the oracle for cheaper columns until its Lagrangian bound
-meets the master."""
+"""Column generation (Dantzig and Wolfe): solve the master, ask the oracle at its duals, bound, stop.
+
+Where paths are too many to list the duals are smoothed: the oracle is asked between the master's and those
+with the best bound so far (Wentges, "Weighted Dantzig–Wolfe decomposition", Int. Trans. Oper. Res. 4, 1997),
+and at the master's own where that finds nothing.
+"""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fedopt.central.master import Duals, Master, Solution
-from fedopt.plan import HistoryRow
-from fedopt.pricing import Oracle
+from fedopt.central.run import Run
+from fedopt.pricing import Column, Oracle, Priced
 
-__all__ = ["Relaxation", "Run", "generate"]
-
-_SMOOTHING = 0.5  # weight of the best duals so far
-_ABOVE = 0.02
-_SHARE_OF_GAP, _ROUGHEST = 0.1, 3e-3  # what an answer may miss while bound and master are far apart
-_RELAXING = 0.8  # of the time: what is left belongs to a plan
-_QUICK = 16  # paths sized for a kind in a round, as long as that finds cheaper columns
-
-
-@dataclass(eq=False)
-class Run:
-    """The state of one solve: bounds, history and the reasons to stop.
-
-    effort: nodes that a mixed-integer search may take, in the place of seconds; None: as many as it needs.
-    """
-
-    started: float
-    deadline: float
-    progress: Callable[[HistoryRow], bool | None] | None
-    effort: int | None = None
-    lower_bound: float = -math.inf
-    cost: float = math.inf
-    history: list[HistoryRow] = field(default_factory=list)
-    stopped: bool = False
-
-    def expired(self) -> bool:
-        """Whether the time limit is over or the caller asked to stop."""
-        return self.stopped or time.perf_counter() > self.deadline
-
-    def closing(self) -> bool:
-        """Whether what time is left should go to a plan: a relaxation alone is of no use to anybody."""
-        now = time.perf_counter()
-        return self.stopped or now - self.started > _RELAXING * (self.deadline - self.started)
-
-    def extended(self, seconds: float) -> Run:
-        """The run going on for some seconds whatever its limit; nobody is told and nobody can stop it."""
-        return replace(self, deadline=time.perf_counter() + seconds, progress=None, stopped=False)
-
-    def left(self) -> float:
-        """Seconds left, at least a little."""
-        return max(self.deadline - time.perf_counter(), 0.05)
-
-    def record(self, columns: int) -> None:
-        """Note a round in the history and tell the progress callback, which may ask to stop."""
-        row = HistoryRow(
-            round=len(self.history) + 1,
-            cost=self.cost if math.isfinite(self.cost) else None,
-            lower_bound=self.lower_bound if math.isfinite(self.lower_bound) else None,
-            seconds=time.perf_counter() - self.started,
-            columns=columns,
-        )
-        self.history.append(row)
-        if self.progress is not None and self.progress(row):
-            self.stopped = True
+__all__ = ["Relaxation", "generate"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,61 +29,109 @@ class Relaxation:
     bound: float
     least: np.ndarray
 
+    @property
+    def gap(self) -> float:
+        """Distance of master and bound, relative to the master."""
+        return (self.solution.value - self.bound) / max(abs(self.solution.value), 1e-12)
+
 
 def generate(master: Master, oracle: Oracle, run: Run, gap: float, start: Duals | None = None) -> Relaxation:
     """Add columns until the Lagrangian bound is within a relative gap of the master's value, or nothing is
     cheaper, or the run is closing.
 
-    start: duals to price at first.  Prices are smoothed: the oracle is asked between the duals with the best
-    bound so far and the master's, and at the master's own where that finds nothing.  Kinds whose oracle finds
-    nothing cheaper than their dual keep that dual as their least cost, so the bound is valid in every round.
+    start: duals to ask at first, of an earlier plan for instance.
     """
-    network = oracle.network
-    payments = np.array([kind.payment if master.profit else 0.0 for kind in network.kinds])
-    best: Relaxation | None = None
-    effort: int | None = None if oracle.large else _QUICK
-    weight = _SMOOTHING if oracle.large else 0.0
-    asked, smoothed = start, weight > 0.0
-    fine, stuck = 0.5 * gap, False
+    pricing = _Pricing(master, oracle, run, gap, start)
     while True:
         solution, duals = master.solve()
-        # far from the end a rough answer serves as well, and prunes more
-        apart = math.inf if best is None else (solution.value - best.bound) / max(abs(solution.value), 1e-12)
-        tolerance = fine if stuck else max(fine, min(_SHARE_OF_GAP * apart, _ROUGHEST))
-        own = asked is None and (best is None or not smoothed)
-        if asked is None:
-            asked = duals if best is None or not smoothed else duals.towards(best.duals, weight)
-        worth = asked.head + payments
-        # Away from the master's duals a kind's own may be too low: then nothing would be found below it.
-        known = worth if own else worth + _ABOVE * np.abs(worth)
-        answers = oracle.price_all(
-            asked.prices(network), known, tolerance=tolerance, effort=effort, stop=run.closing
-        )
-        least = np.array([answer.bound for answer in answers])
-        if not np.isfinite(asked.head).all():  # an earlier plan's prices say nothing of heads
-            asked = replace(asked, head=least - payments)
-        mine, value = duals.prices(network), duals.head + payments
-        found = [column for answer in answers for column in answer.columns]
-        added = sum(
-            column.cost(mine) < value[column.kind] - 1e-9 * abs(value[column.kind])
-            for column in found
-            if not master.knows(column)  # the program's own are priced out but for its tolerance
-        )
-        master.add(found)
-        bound = master.lagrangian(asked, least)
-        if best is None or bound > best.bound:
-            best = Relaxation(solution, asked, bound, least)
-        run.lower_bound = max(run.lower_bound, best.bound, -math.inf if master.profit else 0.0)
+        relaxation = pricing.relaxation(solution)
+        if relaxation is not None and (relaxation.gap <= gap or pricing.exhausted or run.closing()):
+            return relaxation
+        question = pricing.question(duals, relaxation)
+        answers = pricing.ask(question)
+        columns = [column for answer in answers for column in answer.columns]
+        pricing.learn(question, answers, improves=_improve(master, columns, duals))
+        master.add(columns)
+        run.raise_bound(pricing.bound if master.profit else max(pricing.bound, 0.0))
         run.record(len(master.columns))
-        best = Relaxation(solution, best.duals, best.bound, best.least)
-        if added and not own:
-            solution, duals = master.solve()
-            best = Relaxation(solution, best.duals, best.bound, best.least)
-        close = solution.value - best.bound <= gap * max(abs(solution.value), 1e-12)
-        if close or run.closing() or (not added and effort is None and own and tolerance == fine):
-            return best
-        stuck = not added
-        if not oracle.large:
-            effort = _QUICK if added else None
-        # Nothing new between the two: ask at the master's own duals.
-        asked, smoothed = None, weight > 0.0 and added > 0
+
+
+def _improve(master: Master, columns: Sequence[Column], duals: Duals) -> bool:
+    """Whether some column has a negative reduced cost at the master's own duals.
+
+    The program's own are priced out but for its tolerance.
+    """
+    prices, value = duals.prices(master.network), duals.head + master.payments
+    return any(
+        column.cost(prices) < value[column.kind] - 1e-9 * abs(value[column.kind])
+        for column in columns
+        if not master.knows(column)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """Duals at which the oracle is asked: whether they are the master's `own`, how precisely, and how many
+    paths it may size for it (None: all)."""
+
+    duals: Duals
+    own: bool
+    tolerance: float
+    effort: int | None
+
+
+class _Pricing:
+    """What the oracle is asked, and the best bound of its answers."""
+
+    def __init__(self, master: Master, oracle: Oracle, run: Run, gap: float, start: Duals | None) -> None:
+        self.master, self.oracle, self.run, self.start = master, oracle, run, start
+        self.finest = 0.5 * gap
+        self.bound, self.exhausted = -math.inf, False
+        self._best: tuple[Duals, np.ndarray] | None = None  # duals of the best bound, least costs at them
+        self._improved = True  # by the last answer
+
+    def relaxation(self, solution: Solution) -> Relaxation | None:
+        """The master's optimum beside the best bound; None before there is one."""
+        return None if self._best is None else Relaxation(solution, self._best[0], self.bound, self._best[1])
+
+    def question(self, duals: Duals, relaxation: Relaxation | None) -> _Question:
+        """Where to ask next: far from the end a rough answer serves as well, and prunes more."""
+        settings, large = self.run.settings, self.oracle.large
+        apart = math.inf if relaxation is None else relaxation.gap
+        tolerance = self.finest
+        if self._improved:
+            tolerance = max(self.finest, min(settings.rough_share * apart, settings.roughest))
+        effort = settings.quick_paths if self._improved and not large else None
+        if self.start is not None:
+            start, self.start = self.start, None
+            return _Question(start, False, tolerance, effort)
+        if large and self._best is not None and self._improved:
+            between = duals.towards(self._best[0], settings.smoothing)
+            return _Question(between, False, tolerance, effort)
+        return _Question(duals, True, tolerance, effort)
+
+    def ask(self, question: _Question) -> list[Priced]:
+        """The oracle's answers, one a kind."""
+        worth = question.duals.head + self.master.payments
+        # Away from the master's duals a kind's own may be too low: then nothing would be found below it.
+        known = worth if question.own else worth + self.run.settings.above * np.abs(worth)
+        return self.oracle.price_all(
+            question.duals.prices(self.oracle.network),
+            known,
+            tolerance=question.tolerance,
+            effort=question.effort,
+            stop=self.run.closing,
+        )
+
+    def learn(self, question: _Question, answers: Sequence[Priced], *, improves: bool) -> None:
+        """The Lagrangian bound of answers, valid whatever they left out: a kind for which nothing cheaper was
+        found than what it knew keeps that as its least cost."""
+        least, duals = np.array([answer.bound for answer in answers]), question.duals
+        if not np.isfinite(duals.head).all():  # an earlier plan's prices say nothing of heads
+            duals = replace(duals, head=least - self.master.payments)
+        bound = self.master.lagrangian(duals, least)
+        if self._best is None or bound > self.bound:
+            self._best, self.bound = (duals, least), bound
+        precise = question.own and question.effort is None and question.tolerance == self.finest
+        self.exhausted = precise and not improves
+        self._improved = improves

@@ -17,23 +17,14 @@ from typing import Any
 import highspy
 import numpy as np
 
-from fedopt.central.catalogue import Catalogue
-from fedopt.central.exchange import exchange
-from fedopt.central.generation import Relaxation, Run
-from fedopt.central.knapsacks import Cut, Knapsacks
+from fedopt.central.cuts import Cut, Knapsacks
+from fedopt.central.generation import Relaxation
+from fedopt.central.local_search import Catalogue, local_search
 from fedopt.central.master import Master
+from fedopt.central.run import Run
 from fedopt.pricing import Abandoned, Column, Oracle
 
 __all__ = ["Choice", "choose", "exchanged", "last_resort", "proven_plan", "rounded", "watch"]
-
-_MOST_COLUMNS = 400_000
-_MOST_HEADS = 200_000  # for the exchange search
-_NEAR = 3.0  # room of the first columns near the relaxation: times the gap, a head
-_FINE = 1e-3  # a larger gap is not taken as room: columns would be many
-_WIDER, _MOST_NEAR = 4, 30_000
-_LIKELY, _SOON = 0.4, 4.0  # share of the distance to the cut-off; seconds
-_GRACE = 3.0  # seconds beyond the end of a run, for a first plan of the columns at hand
-_EFFORT = 0.01  # HiGHS's, for heuristics, where cuts have come close to a good plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +76,7 @@ def choose(
     watch(lp, run, len(columns), outside)
     bound, tightened = -math.inf, False
     if cuts:
-        lp.setOptionValue("mip_heuristic_effort", _EFFORT)
+        lp.setOptionValue("mip_heuristic_effort", run.settings.heuristic_effort)
     while True:
         lp.run()
         status = lp.getModelStatus()
@@ -201,7 +192,7 @@ def _best_of(
     fewer columns finds better choices. Without columns: there is no plan below the bound. None: neither is
     known in time.
     """
-    knapsacks, seconds, lower = Knapsacks(master, candidates), _SOON, -math.inf
+    knapsacks, seconds, lower = Knapsacks(master, candidates), run.settings.first_search, -math.inf
     while True:
         outside = math.inf if complete else cutoff
         cut = knapsacks.strengthen(cutoff, run)
@@ -210,9 +201,11 @@ def _best_of(
             break
         found, ended = None, False
         if best is not None:  # among those of small reduced cost alone: a better choice, but no bound
-            likely = np.flatnonzero(cut.reduced <= _LIKELY * (cutoff - cut.bound))
+            likely = np.flatnonzero(cut.reduced <= run.settings.likely * (cutoff - cut.bound))
             columns = [cut.columns[j] for j in likely]
-            found = choose(master, columns, gap, run, seconds=_SOON, start=best, cuts=cut.cuts)
+            found = choose(
+                master, columns, gap, run, seconds=run.settings.first_search, start=best, cuts=cut.cuts
+            )
         improved = _clearly_better(found, best, gap)
         if not improved:
             begun = time.perf_counter()
@@ -246,12 +239,12 @@ def _nearby(master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, ga
     small, ever more of them until the gap is met; None where none is found, or heads are too many for it."""
     best = None
     heads = sum(kind.count for kind in master.network.kinds)
-    if heads > _MOST_HEADS:
+    if heads > run.settings.local_search_heads:
         return None
     if not oracle.large:  # paths are few: the relaxation's columns may do
         best = exchanged(master, master.columns, relaxation, run, gap, 1.0, rounded(master, relaxation))
-    room = _NEAR * min(gap, _FINE) * abs(relaxation.bound) / heads
-    for _ in range(_WIDER):
+    room = run.settings.near * min(gap, run.settings.near_gap) * abs(relaxation.bound) / heads
+    for _ in range(run.settings.near_rounds):
         if run.expired() or (best is not None and best.cost - run.lower_bound <= gap * abs(best.cost)):
             break
         near = _candidates(master, oracle, relaxation, room, run)
@@ -264,18 +257,19 @@ def _nearby(master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, ga
             best = found
             run.cost = min(run.cost, best.cost)
             run.record(len(near))
-        if len(near) > _MOST_NEAR:
+        if len(near) > run.settings.near_columns:
             break
-        room *= 1.7
+        room *= run.settings.near_growth
     return best
 
 
 def last_resort(master: Master, relaxation: Relaxation, run: Run, gap: float) -> Choice | None:
     """A plan of the columns at hand, for a run that is over and has none; None if they allow none."""
-    more = run.extended(_GRACE)
-    found = exchanged(master, master.columns, relaxation, more, gap, _GRACE, rounded(master, relaxation))
+    grace = run.grace()
+    more = run.extended(grace)
+    found = exchanged(master, master.columns, relaxation, more, gap, grace, rounded(master, relaxation))
     if found is None:
-        found = choose(master, master.columns, gap, more, seconds=_GRACE)
+        found = choose(master, master.columns, gap, run.extended(grace), seconds=grace)
     if found is None or not math.isfinite(found.cost):
         return None
     run.cost = found.cost
@@ -310,11 +304,11 @@ def exchanged(
     """The best choice the exchange search finds, without a bound of its own; None where it finds none or
     there are too many heads for it."""
     network = master.network
-    if sum(kind.count for kind in network.kinds) > _MOST_HEADS:
+    if sum(kind.count for kind in network.kinds) > run.settings.local_search_heads:
         return None
     bounded = math.isfinite(run.lower_bound)
     enough = run.lower_bound + 0.8 * gap * abs(run.lower_bound) if bounded else -math.inf
-    found = exchange(
+    found = local_search(
         Catalogue(network, columns),
         relaxation.duals.prices(network),
         master.overflow_price,
@@ -350,6 +344,6 @@ def _candidates(
         base = np.minimum(base, [kind.payment for kind in oracle.network.kinds])
     prices = relaxation.duals.prices(oracle.network)
     try:
-        return oracle.within_all(prices, base + room, _MOST_COLUMNS, run.expired)
+        return oracle.within_all(prices, base + room, run.settings.enumerated_columns, run.expired)
     except Abandoned:
         return None

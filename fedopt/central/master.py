@@ -11,7 +11,7 @@ where the solution passes them.  Everything in slots.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import highspy
 import numpy as np
@@ -69,6 +69,7 @@ class Master:
         self.network = network
         self.profit = profit
         self.overflow_price = overflow_price
+        self.payments = np.array([kind.payment if profit else 0.0 for kind in network.kinds])
         self.columns: list[Column] = []
         self._path_rows: dict[tuple[int, int], int] = {}
         self._seen: set[tuple[int, bytes, bytes]] = set()
@@ -170,6 +171,10 @@ class Master:
         while True:
             self.highs.run()
             status = self.highs.getModelStatus()
+            if status != highspy.HighsModelStatus.kOptimal:  # the last basis led astray: once more without it
+                self.highs.clearSolver()
+                self.highs.run()
+                status = self.highs.getModelStatus()
             if status != highspy.HighsModelStatus.kOptimal:
                 raise RuntimeError(
                     f"the master linear program ended with {self.highs.modelStatusToString(status)}"
@@ -315,6 +320,18 @@ class Master:
         """Shrink the capacities by a relative 1e-9: a solver's tolerance must not end in an overload."""
         for d, capacity in enumerate(self.network.capacity):
             self.highs.changeRowBounds(self._first_domain + d, -self._inf, float(capacity) * (1.0 - 1e-9))
+
+    def prices(self, x: np.ndarray, duals: Duals) -> np.ndarray:
+        """Marginal costs at the loads of multiplicities x, capacity at its dual, per work/slot, shape
+        (offers,)."""
+        network = self.network
+        total = np.zeros(len(network.names))
+        for column, heads in zip(self.columns, x, strict=True):
+            np.add.at(total, column.offers, heads * column.rates)
+        rates = total / network.slot
+        marginal = [float(curve.marginal(z)) for curve, z in zip(network.curves, rates, strict=True)]
+        prices = replace(duals, marginal=np.array(marginal) / network.slot).prices(network)
+        return np.asarray(prices)
 
     def list_prices(self) -> np.ndarray:
         """Marginal cost of each offer at rate 0, per work/slot, shape (offers,)."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from fedopt.central.generation import Run
 from fedopt.central.integer import Choice, watch
 from fedopt.central.master import Master
+from fedopt.central.run import Run
 from fedopt.pricing import Column
 from fedopt.pricing.regions import SplitSizing
 

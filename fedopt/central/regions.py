@@ -17,10 +17,11 @@ import highspy
 import numpy as np
 
 from fedopt.calculus import split
-from fedopt.central.generation import Relaxation, Run
+from fedopt.central.generation import Relaxation
 from fedopt.central.integer import Choice, exchanged, rounded, watch
 from fedopt.central.master import Master
 from fedopt.central.region_bound import SAFE, Candidate, SupportCut, from_below
+from fedopt.central.run import Run
 from fedopt.pricing import Abandoned, Column, Oracle
 from fedopt.pricing.regions import SplitSizing
 
@@ -29,6 +30,7 @@ __all__ = ["proven_region_plan"]
 _MOST_ROUNDS = 60
 _MOST_PATHS = 30_000  # candidates; beyond, the program from below is out of reach
 _TURNED = (0.25, 4.0)  # one price at a time, for the first cuts
+_AT_ONCE = 256  # paths sized between two looks at the clock
 _LAST = 3  # prices of an adaptation that become cuts
 
 
@@ -155,18 +157,19 @@ class _Search:
         """By kind and path the least priced cost at prices, from below; its points join the others."""
         values: dict[int, dict[int, float]] = {}
         for kind, members in _by_kind(paths).items():
-            if self.run.expired():
-                break
-            which = np.array([path.path for path in members])
-            nothing = np.full(len(members), math.inf)
-            sized = self.sizing.size(self.oracle.network.kinds[kind], which, prices, nothing)
-            self.points += [column for columns in sized for column in columns]
-            proven = self.sizing.least(self.oracle.network.kinds[kind], prices)[which]
-            values[kind] = {
-                path.path: float(least) * SAFE
-                for path, least in zip(members, proven, strict=True)
-                if math.isfinite(least)
-            }
+            for begin in range(0, len(members), _AT_ONCE):
+                if self.run.expired():
+                    return values
+                part = members[begin : begin + _AT_ONCE]
+                which = np.array([path.path for path in part])
+                nothing = np.full(len(part), math.inf)
+                sized = self.sizing.size(self.oracle.network.kinds[kind], which, prices, nothing)
+                self.points += [column for columns in sized for column in columns]
+                proven = self.sizing.least(self.oracle.network.kinds[kind], prices)[which]
+                own = values.setdefault(kind, {})
+                for path, least in zip(part, proven, strict=True):
+                    if math.isfinite(least):
+                        own[path.path] = float(least) * SAFE
         return values
 
 

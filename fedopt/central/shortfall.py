@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedopt.central.generation import Run, generate
+from fedopt.central.generation import generate
 from fedopt.central.master import Master
+from fedopt.central.run import Run
 from fedopt.pricing import Network, Oracle, sizing_for
 
 if TYPE_CHECKING:

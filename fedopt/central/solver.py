@@ -6,23 +6,22 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from fedopt.central.generation import Relaxation, Run, generate
+from fedopt.central.certificate import bound_on_all
+from fedopt.central.free_rates import with_free_rates
+from fedopt.central.generation import Relaxation, generate
+from fedopt.central.initial import columns_of, duals_of, rough_start
 from fedopt.central.integer import Choice, last_resort, proven_plan
 from fedopt.central.master import Duals, Master
 from fedopt.central.report import domain_plans, instance_reference, tenant_plans
-from fedopt.central.rough import rough_start
-from fedopt.central.warm import columns_of, duals_of
+from fedopt.central.run import Run
 from fedopt.plan import Explanation, Plan, TenantPlans
 from fedopt.plan.progress import Progress
-from fedopt.pricing import Column, Network, Oracle, sizing_for
+from fedopt.pricing import Abandoned, Column, Network, Oracle, sizing_for
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance
 
 __all__ = ["solve"]
-
-_OVERFLOW_RAISES = 6
-_SHARE, _LARGE_SHARE = 0.05, 0.2  # of the gap, left to the relaxation
 
 
 def solve(
@@ -41,9 +40,11 @@ def solve(
     effort: nodes that a mixed-integer search may take. The answer then depends on no clock (as it may
     otherwise, for parts of the search are given some seconds), and may have a larger gap than was asked for.
 
-    Status "optimal" where the gap is met, "feasible" where a limit came first, "limit" where it came before
-    any plan, "infeasible" where the relaxation or the enumerated program proves that there is none.  The
-    lower bound holds for every plan of the guarantee's catalogue (see `fedopt.pricing.sizing`).
+    Status "optimal" where the gap is met over the guarantee's catalogue of reservations (see
+    `fedopt.pricing.sizing`), "feasible" where a limit came first, "limit" where it came before any plan,
+    "infeasible" where the relaxation or the enumerated program proves that there is none.  The plan's lower
+    bound, and with it its gap, holds for all reservations that any form of the guarantee proves; the bound
+    over the catalogue is stated beside it.
     """
     started = time.perf_counter()
     profit = objective == "profit"
@@ -68,7 +69,10 @@ def _solve(
 ) -> Plan:
     profit = objective == "profit"
     about = _About(network, guarantee, objective, run.started)
-    seeds, price, lonely = _seed(network, oracle)
+    try:
+        seeds, price, lonely = _seed(network, oracle, run)
+    except Abandoned:
+        return about.limit(run)
     if lonely and not profit:
         return about.infeasible(lonely)
     if warm_start is not None:
@@ -79,9 +83,10 @@ def _solve(
         seeds.extend(more)
     master = Master(network, profit, price)
     master.add(seeds)
-    share = _LARGE_SHARE if oracle.large else _SHARE
+    settings = run.settings
+    share = settings.large_relaxation_share if oracle.large else settings.relaxation_share
     relaxation = generate(master, oracle, run, share * gap, start)
-    for _ in range(_OVERFLOW_RAISES):
+    for _ in range(settings.overflow_raises):
         if not _overflows(relaxation, network) or run.closing():
             break
         price *= 30.0
@@ -103,16 +108,18 @@ def _solve(
         return about.limit(run)
     if not math.isfinite(choice.cost):
         return about.infeasible(_indivisible())
-    return about.plan(choice, relaxation.duals, run, gap)
+    choice = with_free_rates(master, oracle, choice, relaxation.duals, run)
+    everything = bound_on_all(network, oracle, profit, relaxation, run)
+    return about.plan(choice, relaxation.duals, run, gap, everything)
 
 
-def _seed(network: Network, oracle: Oracle) -> tuple[list[Column], float, list[Explanation]]:
+def _seed(network: Network, oracle: Oracle, run: Run) -> tuple[list[Column], float, list[Explanation]]:
     """The cheapest column of every kind at list prices and a first overflow price; or why some kind has
     none."""
     prices = network.prices_of_rates()
     columns: list[Column] = []
     reasons, dearest = [], 0.0
-    for kind, found in zip(network.kinds, oracle.first(prices), strict=True):
+    for kind, found in zip(network.kinds, oracle.first(prices, run.expired), strict=True):
         if found:
             columns.extend(found)
             used = float((network.factor[found[0].offers] * found[0].rates).sum())
@@ -180,18 +187,19 @@ class _About:
             **self.common, status="limit", lower_bound=bound, timing=self._timing(), history=run.history
         )
 
-    def plan(self, choice: Choice, duals: Duals, run: Run, gap: float) -> Plan:
+    def plan(self, choice: Choice, duals: Duals, run: Run, gap: float, everything: float) -> Plan:
         entries = tenant_plans(self.network, choice.columns, choice.heads)
         cost = math.fsum(entry.cost for entry in entries)
         if self.common["objective"] == "profit":
             paid = {tenant.id: tenant.payment for tenant in self.network.instance.tenants}
             cost -= math.fsum(entry.count * paid[entry.id] for entry in entries if entry.admitted)
-        bound = min(choice.bound, cost)
+        complete = cost - choice.bound <= gap * abs(cost)
         return Plan(
             **self.common,
-            status="optimal" if cost - bound <= gap * abs(cost) else "feasible",
+            status="optimal" if complete else "feasible",
             cost=cost,
-            lower_bound=bound,
+            lower_bound=min(everything, cost),
+            catalogue_bound=min(choice.bound, cost),
             tenants=TenantPlans(entries),
             domains=domain_plans(self.network, entries, duals),
             timing=self._timing(),

@@ -6,7 +6,7 @@ import math
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from fedopt.explain.oracle import Budget, Feasibility, Solver, alone
+from fedopt.explain.oracle import Budget, Feasibility, InCompany, Solver, alone
 from fedopt.explain.remedies import (
     capacity_remedies,
     deadline_remedy,
@@ -35,7 +35,8 @@ def infeasibility(
     it.
 
     Tenants that have no plan even when all capacity is theirs come first, each with its own changes of
-    deadline, ε, capacity, largest rate, policy and quality. If there is none, the tenants compete for
+    deadline, ε, capacity, largest rate, policy and quality: each was seen to give a plan to all its heads
+    together with the tenants that need no change. If there is none, the tenants compete for
     capacity: the domains are named with the capacity that would do, and the tenants whose change would. Empty
     if no reason was found in `seconds` (the instance may then be feasible). `solver` replaces the central
     method.
@@ -48,7 +49,14 @@ def infeasibility(
         if instance.graph(tenant).number_of_nodes() == 0 or not feasible(alone(instance, tenant)):
             hopeless.append(tenant)
     if hopeless:
-        found = [_alone(instance, tenant, feasible) for tenant in hopeless[:TENANTS_EXPLAINED]]
+        others = tuple(tenant for tenant in instance.tenants if tenant not in hopeless)
+        rest_fits = not others or feasible(instance.with_(tenants=others))
+        found = []
+        for tenant in hopeless[:TENANTS_EXPLAINED]:
+            company = InCompany(feasible, tenant, others if rest_fits else ())
+            found.append(_alone(instance, tenant, company))
+        if not rest_fits and not feasible.budget.spent:
+            found.append(_together(instance.with_(tenants=others), feasible))
         if len(hopeless) > TENANTS_EXPLAINED:
             rest = hopeless[TENANTS_EXPLAINED:]
             message = f"{len(rest)} more tenants have no plan even alone: " + ", ".join(
@@ -62,7 +70,7 @@ def infeasibility(
 
 
 def _alone(instance: Instance, tenant: Tenant, feasible: Feasibility) -> Explanation:
-    """Why one head of a tenant has no plan although all capacity is its own."""
+    """Why a tenant has no plan although all capacity is its own, and what mends that in company."""
     single = alone(instance, tenant)
     policy = list(policy_remedies(single, tenant, feasible))
     if single.graph(tenant.id).number_of_nodes() == 0:

@@ -68,6 +68,24 @@ class Feasibility:
         return self._solver(instance, guarantee=self.guarantee, objective="cost", gap=gap, time_limit=limit)
 
 
+class InCompany(Feasibility):
+    """Answers for one tenant by itself, and then for it together with others: a change counts only where both
+    have a plan, so a remedy that is found for a tenant mends its instance too."""
+
+    def __init__(self, feasible: Feasibility, tenant: Tenant, others: tuple[Tenant, ...]) -> None:
+        self.__dict__.update(feasible.__dict__)
+        self.tenant, self.others = tenant, others
+
+    def __call__(self, instance: Instance) -> bool:
+        if not super().__call__(instance):
+            return False
+        if self.tenant.count == 1 and not self.others:
+            return True
+        (changed,) = instance.tenants
+        crowd = changed.model_copy(update={"count": self.tenant.count})
+        return super().__call__(instance.with_(tenants=(crowd, *self.others)))
+
+
 def alone(instance: Instance, tenant: Tenant) -> Instance:
     """The instance with one head of one tenant group and no other."""
     one = tenant if tenant.count == 1 else tenant.model_copy(update={"count": 1})
@@ -103,6 +121,11 @@ def least(
     return _shorter(feasible, low, high)
 
 
+def exact(value: float) -> str:
+    """A value in digits enough that what was seen to hold of it holds of what is written."""
+    return f"{value:.17g}" if float(f"{value:.12g}") != value else f"{value:.12g}"
+
+
 def _shorter(feasible: Callable[[float], bool], low: float, high: float) -> float:
     """A feasible value of few digits between `low` (infeasible) and a little beyond `high`, or `high`."""
     beyond = high * (high / low) ** 2
@@ -112,4 +135,6 @@ def _shorter(feasible: Callable[[float], bool], low: float, high: float) -> floa
             value = float(f"{whole * unit:.{digits + 1}g}")
             if min(low, beyond) < value < max(low, beyond) and feasible(value):
                 return value
-    return high
+    unit = 10.0 ** (math.floor(math.log10(high)) - 5)
+    value = float(f"{(math.ceil if high > low else math.floor)(high / unit) * unit:.7g}")
+    return value if feasible(value) else high

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from fedopt.explain.oracle import Feasibility, least
+from fedopt.explain.oracle import Feasibility, exact, least
 from fedopt.plan.document import Remedy
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def deadline_remedy(instance: Instance, tenant: Tenant, feasible: Feasibility) -
         place=place,
         current=now,
         needed=needed,
-        message=f"a deadline of {needed:.5g} {time} for {tenant.id} instead of {now:g} {time}",
+        message=f"a deadline of {exact(needed)} {time} for {tenant.id} instead of {now:g} {time}",
     )
 
 
@@ -49,7 +49,7 @@ def epsilon_remedy(instance: Instance, tenant: Tenant, feasible: Feasibility) ->
         place=place,
         current=now,
         needed=needed,
-        message=f"ε = {needed:.3g} for {tenant.id} instead of {now:g}",
+        message=f"ε = {exact(needed)} for {tenant.id} instead of {now:g}",
     )
 
 
@@ -73,7 +73,7 @@ def capacity_remedies(instance: Instance, domains: list[str], feasible: Feasibil
                 place=place,
                 current=domain.capacity,
                 needed=needed,
-                message=f"a capacity of {needed:.5g} in {name} instead of {domain.capacity:g}",
+                message=f"a capacity of {exact(needed)} in {name} instead of {domain.capacity:g}",
             )
     if found or feasible.budget.spent:
         return
@@ -85,7 +85,7 @@ def capacity_remedies(instance: Instance, domains: list[str], feasible: Feasibil
 
     factor = least(scaled, 1.0, CAPACITY_FACTOR)
     if factor is not None:
-        message = f"{factor:.5g} times the capacity in every domain"
+        message = f"{exact(factor)} times the capacity in every domain"
         yield Remedy(
             change="capacity", place="domains.*.capacity", current=1.0, needed=factor, message=message
         )
@@ -126,7 +126,7 @@ def joint_capacity_remedy(
         else:
             needed[place] = least(with_one, capacity, needed[place]) or needed[place]
     words = " and ".join(
-        f"{value:.5g} in {place.split('.', 1)[1].removesuffix('.capacity')} instead of {now[place]:g}"
+        f"{exact(value)} in {place.split('.', 1)[1].removesuffix('.capacity')} instead of {now[place]:g}"
         for place, value in needed.items()
     )
     if len(needed) == 1:
@@ -152,7 +152,7 @@ def max_rate_remedies(instance: Instance, feasible: Feasibility) -> Iterator[Rem
                 continue
             needed = least(with_rate, now, now * CAPACITY_FACTOR)
             if needed is not None:
-                message = f"a largest rate of {needed:.5g} for {domain.id}/{offer.id} instead of {now:g}"
+                message = f"a largest rate of {exact(needed)} for {domain.id}/{offer.id} instead of {now:g}"
                 yield Remedy(change="max-rate", place=place, current=now, needed=needed, message=message)
 
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from fedopt.federated.flows import QUICK, Cut, Flows
 from fedopt.federated.session import Round
+from fedopt.pricing import Oracle
 
 __all__ = ["Above", "Below", "BoundTracker", "FlowProgram"]
 
@@ -106,7 +107,7 @@ class Below(FlowProgram):
     def __init__(self, flows: Flows, groups: Sequence[np.ndarray]) -> None:
         super().__init__(flows)
         self.groups = list(groups)
-        self.best, self.prices = -math.inf, np.zeros(flows.offers)
+        self.best, self.prices, self.support = -math.inf, np.zeros(flows.offers), 0.0
         self.least = np.zeros(self.kinds)
         for o in range(flows.offers):
             self.lp.addRow(0.0, 0.0, 0, [], [])
@@ -142,7 +143,7 @@ class Below(FlowProgram):
             least, added = flows.price(prices, flows.cheapest(prices), 0.1 * gap, effort)
             value = flows.total(least) + support
             if value > self.best:
-                self.best, self.prices, self.least = value, prices, least
+                self.best, self.prices, self.least, self.support = value, prices, least, support
             if above - self.best <= gap * abs(above) or not remaining:
                 break
             if not added:
@@ -150,6 +151,15 @@ class Below(FlowProgram):
                     break
                 effort = None
         return self.best
+
+    def bound_on_all(self) -> float | None:
+        """What no plan costs less than, whatever it reserves: the bound at the best prices with every domain
+        at its floor. None where domains keep their envelopes to themselves."""
+        oracle = self.flows.oracle
+        if not isinstance(oracle, Oracle) or not math.isfinite(self.best):
+            return None
+        least, _ = oracle.relaxed(np.maximum(self.prices, 0.0))
+        return self.flows.total(least - self.flows.payments) + self.support
 
     def _mixed(self, weights: Floats) -> tuple[float, Floats]:
         """Σα_iD_i and Σα_iλ_i with weights that add up to one at most in each group."""

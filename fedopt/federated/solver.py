@@ -257,6 +257,7 @@ class _Solve:
 
     def _with_plan(self, choice: Choice, gap: float) -> Outcome:
         bound = min(self.run.lower_bound, choice.cost)
+        everything = self.evidence.below.bound_on_all()
         relaxation = self.evidence
         note = (
             f"The relaxation was certified between {relaxation.lower:.6g} and {relaxation.upper:.6g} "
@@ -266,7 +267,10 @@ class _Solve:
             **self.about,
             status="optimal" if choice.cost - bound <= gap * abs(choice.cost) else "feasible",
             cost=choice.cost,
-            lower_bound=bound if math.isfinite(bound) else None,
+            lower_bound=min(bound, bound if everything is None else everything)
+            if math.isfinite(bound)
+            else None,
+            catalogue_bound=bound if everything is not None and math.isfinite(bound) else None,
             tenants=TenantPlans(entries_at_prices(self.network, choice, self.evidence.below.prices)),
             timing=self._timing(),
             history=self.run.history,

@@ -263,7 +263,7 @@ class _Entries:
         yield from basis_violations(self.instance, entry, tolerance)
         path, rates = self.paths.entry(entry), self.paths.rates(entry)
         yield from promise_violations(path, rates, entry, guarantee, tolerance)
-        if guarantee == "split" or (guarantee == MEASURED and entry.form == "split"):
+        if entry.form == "split":
             yield from share_violations(path, rates, entry, self.instance.slot, tolerance)
         if entry.risk_shares and (
             not set(entry.risk_shares) <= set(entry.reservations)

@@ -226,8 +226,10 @@ class Plan(_Document):
     """A solver's answer to an instance, in the form of the published plan JSON.
 
     Under the objective "profit", `cost` is the cost less the payments of the admitted. `lower_bound` is a
-    proven lower bound on the cost of every plan under the same guarantee and objective; None where the method
-    has none. `gap`, unless given, is (cost − lower_bound)/|cost|.
+    proven lower bound on the cost of every plan under the same guarantee and objective, whatever its
+    reservations; None where the method has none. `gap`, unless given, is (cost − lower_bound)/|cost|.
+    `catalogue_bound` holds for plans made of the reservations that the method chooses from; where it meets
+    the gap asked for, the status is "optimal".
     """
 
     fedopt: Literal[1] = 1
@@ -239,6 +241,7 @@ class Plan(_Document):
     cost: float | None = None
     lower_bound: float | None = None
     gap: float | None = None
+    catalogue_bound: float | None = None
     tenants: TenantPlans = Field(default_factory=TenantPlans)
     domains: list[DomainPlan] = Field(default_factory=list)
     timing: dict[str, float] = Field(default_factory=dict, description="seconds")
@@ -257,6 +260,14 @@ class Plan(_Document):
         return data
 
     @property
+    def catalogue_gap(self) -> float | None:
+        """How far the cost is above `catalogue_bound`, relative to it; 0 where it is below, None without."""
+        if self.cost is None or self.catalogue_bound is None:
+            return None
+        gap = relative_gap(self.cost, self.catalogue_bound)
+        return None if gap is None else max(gap, 0.0)
+
+    @property
     def has_plan(self) -> bool:
         """Whether there is anything to carry out: status optimal or feasible."""
         return self.status in ("optimal", "feasible")
@@ -272,6 +283,8 @@ class Plan(_Document):
         for name in ("explanation", "notes"):
             if not document[name]:
                 del document[name]
+        if document["catalogue_bound"] is None:
+            del document["catalogue_bound"]
         for entry in document["tenants"]:
             for name in ("parameters", "learned"):
                 if not entry[name]:

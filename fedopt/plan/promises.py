@@ -84,7 +84,7 @@ def proven_log_bound(
         if not bound <= needed:
             _, _, form = guarantee.partition(":")
             mask = forms.bit(form) if form else forms.ALL
-            bound = min(bound, _finite(minplus.evaluate(path, rates, mask, crossing=True).log_bound))
+            bound = min(bound, _finite(minplus.evaluate(path, rates, mask).log_bound))
     elif entry.form == "split":
         bound = path.total(float(split.log_bound(split.terms(path, theta), rates)[0][0]))
     elif entry.form == "paper-path":
@@ -141,9 +141,9 @@ def _form_problem(entry: TenantPlan, guarantee: str) -> str | None:
         return "an admitted entry must state its θ"
     if entry.form is None:
         return "an admitted entry must state its form"
-    expected: tuple[str, ...] = (
-        (form,) if form else (*FORMS, STORE_AND_FORWARD) if family == "minplus" else (family,)
-    )
+    expected: tuple[str, ...] = (form,) if form else (family,)
+    if guarantee == "minplus":  # what every domain promises by itself holds for the whole path
+        expected = (*FORMS, STORE_AND_FORWARD, "split")
     if guarantee == MEASURED:  # what simulation could not make smaller keeps its theorem
         expected = (MEASURED, *FORMS, STORE_AND_FORWARD, *THEOREMS)
     if entry.form not in expected:

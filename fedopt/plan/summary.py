@@ -119,12 +119,14 @@ def resting_on(plan: Plan) -> list[str]:
 
 def _certificate(plan: Plan, bound: float, gap: float) -> str:
     """What the lower bound bounds: what the method chooses from, which under minplus is not everything."""
-    close = f"costs less than {bound:.6g}, so this one is within {format_gap(gap)} of the best of them"
-    if plan.method != "central":
-        return f"None of the plans that this method chooses from {close}."
-    if plan.guarantee.startswith("minplus"):
-        return f"No plan that takes its reservations from the catalogue of minplus {close}."
-    return f"No plan under this guarantee {close}."
+    within = f"so this one is within {format_gap(gap)} of the best"
+    if plan.catalogue_bound is None:
+        return f"None of this method's plans costs less than {bound:.6g}, {within} of them."
+    text = f"No plan under this guarantee costs less than {bound:.6g}, whatever it reserves, {within}"
+    near = plan.catalogue_gap
+    if near is None or near >= gap - 1e-9:
+        return f"{text}."
+    return f"{text}; over the reservations that the method chooses from the gap is {format_gap(near)}."
 
 
 def _infeasible_text(plan: Plan) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +57,7 @@ class Kind:
         log_epsilon: natural logarithm of the allowed violation probability, of the same fluid.
         broken: natural logarithm of what that leaves out of the promised one.
         pool: slots by which offers that are pools of servers delay its requests, shape (offers,).
+        least_charged: arrival and log_epsilon with what no admissible path is without.
         allowed: which offers its policy and SLO admit, shape (offers,).
     """
 
@@ -70,7 +71,16 @@ class Kind:
     log_epsilon: float
     broken: float
     pool: np.ndarray
+    least_charged: tuple[int, float]
     allowed: np.ndarray
+
+    @property
+    def relaxed(self) -> Kind:
+        """The kind as if it took the path with the fewest hand-overs: what it needs no path needs less of."""
+        arrival, log_epsilon = self.least_charged
+        if (arrival, log_epsilon) == (self.arrival, self.log_epsilon):
+            return self
+        return replace(self, arrival=arrival, log_epsilon=log_epsilon, family=-1 - self.family)
 
     @property
     def service(self) -> tuple[int, float, float, bool]:
@@ -212,34 +222,52 @@ class Network:
         pool = self.speed > 0.0
         per_speed = np.divide(1.0, self.speed, out=np.zeros(len(pool)), where=pool)
         handed = np.array([domain.forwarding == "whole" for domain, _ in self._stated]) & ~pool
-        promises: dict[Any, tuple[int, float, float, float, np.ndarray]] = {}
+        promises: dict[Any, tuple[int, float, float, float, np.ndarray, tuple[int, float]]] = {}
+
+        def charged(base: int, count: int, cost: Handover) -> int:
+            """The row of arrivals with what so many hand-overs add."""
+            law = WholeRequests(models[base], count * cost.size, count * cost.slope, not self.slotted)
+            key = str((keys[base] or id(models[base]), law.size, law.slope, law.without_slots))
+            if key not in rows:
+                rows[key] = len(models)
+                keys.append(key.encode() if keys[base] is not None else None)
+                models.append(law)
+            return rows[key]
+
         for family in families:
             base, deadline, epsilon, _, mask = family
             first = next(iter(members[key] for key in members if key[0] == family))[0]
             usable = np.frombuffer(mask, dtype=bool)
             if models[base].per_stage:  # by the form of whole requests, with the deadline as it is
-                promises[family] = base, deadline / slot, math.log(epsilon), -math.inf, np.zeros(len(pool))
+                left, nothing = math.log(epsilon), np.zeros(len(pool))
+                promises[family] = base, deadline / slot, left, -math.inf, nothing, (base, left)
                 continue
             open_ = usable & handed
             count = sum(bool(open_[self.stage == stage].any()) for stage in range(self.stages - 1))
             cost = handover_of(instance, first, models[base]) if count else Handover()
-            law = WholeRequests(models[base], count * cost.size, count * cost.slope, not self.slotted)
-            key = (keys[base] or id(models[base]), law.size, law.slope, law.without_slots)
-            if str(key) not in rows:
-                rows[str(key)] = len(models)
-                keys.append(str(key).encode() if keys[base] is not None else None)
-                models.append(law)
-            lost = slots_lost(law.slot_start, self.stages) if self.slotted else 1
+            certain = sum(
+                bool(open_[here].any() and not (usable & ~handed)[here].any())
+                for here in (self.stage == stage for stage in range(self.stages - 1))
+            )
+            lost = slots_lost(models[base].slot_start, self.stages) if self.slotted else 1
             broken, delays = cost.log_broken, np.zeros(len(self.speed))
-            mine = usable & pool
+            mine, last = usable & pool, self.stage == self.stages - 1
             if mine.any():
                 pools = pools_of(instance, first, own_arrival(models[base]))
-                last = self.stage == self.stages - 1
                 delays = np.where(mine, pools.delays(per_speed, last, self.slotted), 0.0)
                 if pools.exceeded and (mine & last).any():
                     broken = float(np.logaddexp(broken, math.log(pools.exceeded)))
             left = log_difference(math.log(epsilon), broken)
-            promises[family] = rows[str(key)], deadline / slot - lost, left, broken, delays
+            mixed = bool((mine & last).any() and (usable & ~mine & last).any())
+            alike = (certain > 0 or not count) and not mixed
+            promises[family] = (
+                charged(base, count, cost),
+                deadline / slot - lost,
+                left,
+                broken,
+                delays,
+                (charged(base, certain, cost), left if alike else math.log(epsilon)),
+            )
         self.kinds = [
             Kind(
                 index,

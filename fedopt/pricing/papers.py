@@ -90,13 +90,18 @@ class _Paper:
             cost = (prices[self.network.paths(kind).offers] * rates).sum(axis=1)
         return np.where(np.isfinite(rates).all(axis=1), cost, math.inf)
 
+    def floors(self, kind: Kind) -> np.ndarray:
+        """The rates themselves: the formulas know only the smallest, or each domain's own, shape (P, L)."""
+        rates, _ = self._rates(kind)
+        return rates
+
     def _rates(self, kind: Kind) -> tuple[Floats, Floats]:
-        if kind.index not in self._kinds:
+        if kind.family not in self._kinds:
             rates, theta = self._of(kind)
             cap = self.network.most[self.network.paths(kind).offers]
             rates[(rates > cap).any(axis=1)] = math.inf
-            self._kinds[kind.index] = rates, theta
-        return self._kinds[kind.index]
+            self._kinds[kind.family] = rates, theta
+        return self._kinds[kind.family]
 
     def size(
         self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray

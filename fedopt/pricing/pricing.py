@@ -18,6 +18,7 @@ from fedopt.pricing.sizing import Column, Sizing
 __all__ = ["Oracle", "Priced"]
 
 _BATCH = 48
+_AT_ONCE = 256  # paths sized between two looks whether to stop
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,39 +67,47 @@ class Oracle:
         tolerance: float = 1e-9,
         keep: int = 4,
         effort: int | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Priced:
         """The cheapest column at prices per work/slot, shape (offers,), to a relative tolerance.
 
         known: a cost already at hand; only cheaper columns are returned, but the bound holds all the same.
         effort: the most paths to size (or the most nodes of a tree, a hundred each); the bound is then
-        that of the paths left over.
+        that of the paths left over. So it is where `stop` says that time is over.
         """
         bound = math.inf
         found: list[Column] = []
         service = self._service(kind)
         if service is not None:
             nodes = ALL if effort is None else 100 * effort
-            bound, found = service.price(kind, prices, known, tolerance, keep, nodes)
+            bound, found = service.price(kind, prices, known, tolerance, keep, nodes, stop)
         if self._listed(kind):
             least = min([known, *(column.cost(prices) for column in found)])
-            listed = self._among_listed(kind, prices, least, tolerance, effort)
+            listed = self._among_listed(kind, prices, least, tolerance, effort, stop)
             bound = min(bound, listed.bound)
             found = found + listed.columns
         found.sort(key=lambda column: column.cost(prices))
         return Priced(bound, found[:keep])
 
     def _among_listed(
-        self, kind: Kind, prices: np.ndarray, known: float, tolerance: float, effort: int | None
+        self,
+        kind: Kind,
+        prices: np.ndarray,
+        known: float,
+        tolerance: float,
+        effort: int | None,
+        stop: Callable[[], bool],
     ) -> Priced:
         """`price` among the sizing's points of listed paths."""
         paths = self.network.paths(kind)
         if not len(paths):
             return Priced(math.inf, [])
         lower = paths.charge + self.sizing.least(kind, prices)
-        best, found = known, []
+        found: list[Column] = []
+        best = known
         remaining = lower.copy()
         left = len(remaining) if effort is None else effort
-        while left > 0:
+        while left > 0 and not (stop() and (found or math.isfinite(known))):
             size = min(_BATCH, len(remaining), left)
             batch = np.argpartition(remaining, size - 1)[:size]
             limit = best - tolerance * abs(best) if math.isfinite(best) else math.inf
@@ -150,7 +159,7 @@ class Oracle:
             elif rough and isinstance(self.sizing, MinplusSizing):
                 found = Priced(-math.inf, self.sizing.rough(members[0], prices, limit))
             else:
-                found = self.price(members[0], prices, limit, tolerance=tolerance, effort=effort)
+                found = self.price(members[0], prices, limit, tolerance=tolerance, effort=effort, stop=stop)
             for kind in members:
                 own = [
                     column if column.kind == kind.index else replace(column, kind=kind.index)
@@ -162,12 +171,50 @@ class Oracle:
         self._each_family(work)
         return [answers[kind.index] for kind in self.network.kinds]
 
-    def first(self, prices: np.ndarray) -> list[list[Column]]:
-        """A good column or a few for every kind at prices, quickly; none for a kind that nothing serves."""
+    def relaxed(self, prices: np.ndarray) -> tuple[np.ndarray, list[Column]]:
+        """(least cost of a head of each kind, shape (kinds,), columns that reach it) with every domain at its
+        floor: a lower bound on whatever the guarantee proves, be it in the catalogue or not."""
+        least = np.full(len(self.network.kinds), math.inf)
+        columns: list[Column] = []
+
+        def work(members: list[Kind]) -> None:
+            kind = members[0].relaxed
+            service = self._service(kind)
+            if service is not None:
+                bound, column = service.relaxed(kind, prices)
+            else:
+                bound, column = self._relaxed_list(kind, prices)
+            for kind in members:
+                least[kind.index] = bound
+                if column is not None:
+                    columns.append(replace(column, kind=kind.index))
+
+        self._each_family(work)
+        return least, sorted(columns, key=lambda column: column.kind)
+
+    def _relaxed_list(self, kind: Kind, prices: np.ndarray) -> tuple[float, Column | None]:
+        paths = self.network.paths(kind)
+        floors = self.sizing.floors(kind)
+        possible = (floors <= self.network.most[paths.offers]).all(axis=1)
+        if not possible.any():
+            return math.inf, None
+        rates = np.where(possible[:, None], floors, 0.0)
+        cost = paths.charge + (prices[paths.offers] * rates).sum(axis=1)
+        best = int(np.argmin(np.where(possible, cost, math.inf)))
+        offers, charge = paths.offers[best], float(paths.charge[best])
+        return float(cost[best]), Column(kind.index, best, 0, offers, rates[best], charge)
+
+    def first(self, prices: np.ndarray, stop: Callable[[], bool] = lambda: False) -> list[list[Column]]:
+        """A good column or a few for every kind at prices, quickly; none for a kind that nothing serves.
+
+        Raises Abandoned where `stop` says so.
+        """
         answers: dict[int, list[Column]] = {}
 
         def work(members: list[Kind]) -> None:
             kind, found = members[0], []
+            if stop():
+                raise Abandoned("told to stop")
             service = self._service(kind)
             if service is not None:
                 rough = service.rough(kind, prices, math.inf)
@@ -270,7 +317,10 @@ class Oracle:
         candidates = np.flatnonzero(lower < limit)
         if len(candidates) > most or stop():
             raise Abandoned(f"more than {most} paths" if len(candidates) > most else "told to stop")
-        if len(candidates):
-            answers = self.sizing.size(kind, candidates, prices, limit - paths.charge[candidates])
+        for begin in range(0, len(candidates), _AT_ONCE):
+            if stop():
+                raise Abandoned("told to stop")
+            part = candidates[begin : begin + _AT_ONCE]
+            answers = self.sizing.size(kind, part, prices, limit - paths.charge[part])
             columns += [column for own in answers for column in own]
         return columns

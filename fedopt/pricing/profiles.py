@@ -1,8 +1,11 @@
 """Minplus reservations: price-free points of each path, computed once where they can still win.
 
 Where work is i.i.d. per slot, every path has the point of its `Service`: floors plus a common margin.  Paths
-that are few have points along profiles R_i = min(c·s_i, cap_i) too: equal rates (s = 1), and, where there is
-no service, rates in proportion to each domain's own floor.  The least scale c does not depend on prices.
+that are few have points along profiles R_i = min(c·s_i, cap_i) too: equal rates (s = 1); where there is no
+service, rates in proportion to each domain's own floor; there and where there are guardrails, to its floor in
+a share of the window: its own guardrail latency and a part of the rest that grows with the root of its price,
+as the cheapest rates have it that serve the parts one after the other.  The least scale c does not depend on
+prices.
 """
 
 from __future__ import annotations
@@ -20,12 +23,13 @@ from fedopt.calculus.forms import ALL, IMAGE, bit
 from fedopt.calculus.scaling import least_scales
 from fedopt.laws import ModelTable
 from fedopt.pricing.network import Kind, Network, PathSet
-from fedopt.pricing.services import FLOOR_SAFETY, Service, floors, proof_of
+from fedopt.pricing.services import Service, floors, path_floors, proof_of
 from fedopt.pricing.sizing import Column
 
 __all__ = ["MinplusSizing"]
 
-EQUAL, PROPORTIONAL = 0, 1
+EQUAL, PROPORTIONAL, SHARED = range(3)
+PROFILES = 3
 _ROUGH_SCALE = 1.1
 _LISTED = 500  # paths of a kind up to which profiles are tried beside its service
 
@@ -58,17 +62,17 @@ class _Points:
     """What is known of the points of a kind's paths; arrays of shape (P, profiles) or (P, L)."""
 
     paths: PathSet
-    shape: np.ndarray  # (P, 2, L)
+    shape: np.ndarray  # (P, profiles, L)
     cap: np.ndarray  # (P, L)
     exponent: np.ndarray  # (P, L)
     mask: np.ndarray  # (P,)
-    below: np.ndarray  # (P, 2): the scale is at least this
-    known: np.ndarray  # (P, 2): whether it is exactly this
+    below: np.ndarray  # (P, profiles): the scale is at least this
+    known: np.ndarray  # (P, profiles): whether it is exactly this
     proof: dict[tuple[int, int], tuple[int, float, float, int]]
     by_requests: dict[tuple[int, int], store_and_forward.Proof] = field(default_factory=dict)
 
     def rates(self, scale: np.ndarray) -> np.ndarray:
-        """Reservations at scales (P, 2), shape (P, 2, L)."""
+        """Reservations at scales (P, profiles), shape (P, profiles, L)."""
         with np.errstate(invalid="ignore"):
             return np.minimum(scale[:, :, None] * self.shape, self.cap[:, None, :])
 
@@ -129,6 +133,13 @@ class MinplusSizing:
         charge = float(points.paths.charge[best])
         return [Column(kind.index, best, 0, points.paths.offers[best], rates[best], charge)]
 
+    def floors(self, kind: Kind) -> np.ndarray:
+        """What no reservation of a listed path goes below in any domain, shape (P, L); +inf where none is
+        enough."""
+        points = self._of(kind)
+        possible = np.isfinite(points.below).any(axis=1)
+        return np.where(possible[:, None], points.shape[:, PROPORTIONAL], math.inf)
+
     def _of(self, kind: Kind) -> _Points:
         if kind.family not in self._kinds:
             self._kinds[kind.family] = self._prepare(kind)
@@ -140,32 +151,49 @@ class MinplusSizing:
         exponent = net.exponents(paths.offers)
         mask = net.forms(kind, paths.offers, exponent) & self.mask
         cap = net.most[paths.offers]
-        pairs = np.stack([net.row, net.lags(np.arange(len(net.names)))], axis=1)
-        unique, position = np.unique(pairs, axis=0, return_inverse=True)
-        windows, row = np.unique(paths.window, return_inverse=True)
-        least, _ = floors(
-            net.models,
-            kind.arrival,
-            unique[:, 0].astype(np.int64),
-            unique[:, 1],
-            windows,
-            kind.biased,
-            kind.log_epsilon,
-        )
-        floor = least[row[:, None], position.reshape(-1)[paths.offers]] * FLOOR_SAFETY
-        if net.objects[kind.arrival].per_stage:  # no form of a fluid: only stability bounds what is needed
-            floor = np.full(floor.shape, net.objects[kind.arrival].mean)
+        floor = path_floors(net, kind)
+        if net.objects[kind.arrival].per_stage:
             mask = np.full(len(floor), self.mask == ALL, dtype=np.int64)
         possible = (floor <= cap).all(axis=1) & (mask > 0)
-        shape = np.stack([np.ones_like(floor), np.where(np.isfinite(floor), floor, 1.0)], axis=1)
-        below = np.stack([floor.max(axis=1, initial=0.0), np.ones(len(floor))], axis=1)
+        own = np.where(np.isfinite(floor), floor, 1.0)
+        shape = np.stack([np.ones_like(floor), own, own], axis=1)
+        below = np.stack([floor.max(axis=1, initial=0.0), *np.ones((2, len(floor)))], axis=1)
         below[~possible] = math.inf
-        if self.service(kind) is not None:  # whose margins take the place of proportions
+        if not net.objects[kind.arrival].per_stage:
+            shape[:, SHARED] = self._shared(kind, paths.offers, paths.window, own, net.prices_of_rates())
+        least = (own / shape[:, SHARED]).max(axis=1, initial=0.0)
+        below[:, SHARED] = np.where(possible, least, math.inf)
+        if net.objects[kind.arrival].per_stage:
+            below[:, PROPORTIONAL:] = math.inf
+        elif self.service(kind) is not None:  # whose margins take the place of proportions
             below[:, PROPORTIONAL] = math.inf
-        else:  # equal floors make both profiles the same
+            below[~net.guardrail[paths.offers].any(axis=1), SHARED] = math.inf
+        else:
             same = floor.max(axis=1, initial=0.0) <= floor.min(axis=1, initial=math.inf) * (1.0 + 1e-6)
-            below[same, PROPORTIONAL] = math.inf
+            below[same, PROPORTIONAL] = math.inf  # equal floors make the first two profiles the same
         return _Points(paths, shape, cap, exponent, mask, below, np.isinf(below), {})
+
+    def _shared(
+        self, kind: Kind, offers: np.ndarray, window: np.ndarray, own: np.ndarray, prices: np.ndarray
+    ) -> np.ndarray:
+        """Floors in shares of the windows (P,) at prices per work/slot, shape (P, L); where a share leaves
+        none, a domain's floor in the whole window."""
+        net, lags = self.network, self.network.lags(offers)
+        weight = np.sqrt(np.maximum(prices[offers] * own, 1e-12))
+        rest = np.maximum(window - lags.sum(axis=1), 0.0)
+        share = np.floor(lags + rest[:, None] * weight / weight.sum(axis=1, keepdims=True) + 1e-9)
+        rows = net.row[offers]
+        shape = own.copy()
+        for row, lag in np.unique(np.stack([rows.ravel().astype(float), lags.ravel()], axis=1), axis=0):
+            here = (rows == row) & (lags == lag)
+            windows, place = np.unique(share[here].astype(np.int64), return_inverse=True)
+            least, _ = floors(
+                net.models, kind.arrival, np.array([int(row)]), np.array([lag]), windows, kind.biased,
+                kind.log_epsilon,
+            )  # fmt: skip
+            found = least[place.reshape(-1), 0]
+            shape[here] = np.where(np.isfinite(found), found, own[here])
+        return shape
 
     def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
         """Priced reservations at the scales known or bounded from below, the cheaper profile; shape (P,)."""
@@ -214,36 +242,24 @@ class MinplusSizing:
     ) -> None:
         """Size points (paths, profile), shape (N,); a scale whose cost exceeds the ceiling is only
         bounded."""
-        net = self.network
         shape, cap = points.shape[paths, profile], points.cap[paths]
         with np.errstate(divide="ignore", over="ignore"):
             ceiling = ceilings / np.maximum((own * shape).sum(axis=1), 1e-300)
-        ceiling = np.where((ceiling[:, None] * shape < cap).all(axis=1), ceiling * (1.0 + 1e-9), math.inf)
-        count, hops = shape.shape
-        if net.objects[kind.arrival].per_stage:
+        if self.network.objects[kind.arrival].per_stage:
             self._solve_by_requests(kind, points, paths, profile)
             return
-        arguments = (
-            points.mask[paths],
-            net.models,
-            np.full(count, kind.arrival),
-            net.row[points.paths.offers[paths]],
-            np.full(count, hops),
-            points.exponent[paths],
-            net.lags(points.paths.offers[paths]),
-            points.paths.window[paths],
-            np.full(count, kind.biased),
-            np.full(count, kind.log_epsilon),
-            np.ones(count),
-            np.ascontiguousarray(shape),
-            np.ascontiguousarray(cap),
-            ceiling,
-        )
-        scale, form, theta, parameter, split = _in_parallel(arguments)
+        # a ceiling that is not met rules out all below: not where there are guardrails, whose bounds may rise
+        # with the rates
+        useful = (ceiling[:, None] * shape < cap).all(axis=1)
+        useful &= ~self.network.guardrail[points.paths.offers[paths]].any(axis=1)
+        ceiling = np.where(useful, ceiling * (1.0 + 1e-9), math.inf)
+        scale, form, theta, parameter, split = self._least_scales(
+            kind, points.paths.offers[paths], points.mask[paths], points.exponent[paths],
+            points.paths.window[paths], shape, ceiling,
+        )  # fmt: skip
         found = form >= 0
-        points.below[paths, profile] = np.where(
-            found, scale, np.maximum(points.below[paths, profile], ceiling)
-        )
+        ruled_out = np.maximum(points.below[paths, profile], ceiling)
+        points.below[paths, profile] = np.where(found, scale, ruled_out)
         points.known[paths, profile] = found | np.isinf(points.below[paths, profile])
         for n in np.flatnonzero(found):
             points.proof[int(paths[n]), int(profile[n])] = (
@@ -271,6 +287,79 @@ class MinplusSizing:
             points.below[path, j] = scale
             points.by_requests[int(path), int(j)] = proof
 
+    def _least_scales(
+        self,
+        kind: Kind,
+        offers: np.ndarray,
+        mask: np.ndarray,
+        exponent: np.ndarray,
+        window: np.ndarray,
+        shape: np.ndarray,
+        ceiling: np.ndarray,
+    ) -> tuple[np.ndarray, ...]:
+        """`least_scales` of N paths (N, L) along shapes (N, L)."""
+        net = self.network
+        count, hops = shape.shape
+        return _in_parallel(
+            (
+                mask,
+                net.models,
+                np.full(count, kind.arrival),
+                net.row[offers],
+                np.full(count, hops),
+                exponent,
+                net.lags(offers),
+                window,
+                np.full(count, kind.biased),
+                np.full(count, kind.log_epsilon),
+                np.ones(count),
+                np.ascontiguousarray(shape),
+                np.ascontiguousarray(net.most[offers]),
+                ceiling,
+            )
+        )
+
+    def scales(
+        self, kind: Kind, offers: np.ndarray, shapes: np.ndarray, ceilings: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """(scale, form, θ, parameter, split), each (N,): the least multiples of shapes (N, L) proven on
+        one path (L,); +inf above the ceilings (N,)."""
+        net = self.network
+        many = np.tile(offers, (len(shapes), 1))
+        exponent = net.exponents(many)
+        window = np.full(len(shapes), self._window(kind, offers))
+        mask = net.forms(kind, many, exponent) & self.mask
+        if net.guardrail[offers].any():  # see `_solve`
+            ceilings = np.full(len(shapes), math.inf)
+        return self._least_scales(kind, many, mask, exponent, window, shapes, ceilings)
+
+    def shapes(self, kind: Kind, offers: np.ndarray, prices: np.ndarray) -> np.ndarray:
+        """Shapes worth a start on one path (L,), at prices of its own (L,): equal rates, floors, and floors
+        in shares of the window; (3, L)."""
+        net, hops = self.network, len(offers)
+        window = np.array([self._window(kind, offers)])
+        rows, lags = net.row[offers].astype(np.int64), net.lags(offers)
+        least, _ = floors(net.models, kind.arrival, rows, lags, window, kind.biased, kind.log_epsilon)
+        own = np.where(np.isfinite(least), least, 1.0)
+        everywhere = np.zeros(len(net.names))
+        everywhere[offers] = prices
+        shared = self._shared(kind, offers[None], window, own, everywhere)
+        return np.vstack([np.ones(hops), own, shared])
+
+    def _window(self, kind: Kind, offers: np.ndarray) -> int:
+        net = self.network
+        pure = np.where(net.guardrail, 0.0, net.latency)[offers].sum()
+        pure += float(net.links(offers[None], kind)[0])  # pools included
+        return int(np.floor(kind.deadline - pure + 1e-9))
+
+    def stated(self, proof: dict[str, object], offers: np.ndarray) -> dict[str, object]:
+        """A proof with the Hölder exponents that its path needs, if any."""
+        exponent = self.network.exponents(offers[None])[0]
+        if (exponent > 1.0).any():
+            own = dict(proof.get("parameters", {}))  # type: ignore[call-overload]
+            proof["parameters"] = own | {"exponents": [float(p) for p in exponent]}
+        return proof
+
     def _column(self, kind: Kind, points: _Points, path: int, profile: int) -> Column:
         rates = np.minimum(points.below[path, profile] * points.shape[path, profile], points.cap[path])
         rates = self.network.in_servers(rates, points.paths.offers[path], np.ceil)
@@ -282,14 +371,11 @@ class MinplusSizing:
                 "parameters": found.parameters,
             }
         else:
-            proof = proof_of(points.proof[path, profile], len(rates))
-        if (points.exponent[path] > 1.0).any():
-            own = dict(proof.get("parameters", {}))  # type: ignore[call-overload]
-            proof["parameters"] = own | {"exponents": [float(p) for p in points.exponent[path]]}
+            proof = self.stated(proof_of(points.proof[path, profile], len(rates)), points.paths.offers[path])
         return Column(
             kind.index,
             path,
-            2 * path + profile,
+            PROFILES * path + profile,
             points.paths.offers[path],
             rates,
             float(points.paths.charge[path]),

@@ -15,6 +15,7 @@ from fedopt.calculus.path import Path
 from fedopt.calculus.split_batch import SplitBatch, SplitSizings
 from fedopt.calculus.theta_search import theta_grid
 from fedopt.pricing.network import Kind, Network
+from fedopt.pricing.services import path_floors
 from fedopt.pricing.sizing import Column
 
 __all__ = ["SplitSizing"]
@@ -35,6 +36,7 @@ class SplitSizing:
         self._batch = SplitBatch(_THETAS if own is None else len(own), network.stages)
         self._places: dict[int, np.ndarray] = {}  # of a kind's paths in the batch, −1 where not met yet
         self._isolation: dict[int, np.ndarray] = {}
+        self._floors: dict[int, np.ndarray] = {}
         self._past: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def path(self, kind: Kind, path: int) -> Path:
@@ -71,6 +73,16 @@ class SplitSizing:
                 known = np.where(np.isfinite(values) & np.isfinite(ratio), ratio * values, 0.0)
             least = np.maximum(least, np.where(values == math.inf, math.inf, known))
         return least
+
+    def floors(self, kind: Kind) -> np.ndarray:
+        """What no reservation of a path goes below in any domain, at any θ and any shares, shape (P, L).
+
+        With the whole deadline and budget its own, a domain's constraint is that of ville with φ ≥ 0 and the
+        bursts of earlier domains on top.
+        """
+        if kind.family not in self._floors:
+            self._floors[kind.family] = path_floors(self.network, kind)
+        return self._floors[kind.family]
 
     def mean(self, kind: Kind, offer: int) -> float:
         """The mean work that a head of a kind and the impairment bring to an offer, work/slot: at no lower

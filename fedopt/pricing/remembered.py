@@ -1,7 +1,7 @@
-"""What earlier solves of this process learned about paths: scales depend on neither prices, capacities nor
-tenants.
+"""Margins of whole paths that earlier solves of this process found.
 
-Whoever takes a memory owns it until it is given back, so solves in several threads never share one.
+What is kept is a function of its key alone, so a plan does not depend on what was solved before, or beside it
+in another thread. Whoever takes a memory owns it until it is given back, so two solves never share one.
 """
 
 from __future__ import annotations

@@ -31,9 +31,9 @@ from fedopt.pricing.tree import (
     search,
 )
 
-__all__ = ["ALL", "FLOOR_SAFETY", "Service", "floors", "proof_of"]
+__all__ = ["ALL", "FLOOR_SAFETY", "Service", "floors", "path_floors", "proof_of"]
 
-FLOOR_SAFETY = 1.0 - 1e-9  # the floor's search ends a relative 1e-11 above its minimum
+FLOOR_SAFETY = 1.0 - 5e-8  # the search ends within 1e-8 of the best log θ, where the floor may have a kink
 _MOST_WINDOWS = 64
 _LEAVES = 64
 _SEARCH = {"xatol": 1e-4, "fatol": 1e-7, "maxiter": 200}
@@ -55,6 +55,28 @@ def floors(models, arrival, rows, lags, windows, biased, log_epsilon):
                 models, arrival, rows[m], 1.0, windows[w], lags[m], biased, log_epsilon, guess
             )
     return result, guess
+
+
+def path_floors(network: Network, kind: Kind) -> np.ndarray:
+    """What each domain of each listed path must reserve by itself, whatever the others do, shape (P, L)."""
+    paths = network.paths(kind)
+    law = network.objects[kind.arrival]
+    if law.per_stage:  # no form of a fluid: only stability bounds what is needed
+        return np.full(paths.offers.shape, float(law.mean))
+    pairs = np.stack([network.row, network.lags(np.arange(len(network.names)))], axis=1)
+    unique, position = np.unique(pairs, axis=0, return_inverse=True)
+    windows, row = np.unique(paths.window, return_inverse=True)
+    least, _ = floors(
+        network.models,
+        kind.arrival,
+        unique[:, 0].astype(np.int64),
+        unique[:, 1],
+        windows,
+        kind.biased,
+        kind.log_epsilon,
+    )
+    floor: np.ndarray = least[row[:, None], position.reshape(-1)[paths.offers]] * FLOOR_SAFETY
+    return floor
 
 
 def proof_of(found: tuple[int, float, float, int], hops: int) -> dict[str, object]:
@@ -123,24 +145,21 @@ class Service:
             mildest(network.models, first, network.row[order], lags, usable, theta),
             float(some.mean()) if len(some) else 1.0,
         )
-        self._key = self._content(lags, pure)
-        remembered = take(self._key) if self._key is not None else None
         # by path and window: the least margin and its (θ, α); +inf and nothing where none is enough
         self._sized: dict[_Key, tuple[float, tuple[float, float] | None]] = {}
-        if remembered is not None:
-            self.memory, sized, caps, self._start = remembered
-            if np.array_equal(caps, cap):  # where a cap held, a margin is another
-                self._sized = sized
-            return
         # where exact sizes are searched from: the same whatever was asked before
         self._start = neighbour(network.stages, _TYPICAL * self.graph.unit, theta, 1.4)
         last = np.tile(self._start, (network.stages + 1, 1))
         self.memory = Memory(np.full(4096, -1), np.empty(4096), np.zeros(1, dtype=np.int64), last)
         self._typical(network.prices_of_rates())
+        self._key = self._content(lags, pure)
+        if self._key is not None:
+            self._sized = take(self._key) or self._sized
 
     def _content(self, lags: np.ndarray, pure: np.ndarray) -> bytes | None:
-        """A digest of all that margins depend on; None where a model of the user's own cannot be told from
-        others."""
+        """A digest of all that the margins of whole paths depend on, where their search starts included, so
+        that what is remembered is what would be found again; None where a model of the user's own cannot be
+        told from others."""
         net = self.network
         if any(net.model_key(int(row)) is None for row in [self.arrival, *net.row[self.order]]):
             return None
@@ -148,19 +167,16 @@ class Service:
         for row in [self.arrival, *net.row[self.order]]:
             digest.update(net.model_key(int(row)) or b"")
         links = net.link_delay[np.ix_(net.domain[self.order], net.domain[self.order])]
-        # an offer of no use changes what is mildest, so caps below floors count
-        parts = (lags, pure, net.stage[self.order], links, self.windows, np.isfinite(self.graph.floor))
+        graph = self.graph
+        parts = (lags, pure, net.stage[self.order], links, self.windows, graph.floor, graph.cap, self._start)
         for part in parts:
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.digest()
 
     def keep(self) -> None:
-        """Leave what was learned to later solves of this process; nothing may be asked of the service any
-        more."""
-        if self._key is None:
-            return
-        entries = len(self.memory.keys) + 40 * len(self._sized)
-        give(self._key, (self.memory, self._sized, self.graph.cap, self._start), entries)
+        """Leave the margins of whole paths to later solves of this process."""
+        if self._key is not None:
+            give(self._key, self._sized, 40 * len(self._sized))
 
     def _windows(self, pure: np.ndarray, sizes: np.ndarray) -> None:
         """All whole windows that a path may leave, or so many of them that the next is never far."""
@@ -350,12 +366,22 @@ class Service:
         return sorted(found, key=lambda column: column.cost(prices))[:count]
 
     def price(
-        self, kind: Kind, prices: np.ndarray, known: float, tolerance: float, keep: int, nodes: int
+        self,
+        kind: Kind,
+        prices: np.ndarray,
+        known: float,
+        tolerance: float,
+        keep: int,
+        nodes: int,
+        stop: Callable[[], bool] = lambda: False,
     ) -> tuple[float, list[Column]]:
         """(bound, columns cheaper than `known`, cheapest first), as `Oracle.price` has it."""
         leaves, bound = self.leaves(self.graph_of(kind), prices, known, tolerance, nodes=nodes)
-        best, found, waiting = known, [], np.argsort(leaves.cost, kind="stable")
+        found: list[Column] = []
+        best, waiting = known, np.argsort(leaves.cost, kind="stable")
         while len(waiting) and (best == math.inf or leaves.cost[waiting[0]] < best - tolerance * abs(best)):
+            if stop() and (found or math.isfinite(known)):
+                break
             batch, waiting = waiting[:keep], waiting[keep:]
             for column in self.columns(kind, leaves.hops[batch], leaves.window[batch]):
                 if column is not None and column.cost(prices) < known:
@@ -376,6 +402,19 @@ class Service:
         rates = np.minimum(self._floor(hops, int(leaves.window[n])) + margin, self.graph.cap[hops])
         offers = self.order[hops]
         return [Column(kind.index, 0, 0, offers, rates, self.network.charge(offers))]
+
+    def relaxed(self, kind: Kind, prices: np.ndarray) -> tuple[float, Column | None]:
+        """(least cost of a path whose domains reserve their floors, that path); no proof of any form is
+        cheaper."""
+        leaves, bound = self.leaves(self.graph_of(kind), prices, math.inf, 0.0, rough=0.0)
+        if not len(leaves.cost):
+            return bound, None
+        n = int(np.argmin(leaves.cost))
+        hops = leaves.hops[n]
+        rates = np.minimum(self._floor(hops, int(leaves.window[n])), self.graph.cap[hops])
+        offers = self.order[hops]
+        column = Column(kind.index, 0, 0, offers, rates, self.network.charge(offers))
+        return min(bound, float(leaves.cost[n])), column
 
     def within(
         self,

@@ -1,9 +1,9 @@
 """How much to reserve along a path: one interface for every guarantee.
 
 A sizing knows, for a kind of tenant, a catalogue of admissible reservations of each of its paths.  `least`
-bounds the priced cost of every path from below without solving anything; `size` finds it exactly.  The
-certificate of a plan refers to the catalogue: minplus offers two points a path (`profiles`), paper-path and
-paper-local one, split a convex region.
+bounds the priced cost of every path from below without solving anything; `size` finds it exactly.  Minplus
+offers two points a path (`profiles`), paper-path and paper-local one, split a convex region.  A plan's
+certificate does not refer to the catalogue but to `floors`, which hold for every reservation.
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ class Sizing(Protocol):
     def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
         """Lower bounds on the priced reservations of each path of a kind, shape (P,); +inf where none is
         enough."""
+
+    def floors(self, kind: Kind) -> np.ndarray:
+        """Rates below which no proof of the guarantee goes, whatever is reserved in the other domains, for
+        each listed path, shape (P, L)."""
 
     def size(
         self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from fedopt.calculus.forms import bit
 from fedopt.calculus.minplus import PackedPath, evaluate, verify
 from fedopt.calculus.path import Path
 from fedopt.laws import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, Table
-from fedopt.plan import TenantPlan
-from fedopt.plan.promises import proven_log_bound
 from fedopt.simulate import rare
 from tests.calculus.systems import case_a, case_b, path_of
 
@@ -108,15 +105,12 @@ def test_what_it_is_worth():
         assert 0.2 < gain < 0.4
 
 
-@pytest.mark.parametrize("form", ["image", "ville"])
-def test_a_stated_proof_is_found_again(form):
+def test_a_stated_proof_is_checked_without_the_credit():
+    """Sizing does without it, and so must what is accepted, or lower bounds would not hold for it."""
     path = path_of(case_b(3), request=True)
     rates = np.array([0.09, 0.091, 0.0915])
     found = evaluate(path, rates, bit("image"), crossing=True)
-    assert verify(path, rates, found) == pytest.approx(found.log_bound, abs=1e-12)
-    assert verify(path, rates, replace(found, log_bound=math.inf)) > found.log_bound + 0.1
-    # at faster servers, also where rates then fall along the path
-    assert verify(path, rates * np.array([1.5, 1.0, 1.2]), found) <= found.log_bound + 1e-9
+    assert verify(path, rates, found) > found.log_bound + 0.1
 
 
 def at(path, rates, theta, ratio=1.5, cut=None):
@@ -162,14 +156,3 @@ def test_the_best_tilt_is_near():
         at(path, rates, t * plain.theta, plain.parameters["alpha"]) for t in np.linspace(0.95, 1.01, 25)
     ]
     assert value <= min(around) + 0.01
-
-
-def test_a_plan_may_rest_on_it():
-    """A rate that only credit for arrivals proves passes the check of a plan; a little less does not."""
-    path = path_of(case_b(2), request=True)
-    rate = np.full(2, 0.0882)
-    found = evaluate(path, rate)
-    entry = TenantPlan(id="b", admitted=True, form="image", theta=found.theta, parameters=found.parameters)
-    assert found.log_bound > path.log_epsilon + 0.05
-    assert proven_log_bound(path, rate, entry, "minplus", 1e-9) <= path.log_epsilon
-    assert proven_log_bound(path, 0.99 * rate, entry, "minplus", 1e-9) > path.log_epsilon

@@ -107,3 +107,9 @@ def flowing(instance: Instance) -> Instance:
         slo = tenant.slo.model_copy(update={"deadline": tenant.slo.deadline + lost * instance.slot})
         tenants.append(tenant.model_copy(update={"slo": slo}))
     return instance.with_(tenants=tenants).with_({"domains.*.forwarding": "cut-through"})
+
+
+@pytest.fixture
+def catalogue_only(monkeypatch):
+    """Plans as column generation leaves them, so that they can be compared with the catalogue's own best."""
+    monkeypatch.setattr("fedopt.central.solver.with_free_rates", lambda master, oracle, choice, *rest: choice)

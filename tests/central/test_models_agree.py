@@ -75,7 +75,7 @@ def _by_the_model(instance, guarantee: str) -> tuple[float, float]:
 @pytest.mark.parametrize(
     "seed", [seed if seed in DEFAULT else pytest.param(seed, marks=pytest.mark.slow) for seed in range(50)]
 )
-def test_central_costs_what_the_model_costs(seed):
+def test_central_costs_what_the_model_costs(seed, catalogue_only):
     instance, guarantee = _case(seed)
     if guarantee == "split":
         pytest.importorskip("pyscipopt")
@@ -89,5 +89,9 @@ def test_central_costs_what_the_model_costs(seed):
         return
     assert plan.has_plan, plan.explanation
     assert check(plan, instance).ok
-    assert low * (1 - PRECISION) <= plan.cost <= high * (1 + PRECISION)
+    assert plan.cost <= high * (1 + PRECISION)
+    if guarantee in ("minplus", "split") or guarantee.startswith(
+        "paper"
+    ):  # one form alone has a third profile
+        assert plan.cost >= low * (1 - PRECISION)
     assert plan.lower_bound <= high * (1 + PRECISION)

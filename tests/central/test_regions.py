@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from fedopt.central import regions
-from fedopt.central.generation import Run, generate
+from fedopt.central.generation import generate
 from fedopt.central.master import Master
+from fedopt.central.run import Run
 from fedopt.instance.generating import generate as generated
 from fedopt.pricing import Network, Oracle, sizing_for
 

@@ -138,7 +138,7 @@ def test_guarantee_of_the_stated_form_alone(metro, brute_force, good, plan_under
     [
         {"form": None},
         {"theta": None},
-        {"form": "split"},
+        {"form": "paper-path"},
         {"parameters": {"alpha": 0.5}},
         {"parameters": {"alpha": "much"}},
         {"parameters": {"split": 3}},

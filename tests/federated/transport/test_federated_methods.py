@@ -137,7 +137,7 @@ def test_an_operator_that_misses_rounds_is_waited_for(world, tmp_path):
     finally:
         agent.go_on()
     assert done.settled.complete
-    assert done.plan.gap <= 1e-3
+    assert done.plan.catalogue_gap <= 1e-3
     world.reserved()
 
 

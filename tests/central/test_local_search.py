@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from fedopt.central import solve
-from fedopt.central.catalogue import Catalogue
-from fedopt.central.exchange import exchange
-from fedopt.central.generation import Run
+from fedopt.central.local_search import Catalogue, local_search
 from fedopt.central.master import Master
+from fedopt.central.run import Run
 from fedopt.pricing import Network, Oracle, sizing_for
 from tests.central.conftest import random_instance
 
@@ -29,7 +28,7 @@ def _catalogue(instance):
 def _search(catalogue, profit=False, **options):
     run = Run(time.perf_counter(), math.inf, None)
     prices = Master(catalogue.network, profit, 0.0).list_prices()
-    return exchange(catalogue, prices, 100.0, profit, run, 10.0, patience=4, **options)
+    return local_search(catalogue, prices, 100.0, profit, run, 10.0, patience=4, **options)
 
 
 def _cost(catalogue, found, profit=False):

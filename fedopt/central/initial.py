@@ -1,15 +1,43 @@
-"""Starting from an earlier plan: its paths, sized anew for the instance as it is now, are the first
-columns."""
+"""First columns and prices: of a rough relaxation where programs are large, or of an earlier plan.
+
+In the rough relaxation all paths of a service need the same margin. Such a path is priced without any search,
+so column generation takes moments; its paths, sized as they are, start the real one with prices close to the
+end. An earlier plan's paths are sized anew for the instance as it is now.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fedopt.central.master import Duals
+from fedopt.central.master import Duals, Master
+from fedopt.central.run import Run
 from fedopt.plan import Plan
 from fedopt.pricing import Column, Network, Oracle
 
-__all__ = ["columns_of", "duals_of"]
+__all__ = ["columns_of", "duals_of", "rough_start"]
+
+
+def rough_start(
+    network: Network, oracle: Oracle, seeds: list[Column], master: Master, run: Run
+) -> tuple[list[Column], Duals]:
+    """The paths of the rough relaxation's optimum, sized, and its duals; master: an empty one.
+
+    seeds: a column for each kind that can be served, so that the program has a solution.
+    """
+    master.add(seeds)
+    for _ in range(run.settings.initial_rounds):
+        solution, duals = master.solve()
+        prices = duals.prices(network)
+        answers = oracle.price_all(prices, duals.head + master.payments, tolerance=1e-4, effort=4, rough=True)
+        if not sum(master.add(answer.columns) for answer in answers) or run.closing():
+            break
+    columns: list[Column] = []
+    chosen: dict[int, list[np.ndarray]] = {}
+    for j in np.flatnonzero(solution.x > 1e-9):
+        chosen.setdefault(master.columns[j].kind, []).append(master.columns[j].offers)
+    for index, paths in chosen.items():
+        columns += oracle.along(network.kinds[index], np.unique(np.array(paths), axis=0), prices)
+    return columns, duals
 
 
 def columns_of(plan: Plan, network: Network, oracle: Oracle) -> list[Column]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from fedopt.central.generation import Run
 from fedopt.central.master import Master
+from fedopt.central.run import Run
 from fedopt.kernels import kernel
 from fedopt.pricing import Column, Network
 

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedopt.central.generation import Run, generate
+from fedopt.central.cuts import Knapsacks, _Knapsack, _labels
+from fedopt.central.generation import generate
 from fedopt.central.integer import choose
-from fedopt.central.knapsacks import Knapsacks, _Knapsack, _labels
 from fedopt.central.master import Master
+from fedopt.central.run import Run
 from fedopt.instance.generating import generate as instance_of
 from fedopt.pricing import Network, Oracle
 from fedopt.pricing.sizing import sizing_for

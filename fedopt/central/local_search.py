@@ -14,21 +14,44 @@ from typing import Any
 
 import numpy as np
 
-from fedopt.central.catalogue import Catalogue
-from fedopt.central.generation import Run
+from fedopt.central.run import Run
 from fedopt.kernels import kernel
-from fedopt.pricing import Column
+from fedopt.pricing import Column, Network
 
-__all__ = ["exchange"]
+__all__ = ["Catalogue", "local_search"]
 
-_CELLS = 2048  # straight pieces by which the search follows a curved cost
-_ROUNDS = 5  # shakes between two looks at the clock
-_SHORT = 64  # columns of a head that a pair of heads tries
-_FEW = 60  # heads up to which all pairs are tried
-_PAIRS = 4000  # random ones between two looks at the clock
-_NOTHING = 0.02  # gained by a sweep, of what is missing to be good enough: time to shake
-_SHAKES = 8  # in a row without progress, before it ends
-_LOOSE = 8  # columns of its list that a shaken head may land on
+
+class Catalogue:
+    """N columns of K kinds over paths of L offers; work per slot.
+
+    Attributes:
+        columns: the columns, those of a kind side by side, equal ones once.
+        kind: kind of each column, shape (N,).
+        start: where each kind's columns begin and the last kind's end, shape (K + 1,).
+        offers: offer indices, shape (N, L).
+        rates: reservations, shape (N, L).
+        charge: fixed and link charges of a head, shape (N,).
+    """
+
+    def __init__(self, network: Network, columns: list[Column]) -> None:
+        self.network = network
+        once: dict[tuple[int, bytes, bytes], Column] = {}
+        for column in columns:
+            once.setdefault((column.kind, column.offers.tobytes(), column.rates.tobytes()), column)
+        self.columns = sorted(once.values(), key=lambda column: column.kind)
+        self.kind = np.array([column.kind for column in self.columns], dtype=np.int64)
+        self.start = np.searchsorted(self.kind, np.arange(len(network.kinds) + 1))
+        shape = (len(self.columns), network.stages)
+        self.offers = np.array([column.offers for column in self.columns], dtype=np.int64).reshape(shape)
+        self.rates = np.array([column.rates for column in self.columns], dtype=float).reshape(shape)
+        self.charge = np.array([column.charge for column in self.columns], dtype=float)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def priced(self, prices: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Cost of the columns `which` at prices per work/slot of each offer."""
+        return self.charge[which] + (prices[self.offers[which]] * self.rates[which]).sum(axis=1)
 
 
 @kernel
@@ -229,7 +252,7 @@ def _search(
     return value, least
 
 
-def exchange(
+def local_search(
     catalogue: Catalogue,
     prices: np.ndarray,
     missing: float,
@@ -249,7 +272,7 @@ def exchange(
     batches of rounds without progress, and at a cost of `enough`; seconds are of the processor. Where the run
     counts effort, no clock ends it.
     """
-    network = catalogue.network
+    network, settings = catalogue.network, run.settings
     if (np.diff(catalogue.start) == 0).any() and not profit:
         return None
     columns: list[Column | None] = list(catalogue.columns)
@@ -263,13 +286,13 @@ def exchange(
         charge = np.insert(charge, ends[1:], 0.0)
         ends = ends + np.arange(len(ends))
     loads = np.where(offers >= 0, network.factor[offers] * rates, 0.0)
-    model = _model(catalogue, missing)
+    model = _model(catalogue, missing, settings.cost_cells)
     value = charge + np.where(offers >= 0, prices[offers] * rates, 0.0).sum(axis=1)
-    short = np.full((len(network.kinds), _SHORT), -1, dtype=np.int64)
+    short = np.full((len(network.kinds), settings.pair_columns), -1, dtype=np.int64)
     sizes = np.zeros(len(network.kinds), dtype=np.int64)
     for kind in network.kinds:
         k = kind.index
-        order = np.argsort(value[ends[k] : ends[k + 1]], kind="stable")[:_SHORT] + ends[k]
+        order = np.argsort(value[ends[k] : ends[k + 1]], kind="stable")[: settings.pair_columns] + ends[k]
         short[k, : len(order)], sizes[k] = order, len(order)
     head_kind = np.repeat(np.arange(len(network.kinds)), [kind.count for kind in network.kinds])
     chosen = short[head_kind, 0].copy()
@@ -282,14 +305,14 @@ def exchange(
         for h, kind_index in enumerate(head_kind):
             if waiting.get(int(kind_index)):
                 chosen[h] = waiting[int(kind_index)].pop()
-    if len(chosen) > _FEW:
+    if len(chosen) > settings.pair_heads:
         best = _among_many(
             chosen, head_kind, ends, short, offers, loads, charge, model, run, seconds, enough, seed
         )
     else:
         best, least, cost = chosen.copy(), math.inf, 0.0
         deadline = time.thread_time() + (seconds if run.effort is None else math.inf)
-        rounds = _ROUNDS if len(chosen) <= 30 else 1
+        rounds = settings.rounds if len(chosen) <= 30 else 1
         rng, idle = np.random.default_rng(seed), 0
         while idle < patience and least > enough and not run.expired() and time.thread_time() < deadline:
             before = least
@@ -325,17 +348,20 @@ def _among_many(
     seed: int,
 ) -> np.ndarray:
     """Sweeps over a crowd until they gain next to nothing, then again from a shaken choice; the best one."""
+    settings = run.settings
     z, used = np.zeros(len(model[5])), np.zeros(len(model[3]))
     cost = sum(_put(c, 1.0, offers, loads, charge, model, z, used) for c in chosen)
     best, least = (chosen.copy(), z.copy(), used.copy()), cost
     deadline = time.thread_time() + (seconds if run.effort is None else math.inf)
     rng, idle = np.random.default_rng(seed), 0
-    while idle < _SHAKES and not run.expired() and time.thread_time() < deadline:
-        gain = -_sweep(rng, _PAIRS, chosen, head_kind, ends, short, offers, loads, charge, model, z, used)
+    while idle < settings.shakes and not run.expired() and time.thread_time() < deadline:
+        gain = -_sweep(
+            rng, settings.pairs, chosen, head_kind, ends, short, offers, loads, charge, model, z, used
+        )
         cost -= gain
         if cost <= enough:
             return chosen
-        if gain > (_NOTHING * (cost - enough) if math.isfinite(enough) else 1e-6 * abs(cost)):
+        if gain > (settings.small_gain * (cost - enough) if math.isfinite(enough) else 1e-6 * abs(cost)):
             continue
         if cost < least - 1e-9 * abs(least):
             best, least, idle = (chosen.copy(), z.copy(), used.copy()), cost, 0
@@ -344,19 +370,21 @@ def _among_many(
                 mine[:] = kept
             cost, idle = least, idle + 1
         for h in rng.integers(0, len(chosen), size=3 + len(chosen) // 100):
-            c = short[head_kind[h], rng.integers(0, min(_LOOSE, (short[head_kind[h]] >= 0).sum()))]
+            c = short[
+                head_kind[h], rng.integers(0, min(settings.shaken_columns, (short[head_kind[h]] >= 0).sum()))
+            ]
             cost += _put(chosen[h], -1.0, offers, loads, charge, model, z, used)
             cost += _put(c, 1.0, offers, loads, charge, model, z, used)
             chosen[h] = c
     return best[0]
 
 
-def _model(catalogue: Catalogue, missing: float) -> tuple[Any, ...]:
+def _model(catalogue: Catalogue, missing: float, cells: int) -> tuple[Any, ...]:
     """Cost tables of the offers over their total load (work, factor included) and the capacities."""
     network = catalogue.network
     limit = network.capacity[network.domain]
-    table = np.empty((len(network.names), _CELLS))
+    table = np.empty((len(network.names), cells))
     for o, curve in enumerate(network.curves):
-        rates = np.linspace(0.0, limit[o] / network.factor[o], _CELLS) / network.slot
+        rates = np.linspace(0.0, limit[o] / network.factor[o], cells) / network.slot
         table[o] = curve.variable(rates)
-    return table, limit / (_CELLS - 1), limit, network.capacity, float(missing), network.domain
+    return table, limit / (cells - 1), limit, network.capacity, float(missing), network.domain
