@@ -331,13 +331,13 @@ def _route(path: str, method: str, route: dict[str, Any]) -> str:
         words = f"{_cell(parameter.get('description', ''))}{default}"
         rows.append(f"| `{parameter['name']}` | {parameter['in']}, {_type(schema)} | {words} |")
     if body := route.get("requestBody"):
-        schema = body["content"]["application/json"]["schema"]
-        rows.append(f"| body | {_type(schema)} | {_cell(body['description'])} |")
+        schema = next(iter(body["content"].values())).get("schema", {})
+        rows.append(f"| body | {_type(schema)} | {_cell(body.get('description', ''))} |")
     if rows:
         lines += ["| | | |", "|---|---|---|", *rows, ""]
     for status, answer in route["responses"].items():
         if status.startswith("2"):
-            kinds = [_type(content["schema"]) for content in answer.get("content", {}).values()]
+            kinds = [_type(content.get("schema", {})) for content in answer.get("content", {}).values()]
             lines.append(f"{status}: {', '.join(kinds) or 'nothing'}. {_cell(answer['description'])}  ")
     refused = {status for status in route["responses"] if not status.startswith("2")}
     lines.append(f"Refused with {', '.join(sorted(refused))}.")
