@@ -41,19 +41,25 @@ from fedopt.simulate.estimates import (
     tail_share,
 )
 from fedopt.simulate.slot_work import SlotWork
-from fedopt.simulate.streams import exponential, gamma, mix, streams, uniform, word_at
+from fedopt.simulate.stages import (
+    CUT_THROUGH,
+    FREE,
+    NEXT,
+    NOW,
+    POOL,
+    STATE,
+    STREAM,
+    WHOLE,
+    cross,
+    prepare,
+)
+from fedopt.simulate.streams import mix, streams, uniform
 from fedopt.simulate.traffic import Law, Source
 from fedopt.simulate.trials import Progress, over_blocks
 
 CHUNK = 512
-WHOLE, CUT_THROUGH, POOL = range(3)
 NOTHING = SlotWork(sw.NONE, (0.0, 0.0, 0.0), 0.0, np.zeros(1), np.zeros(1))
 _ARRIVALS, _SIZES = np.uint64(0x589965CC75374CC3), np.uint64(0x2545F4914F6CDD1D)
-_STAGES = np.uint64(0x94D049BB133111EB)
-_FREE, _NOW, _PRIORITY, _NEXT, _PHASE = range(5)
-"""State of a stage: when its last request leaves; up to when its impairment is known, the priority work
-waiting then, the instant of the next, and the phase or place of its law."""
-_LAST = 5
 
 
 @dataclass(frozen=True)
@@ -161,230 +167,6 @@ def _rows(laws: Sequence[Law]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array([_row(law) for law in laws]), np.concatenate([law.table for law in laws]), starts
 
 
-# --- impairments --------------------------------------------------------------------------------------------
-
-
-@kernel
-def begin(code, parameters, size, phase, origin, step, state, words):
-    """A stage, empty, its law stationary; phase: time to the next slot's start; size: of the law's table."""
-    state[:] = 0.0
-    state[_NEXT] = phase
-    word = word_at(origin, step, 0)
-    words[0] = 1
-    a, b, c = parameters[0], parameters[1], parameters[2]
-    if code == sw.NONE:
-        state[_NEXT] = np.inf
-    elif code in (sw.POISSON, sw.POISSON_EXPONENTIAL, sw.ATOMS):
-        state[_NEXT] = exponential(word) / a if a > 0.0 else np.inf
-    elif code == sw.ON_OFF:
-        state[_PHASE] = 1.0 if uniform(word) < c / (b + c) else 0.0
-    elif code == sw.PERIODIC:
-        state[_NEXT] = uniform(word) * a
-    elif code == sw.REPLAY:
-        state[_PHASE] = math.floor(uniform(word) * size)
-
-
-@kernel
-def jump(code, parameters, work, requests, origin, step, state, words):
-    """The priority work that comes at the instant state[_NEXT], which moves on to the next instant."""
-    word = word_at(origin, step, words[0])
-    words[0] += 1
-    a, b, c = parameters[0], parameters[1], parameters[2]
-    if code in (sw.POISSON, sw.POISSON_EXPONENTIAL, sw.ATOMS):
-        state[_NEXT] += exponential(word) / a
-        return b if code == sw.POISSON else sw.piece(code, b, work, requests, word)
-    if code == sw.PERIODIC:
-        state[_NEXT] += a
-        return b
-    state[_NEXT] += 1.0
-    if code == sw.EXPONENTIAL:
-        return a * exponential(word)
-    if code == sw.GAMMA:
-        return b * gamma(word, a)
-    if code == sw.ON_OFF:
-        on = state[_PHASE] > 0.5
-        u = uniform(word)
-        state[_PHASE] = 1.0 if (u >= b if on else u < c) else 0.0
-        return a if on else 0.0
-    place = np.int64(state[_PHASE])
-    state[_PHASE] = float(place + 1) if place + 1 < work.shape[0] else 0.0
-    return work[place]
-
-
-@kernel
-def wait_until(time, rate, code, parameters, work, requests, origin, step, state, words):
-    """Serve nothing but priority work up to an instant."""
-    now, priority = state[_NOW], state[_PRIORITY]
-    while state[_NEXT] <= time:
-        at = state[_NEXT]
-        left = max(priority - rate * (at - now), 0.0)
-        priority = left + jump(code, parameters, work, requests, origin, step, state, words)
-        now = at
-    state[_PRIORITY] = max(priority - rate * (time - now), 0.0)
-    state[_NOW] = time
-
-
-# --- stages -------------------------------------------------------------------------------------------------
-
-
-@kernel
-def serve(time, size, rate, code, parameters, work, requests, origin, step, state, words):
-    """The instant at which a request of a size leaves a stage that it reaches at a time."""
-    if time < state[_FREE]:
-        time = state[_FREE]
-    if code == sw.NONE:
-        state[_FREE] = time + size / rate
-        return state[_FREE]
-    if time > state[_NOW]:
-        wait_until(time, rate, code, parameters, work, requests, origin, step, state, words)
-    now = state[_NOW]
-    left = state[_PRIORITY] + size
-    while state[_NEXT] < now + left / rate:
-        at = state[_NEXT]
-        left -= rate * (at - now)
-        now = at
-        left += jump(code, parameters, work, requests, origin, step, state, words)
-    now += left / rate
-    state[_FREE] = state[_NOW] = now
-    state[_PRIORITY] = 0.0
-    return now
-
-
-@kernel
-def serve_flow(
-    begins, ends, shares, owners, sizes, rate, code, parameters, work, requests, origin, step, state, words
-):
-    """Work that moves on while it is served: pieces of requests in, pieces out.
-
-    A piece is a share of its owner's size that comes at a constant rate between its begin and its end. The
-    server gives it all of the rate that priority work leaves, at most what has come. Returns the pieces that
-    leave; while a piece leaves its rate is constant as well.
-    """
-    room = 2 * begins.shape[0] + 16
-    out_begins, out_ends = np.empty(room), np.empty(room)
-    out_shares, out_owners = np.empty(room), np.empty(room, dtype=np.int64)
-    count = 0
-    for k in range(begins.shape[0]):
-        whole = shares[k] * sizes[owners[k]]
-        pace = (ends[k] - begins[k]) / whole if whole > 0.0 else 0.0
-        time = max(begins[k], state[_NOW])
-        if time > state[_NOW]:
-            wait_until(time, rate, code, parameters, work, requests, origin, step, state, words)
-        done = 0.0
-        sent = False
-        while not sent:
-            while state[_PRIORITY] > 0.0:  # priority work first, and what comes meanwhile
-                after = time + state[_PRIORITY] / rate
-                if state[_NEXT] <= after:
-                    at = state[_NEXT]
-                    state[_PRIORITY] = max(state[_PRIORITY] - rate * (at - time), 0.0)
-                    time = at
-                    state[_PRIORITY] += jump(code, parameters, work, requests, origin, step, state, words)
-                else:
-                    state[_PRIORITY] = 0.0
-                    time = after
-            come = begins[k] + pace * done
-            slope = 1.0 / rate
-            until = whole
-            if pace > slope:
-                behind = time - come
-                catch = behind / (pace - slope)
-                if behind > 1e-12 * (1.0 + time) and catch > 1e-12 * whole:
-                    until = min(whole, done + catch)
-                else:
-                    slope = pace
-            after = time + (until - done) * slope
-            if state[_NEXT] < after:
-                after = state[_NEXT]
-                until = min(until, done + (after - time) / slope)
-                state[_PRIORITY] = jump(code, parameters, work, requests, origin, step, state, words)
-                sent = until >= whole
-            else:
-                sent = until >= whole
-            if until > done or sent:
-                if count == out_begins.shape[0]:
-                    out_begins, out_ends = np.append(out_begins, out_begins), np.append(out_ends, out_ends)
-                    out_shares, out_owners = (
-                        np.append(out_shares, out_shares),
-                        np.append(out_owners, out_owners),
-                    )
-                out_begins[count], out_ends[count] = time, after
-                out_shares[count] = shares[k] * ((until - done) / whole if whole > 0.0 else 1.0)
-                out_owners[count] = owners[k]
-                count += 1
-            done = until
-            time = after
-        state[_NOW] = state[_FREE] = time
-    return out_begins[:count], out_ends[:count], out_shares[:count], out_owners[:count]
-
-
-@kernel
-def cross(times, sizes, stages, origins, step, states, words, free, first_free):
-    """Take a chunk of requests through all stages.
-
-    times: of arrival, ascending, shape (n,); on return the instants at which the requests leave. sizes: shape
-    (columns, n). free: the instants at which the servers of the pools are free, as heaps; those of stage i
-    begin at first_free[i].
-    """
-    kinds, rates, delays, servers, _, codes, parameters, work, requests, starts = stages
-    count = times.shape[0]
-    order = np.arange(count)  # requests in the order in which they reach the stage
-    flowing = False
-    begins, ends = times, times
-    shares, owners = np.ones(1), order
-    for i in range(kinds.shape[0]):
-        size = sizes[min(i, sizes.shape[0] - 1)]
-        table = slice(starts[i], starts[i + 1])
-        law, atoms = work[table], requests[table]
-        flows_on = kinds[i] == CUT_THROUGH and i + 1 < kinds.shape[0] and kinds[i + 1] != POOL
-        if kinds[i] == POOL:
-            heap = free[first_free[i] : first_free[i] + servers[i]]
-            for n in order:
-                times[n] = max(times[n], heap[0]) + size[n] / rates[i]
-                push(heap, times[n])
-            if servers[i] > 1:
-                order = order[np.argsort(times[order], kind="mergesort")]
-        elif flowing or flows_on:
-            if not flowing:
-                begins, ends = times[order], times[order]
-                shares, owners = np.ones(count), order
-            begins, ends, shares, owners = serve_flow(
-                begins, ends, shares, owners, size, rates[i], codes[i], parameters[i], law, atoms, origins[i],
-                step, states[i], words[i],
-            )  # fmt: skip
-            for k in range(ends.shape[0]):
-                times[owners[k]] = ends[k]
-            if flows_on:
-                begins, ends = begins + delays[i], ends + delays[i]
-        elif codes[i] == sw.NONE:
-            last = states[i, _FREE]
-            for n in order:
-                last = max(times[n], last) + size[n] / rates[i]
-                times[n] = last
-            states[i, _FREE] = last
-        else:
-            for n in order:
-                times[n] = serve(
-                    times[n], size[n], rates[i], codes[i], parameters[i], law, atoms, origins[i], step,
-                    states[i], words[i],
-                )  # fmt: skip
-        flowing = flows_on
-        if delays[i] > 0.0:
-            for n in range(count):
-                times[n] += delays[i]
-
-
-@kernel
-def prepare(stages, origin, step, phase, origins, states, words):
-    """Stages empty and their impairments stationary; origins: of the stages' random streams, filled."""
-    _, _, _, _, numbers, codes, parameters, _, _, starts = stages
-    for i in range(codes.shape[0]):
-        origins[i] = mix(origin + _STAGES * np.uint64(numbers[i] + 2))
-        begin(
-            codes[i], parameters[i], starts[i + 1] - starts[i], phase, origins[i], step, states[i], words[i]
-        )
-
-
 @kernel
 def _run(
     arrivals, works, stages, columns, stream, requests, warmup, after, chunk, waits, thresholds,
@@ -395,7 +177,7 @@ def _run(
     kinds, speeds, delays, servers = stages[0], stages[1], stages[2], stages[3]
     depth = kinds.shape[0]
     fixed = delays.sum()
-    states, words = np.empty((depth, _LAST)), np.zeros((depth, 1), dtype=np.int64)
+    states, words = np.empty((depth, STATE)), np.zeros((depth, 1), dtype=np.int64)
     origins = np.empty(depth, dtype=np.uint64)
     source = np.empty(4)
     first_free = np.zeros(depth, dtype=np.int64)
@@ -405,7 +187,7 @@ def _run(
     for trial in range(stream.shape[0]):
         origin, step = stream[trial, 0], stream[trial, 1]
         own, drawn = mix(origin + _ARRIVALS), mix(origin + _SIZES)
-        phase = uniform(mix(origin + _STAGES))
+        phase = uniform(mix(origin + STREAM))
         traffic.start(kind, gap, leave, recorded, phase, own, step, source)
         prepare(stages, origin, step, phase, origins, states, words)
         free[:] = 0.0
@@ -448,9 +230,9 @@ def _run(
             done += count
             last = came[-1]
             for i in range(depth):
-                states[i, _FREE] -= last
-                states[i, _NOW] -= last
-                states[i, _NEXT] -= last
+                states[i, FREE] -= last
+                states[i, NOW] -= last
+                states[i, NEXT] -= last
             free -= last
         heap.sort()
 
@@ -584,7 +366,7 @@ def departures(system: System, times: np.ndarray, sizes: np.ndarray, seed: int =
     """
     _, _, stages = system.arrays
     depth = len(system.stages)
-    states, words = np.empty((depth, _LAST)), np.zeros((depth, 1), dtype=np.int64)
+    states, words = np.empty((depth, STATE)), np.zeros((depth, 1), dtype=np.int64)
     origins = np.empty(depth, dtype=np.uint64)
     origin, step = streams(seed, 1)[0]
     prepare(stages, origin, step, 0.0, origins, states, words)

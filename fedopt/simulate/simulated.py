@@ -182,7 +182,13 @@ def late_share(
     two_sided = 1 - 2 * (1 - one_sided)
     if slots is None and splitting.applies(system):
         found = splitting.violation(
-            system, deadline, requests=requests, warmup=settling(system, requests), seed=seed, threads=threads
+            system,
+            deadline,
+            requests=requests,
+            warmup=settling(system, requests),
+            enough=epsilon * 1e-3,
+            seed=seed,
+            threads=threads,
         )
         return found.share(two_sided), found.served
     wanted = 3_000 / epsilon if slots is None else slots * system.source.rate

@@ -26,13 +26,15 @@ from scipy.stats import t as student
 from fedopt.kernels import kernel
 from fedopt.simulate import traffic
 from fedopt.simulate.estimates import Share, clopper_pearson, push
-from fedopt.simulate.requests import ROUNDING, System, prepare, serve
+from fedopt.simulate.requests import ROUNDING, System
+from fedopt.simulate.stages import FREE, NEXT, NOW, STATE, prepare, serve
 from fedopt.simulate.streams import mix, streams, uniform
 from fedopt.simulate.trials import over_blocks
 
 _CLONE = np.uint64(0xD6E8FEB86659FD93)
-_FREE, _NOW, _NEXT = 0, 1, 3  # as in `fedopt.simulate.requests`
 MOST_LEVELS = 48
+_SEEN_IN = 8
+"""Trials that must have met a delay for its probability to have an interval of its own."""
 TRIALS = 64
 
 
@@ -46,6 +48,9 @@ class RareLate:
         served: requests in all, copies included.
         trials: independent ones.
         requests: those of the originals.
+        seen_in: trials that met a late request.
+        above: probability of a delay above the last level, and its standard error: where late requests were
+            hardly met, the upper end of the interval is that of this.
     """
 
     probability: float
@@ -54,13 +59,8 @@ class RareLate:
     served: int
     trials: int
     requests: int
-
-    @property
-    def effective(self) -> float:
-        """Independent requests that would tell as much."""
-        if not self.error > 0:
-            return float(self.requests)
-        return max(self.probability * (1 - self.probability) / self.error**2, 1.0)
+    seen_in: int
+    above: tuple[float, float]
 
     @property
     def relative_error(self) -> float:
@@ -73,13 +73,19 @@ class RareLate:
         Clopper and Pearson's for the effective number, with one standard error of the variance and Student's
         t on the safe side, as for delays that are counted.
         """
-        side = 1 - (1 - confidence) / 2
-        freedom = self.trials - 1
-        effective = self.effective / (1 + math.sqrt(2 / freedom))
+        if self.seen_in >= _SEEN_IN:
+            return self._interval(self.probability, self.error, confidence)
+        upper = self._interval(*self.above, confidence)
+        return Share(self.probability, 0.0, upper.high, upper.effective)
+
+    def _interval(self, probability: float, error: float, confidence: float) -> Share:
+        side, freedom = 1 - (1 - confidence) / 2, self.trials - 1
+        # independent requests that would tell as much
+        effective = probability * (1 - probability) / error**2 if error > 0 else float(self.requests)
+        effective /= 1 + math.sqrt(2 / freedom)
         effective *= float((student.ppf(side, max(effective, 2.0)) / student.ppf(side, freedom)) ** 2)
         effective = max(effective, 1.0)
-        low, high = clopper_pearson(self.probability * effective, effective, confidence)
-        return Share(self.probability, low, high, effective)
+        return Share(probability, *clopper_pearson(probability * effective, effective, confidence), effective)
 
 
 @kernel
@@ -117,7 +123,7 @@ def _run(
     pool = max(stages[3][depth - 1], 1)
     room = 1 + most * (copies - 1)
     # a stack of copies, the last one running: stages, source, random streams, levels, last delay
-    states, words = np.empty((room, depth, 5)), np.empty((room, depth, 1), dtype=np.int64)
+    states, words = np.empty((room, depth, STATE)), np.empty((room, depth, 1), dtype=np.int64)
     origins, own = np.empty((room, depth), dtype=np.uint64), np.empty((room, 2), dtype=np.uint64)
     source, free = np.empty((room, 4)), np.empty((room, pool))
     index, done = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
@@ -158,9 +164,9 @@ def _run(
             )  # fmt: skip
             index[c] += columns
             for i in range(depth):
-                states[c, i, _FREE] -= gaps[0]
-                states[c, i, _NOW] -= gaps[0]
-                states[c, i, _NEXT] -= gaps[0]
+                states[c, i, FREE] -= gaps[0]
+                states[c, i, NOW] -= gaps[0]
+                states[c, i, NEXT] -= gaps[0]
             free[c] -= gaps[0]
             took = _serve_one(sizes[:, 0], stages, origins[c], step, states[c], words[c], free[c])
             delay[c] = took
@@ -196,6 +202,7 @@ def violation(
     requests: int = 2_000,
     warmup: int = 500,
     copies: int = 4,
+    enough: float = 0.0,
     trials: int = TRIALS,
     seed: int | tuple[int, ...] = 0,
     threads: int | None = None,
@@ -208,6 +215,9 @@ def violation(
         Requests counted in each trial, after so many from empty; copies come on top.
     copies : int
         What one copy becomes at each level. Levels are laid so that each is passed by one in so many.
+    enough : float
+        A probability below which it need not be known how rare late requests are: no level is laid that is
+        passed more rarely.
 
     Raises
     ------
@@ -221,18 +231,37 @@ def violation(
     root = (seed,) if isinstance(seed, int) else tuple(seed)
     levels: tuple[float, ...] = ()
     for pilot in range(MOST_LEVELS):
-        further = _levels(system, deadline, levels, requests, warmup, copies, (*root, 1, pilot), threads)
+        further = _levels(
+            system, deadline, levels, requests, warmup, copies, enough, (*root, 1, pilot), threads
+        )
         if further == levels:
             break
         levels = further
-    late, _, served = _sampled(
+    late, bins, served = _sampled(
         system, deadline, levels, requests, warmup, copies, trials, (*root, 0), threads
     )
+    place = int(np.searchsorted(_edges(deadline, bins.shape[1]), levels[-1] * (1 - 1e-12))) if levels else -1
+    above = bins[:, place + 1 :].sum(axis=1) / requests
     shares = late / requests
-    error = float(shares.std(ddof=1)) / math.sqrt(trials)
-    if not shares.any():
-        error = 0.0
-    return RareLate(float(shares.mean()), error, levels, int(served.sum()), trials, trials * requests)
+    return RareLate(
+        *_mean(shares),
+        levels,
+        int(served.sum()),
+        trials,
+        trials * requests,
+        int((late > 0).sum()),
+        _mean(above),
+    )
+
+
+def _mean(shares: np.ndarray) -> tuple[float, float]:
+    """Mean over trials and its standard error."""
+    return float(shares.mean()), float(shares.std(ddof=1)) / math.sqrt(shares.size)
+
+
+def _edges(deadline: float, bins: int) -> np.ndarray:
+    """Upper edges of the bins of delays; the last bin is open."""
+    return (np.arange(bins) + 1.0) * deadline / (bins - 1)
 
 
 def _levels(
@@ -242,6 +271,7 @@ def _levels(
     requests: int,
     warmup: int,
     copies: int,
+    enough: float,
     seed: tuple[int, ...],
     threads: int | None,
 ) -> tuple[float, ...]:
@@ -249,11 +279,11 @@ def _levels(
     _, bins, _ = _sampled(system, deadline, levels, requests, warmup, copies, 16, seed, threads)
     weight = bins.sum(axis=0)
     tail = np.append(np.cumsum(weight[::-1])[::-1][1:], 0.0) / weight.sum()
-    edges = (np.arange(weight.size) + 1.0) * deadline / (weight.size - 1)
+    edges = _edges(deadline, weight.size)
     seen = (bins[:, ::-1].cumsum(axis=1)[:, ::-1] > 0).sum(axis=0)  # trials that saw so long a delay
     found = list(levels)
     share = float(np.interp(found[-1], edges, tail)) if found else 0.5
-    while len(found) < MOST_LEVELS:
+    while len(found) < MOST_LEVELS and share > enough:
         share /= copies
         place = int(np.argmax(tail <= share))
         if place + 1 >= weight.size - 1 or seen[place + 1] < 8 or (found and edges[place] <= found[-1]):

@@ -193,6 +193,7 @@ class Run:
                 deadline,
                 requests=requests,
                 warmup=settling(system, requests),
+                enough=epsilon / 16,
                 seed=(self.seed, number),
                 threads=self.threads,
             )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fedopt.laws import ExponentialWork, GammaWork, OnOff, Poisson
 from fedopt.simulate import requests, traffic
+from fedopt.simulate import stages as stages_of
 from fedopt.simulate.requests import Stage, System, departures, simulate
 from fedopt.simulate.slot_work import slot_work
 from fedopt.simulate.streams import streams
@@ -32,14 +33,14 @@ def jumps_of(system, seed, until):
     states, words = np.empty((depth, 5)), np.zeros((depth, 1), dtype=np.int64)
     origins = np.empty(depth, dtype=np.uint64)
     origin, step = streams(seed, 1)[0]
-    requests.prepare(stages, origin, step, 0.0, origins, states, words)
+    stages_of.prepare(stages, origin, step, 0.0, origins, states, words)
     found = []
     for i, stage in enumerate(system.stages):
         law, some = stage.impairment, []
         while law is not None and states[i, 3] < until:
             at = states[i, 3]
             parameters = np.array(law.parameters)
-            work = requests.jump(
+            work = stages_of.jump(
                 law.code, parameters, law.work, law.requests, origins[i], step, states[i], words[i]
             )
             some.append((at, work))

@@ -57,6 +57,15 @@ def test_it_agrees_with_counting_where_priority_work_carries_over():
     assert abs(found.probability - plain.mean) < 3.5 * math.hypot(found.error, plain.error)
 
 
+def test_far_below_what_is_asked_the_upper_end_is_enough():
+    system = System(traffic.poisson(0.3), (UNIT,), (Stage(1.0),))
+    found = splitting.violation(system, 60.0, enough=1e-5, seed=1)  # e^{-42}
+    assert found.levels[-1] < 25.0
+    share = found.share(0.999)
+    assert share.low == 0.0
+    assert math.exp(-42) < share.high < 1e-5
+
+
 def test_the_result_is_that_of_the_seed():
     system = System(traffic.poisson(0.7), (UNIT,), (Stage(1.0),))
     one, two = (splitting.violation(system, 30.0, requests=300, seed=5, threads=n) for n in (1, 2))

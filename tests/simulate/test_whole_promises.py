@@ -78,7 +78,12 @@ def late(path, rates, seed, effort):
     system = request_system(path, rates)
     if splitting.applies(system) and path.log_epsilon < math.log(2e-3):
         found = splitting.violation(
-            system, path.deadline, requests=effort, warmup=settling(system, effort), seed=seed
+            system,
+            path.deadline,
+            requests=effort,
+            warmup=settling(system, effort),
+            enough=math.exp(path.log_epsilon) / 16,
+            seed=seed,
         )
         return found.share(SURE)
     counts = requests.simulate(
