@@ -94,6 +94,14 @@ def _admm(settings: Settings) -> Iterator[Row]:
     yield from federated.rows(settings.seed, settings.quick, settings.time_limit, run=in_fresh_process)
 
 
+def _audit(settings: Settings) -> Iterator[Row]:
+    from fedopt.bench import audit
+
+    size = (10_000, 20) if settings.quick else (100_000, 200)
+    for name in list(audit.SERIES)[: 2 if settings.quick else None]:
+        yield from in_fresh_process(audit.rows, name, *size, settings.seed)
+
+
 def _operate(settings: Settings) -> Iterator[Row]:
     from fedopt.bench import operate
 
@@ -127,9 +135,10 @@ SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "day": _day,
     "federation": _federation,
     "admm": _admm,
+    "audit": _audit,
 }
 """bounds: µs per minplus bound; simulate: packets a second; central: time, memory and gap of solves; against:
 the same beside SCIP and HiGHS; growth: time over tenants, stages and domains; operate: one arrival beside a
 thousand tenants; day: 288 periods under each policy; serve: requests a second of the HTTP service, and a plan
 over HTTP beside one in process; federation: negotiated plans in process and over HTTPS beside the central
-one; admm: rounds of the federated methods and of each switch."""
+one; admm: rounds of the federated methods and of each switch; audit: coverage of the audit's intervals."""
