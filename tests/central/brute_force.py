@@ -33,7 +33,7 @@ def points(
     def walk(prefix: list[str]) -> None:
         if len(prefix) == len(instance.stages):
             hops = [tuple(name.split("/")) for name in prefix]
-            whole = paths.path(tenant, hops)
+            whole = paths.path(tenant, hops).fluid  # of whole requests
             if whole.slots < 0:
                 return
             floors = np.array([_floor(whole, i) for i in range(len(whole))])
