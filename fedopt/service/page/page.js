@@ -616,8 +616,6 @@ const domainColumns = (units) => [
   { name: "Price", get: (domain) => domain.price, number: true },
 ];
 
-const BASIS = { theorem: "theorem", fitted: "fitted", estimate: "estimate", measurement: "measurement" };
-
 function tenantColumns(plan, instance) {
   const tenants = new Map(instance.tenants.map((tenant) => [tenant.id, tenant]));
   const time = instance.units?.time ?? "";
@@ -629,7 +627,7 @@ function tenantColumns(plan, instance) {
     { name: `Deadline${time && `, ${time}`}`, get: (entry) => tenants.get(entry.id)?.slo.deadline, number: true },
     { name: "ε", get: (entry) => tenants.get(entry.id)?.slo.epsilon, number: true },
     { name: "Proven", get: (entry) => entry.log_bound, show: power, number: true },
-    based && { name: "Rests on", get: (entry) => entry.basis && `${BASIS[entry.basis] ?? entry.basis}${entry.confidence ? ` (${percent(entry.confidence, 4)} confidence)` : ""}` },
+    based && { name: "Rests on", get: (entry) => entry.basis && `${entry.basis}${entry.confidence ? ` (${percent(entry.confidence, 4)} confidence)` : ""}` },
     { name: "Cost", get: (entry) => entry.cost, number: true },
   ].filter(Boolean);
 }
