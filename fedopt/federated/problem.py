@@ -52,7 +52,7 @@ Build = Callable[[tuple[Domain, ...]], "PrivateProblem"]
 """States an operator's problem from the domains in its private file."""
 
 _CVXPY = threading.RLock()  # cvxpy is not thread-safe, not even over different problems
-_TOLERANCE = 1e-9  # of Clarabel; what it leaves open is rounded away on the safe side
+_TOLERANCES = (1e-9, 1e-6)  # of Clarabel, the second where the first fails; what is left open is rounded away
 _RANGE = 10.0  # how many times its size a variable may take, in the rounding of bounds
 _SHORT = 1e-9  # relative rounding of loads that are to be carried, as in the reservation store
 
@@ -184,7 +184,9 @@ class CompiledProblem:
             status, _, _ = self._solved(self._free if free else self._step)
             if status != cp.OPTIMAL:
                 raise ProblemError("numerics", "the domain step has no solution")
-            return np.maximum(np.asarray(self._z.value, float), 0.0)
+            # a solver's point may lie outside of the limits by its tolerance; this one lies inside
+            inside = 1.0 - 20.0 * self._tolerance
+            return np.maximum(np.asarray(self._z.value, float) * inside, 0.0)
 
     def support(self, prices: Floats, free: bool = False) -> float:
         """The dual value of the step without its penalty, the standing cost taken off."""
@@ -200,12 +202,23 @@ class CompiledProblem:
         """v(loads): the least cost that carries them, less the standing cost."""
         with _CVXPY:
             self._asked.value = np.maximum(loads, 0.0) * (1.0 - _SHORT)
-            status, value, bound = self._solved(self._carry)
+            try:
+                status, value, bound = self._solved(self._carry)
+                if status == cp.OPTIMAL and self._tolerance > _TOLERANCES[0]:
+                    # only roughly solved: what it says of a little more holds of these loads
+                    self._asked.value = np.maximum(loads, 0.0) * (1.0 + 10.0 * self._tolerance)
+                    status, value, bound = self._solved(self._carry)
+            except ProblemError as error:
+                if (
+                    error.reason == "numerics"
+                ):  # on the brink: what is not known to be carried is not promised
+                    return math.inf
+                raise
             if status != cp.OPTIMAL:
                 return math.inf
             shadow = np.abs(np.nan_to_num(np.asarray(self._shadow.dual_value, float).reshape(-1)))
         # the solver's point may miss its constraints by its tolerance; its gap says what that is worth
-        missed = abs(value - bound) + 2.0 * _SHORT * float(shadow @ loads)
+        missed = abs(value - bound) + 2.0 * max(_SHORT, self._tolerance) * float(shadow @ loads)
         return max(value + missed - self._standing, 0.0)
 
     def _checked(self, problem: cp.Problem) -> cp.Problem:
@@ -220,15 +233,15 @@ class CompiledProblem:
     def _solved(self, problem: cp.Problem) -> tuple[str, float, float]:
         """(optimal, infeasible or unbounded; value; safe lower bound on the value). Raises ProblemError."""
         started = time.perf_counter()
-        options = {
-            "tol_gap_abs": _TOLERANCE,
-            "tol_gap_rel": _TOLERANCE,
-            "tol_feas": _TOLERANCE,
-            "time_limit": self._seconds,
-        }
-        data, chain, inverse = problem.get_problem_data(cp.CLARABEL, solver_opts=options)
-        solved = chain.solve_via_data(problem, data, False, False, options)
-        status = str(solved.status)
+        for tolerance in _TOLERANCES:
+            names = ("tol_gap_abs", "tol_gap_rel", "tol_feas")
+            options = {**dict.fromkeys(names, tolerance), "time_limit": self._seconds}
+            data, chain, inverse = problem.get_problem_data(cp.CLARABEL, solver_opts=options)
+            solved = chain.solve_via_data(problem, data, False, False, options)
+            status = str(solved.status)
+            self._tolerance = tolerance
+            if status not in ("NumericalError", "MaxIterations"):
+                break
         if status == "MaxTime" or time.perf_counter() - started > self._seconds:
             raise ProblemError("too slow", f"a solve took longer than its {self._seconds:g} seconds")
         if status in ("PrimalInfeasible", "AlmostPrimalInfeasible"):
