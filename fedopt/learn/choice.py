@@ -197,7 +197,9 @@ class AdaptiveRisk(RiskModel):
 
     def _chosen_again(self, rows: Rows) -> Self:
         chosen = self.chosen.copy()
-        handicap = self.settings.preference * (np.arange(len(self.members)) > 0)
+        other = np.arange(len(self.members)) > 0
+        short = np.array([member.short for member in self.members])
+        handicap = self.settings.preference * other + self.settings.doubt * short
         chosen[rows] = np.argmin(self.loss[:, rows] + handicap[:, None], axis=0)
         return replace(self, chosen=chosen)
 

@@ -34,6 +34,9 @@ class Settings:
         Factor on the score of the past with every answer, for choosing among members.
     preference
         Log-loss, in nats, by which another member must be ahead of the first one to be chosen.
+    doubt
+        Log-loss by which a member with a short memory must be ahead on top: a change that is none costs
+        the knowledge of all that came before.
     focus
         In the score of a history an answer counts with the power of its probability: where acceptance is
         unlikely no good split asks.
@@ -60,8 +63,9 @@ class Settings:
     half_life: float = 60.0
     half_life_time: float = math.inf
     fade: float = 0.99
-    preference: float = 4.0
-    focus: float = 2.0
+    preference: float = 2.0
+    doubt: float = 2.0
+    focus: float = 1.0
     folds: int = 5
     judged: int = 400
     misfit: float = 1e-3
@@ -80,7 +84,7 @@ class Settings:
         for name in ("half_life", "half_life_time", "alarm"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: {getattr(self, name)} is not above 0")
-        for name in ("anchor_weight", "preference", "focus"):
+        for name in ("anchor_weight", "preference", "doubt", "focus"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name}: {getattr(self, name)} is not a finite number of at least 0")
         if not 0 < self.fade < 1 or not 0 < self.misfit < 1:
