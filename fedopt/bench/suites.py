@@ -124,6 +124,17 @@ def _day(settings: Settings) -> Iterator[Row]:
         yield from in_fresh_process(operate.day, policy, scenario, settings.seed)
 
 
+def _learn(settings: Settings) -> Iterator[Row]:
+    from fedopt.bench import learning
+    from fedopt.papers.rade_worlds import worlds
+
+    quick = settings.quick
+    sizes = (2000, 50, 5) if quick else (1_000_000, 1000, 40)
+    yield from in_fresh_process(learning.speeds, *sizes, settings.seed)
+    for name in list(worlds(1, 10))[: 1 if quick else None]:
+        yield from in_fresh_process(learning.lost, name, *((2, 30) if quick else (10, 400)), settings.seed)
+
+
 SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "bounds": _bounds,
     "simulate": _simulate,
@@ -136,9 +147,11 @@ SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "federation": _federation,
     "admm": _admm,
     "audit": _audit,
+    "learn": _learn,
 }
 """bounds: µs per minplus bound; simulate: packets a second; central: time, memory and gap of solves; against:
 the same beside SCIP and HiGHS; growth: time over tenants, stages and domains; operate: one arrival beside a
 thousand tenants; day: 288 periods under each policy; serve: requests a second of the HTTP service, and a plan
 over HTTP beside one in process; federation: negotiated plans in process and over HTTPS beside the central
-one; admm: rounds of the federated methods and of each switch; audit: coverage of the audit's intervals."""
+one; admm: rounds of the federated methods and of each switch; audit: coverage of the audit's intervals;
+learn: decomposing and observing, and what is lost against knowing in six worlds."""

@@ -44,7 +44,7 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """The benchmarks, on your own machine: bounds, simulate, central, against, growth, operate, serve,
-    federation, admm, audit, or all.
+    federation, admm, audit, learn, or all.
 
     bounds: time per fully optimised minplus bound of three domains, 2,000 at once. simulate: packets a second
     of the three-domain tandem, with Ciw beside it where it is installed. central: time, peak memory and
@@ -56,7 +56,8 @@ def command(
     federation: 500 tenants and 24 domains negotiated in process and over HTTPS with agents as processes,
     beside the central plan. admm: rounds of the federated methods to a certified relaxation gap on thirty
     instances, and with each switch turned. audit: coverage of 95 % intervals of P(late) over 200 series of
-    each of nine kinds. Every case runs in a process of its own.
+    each of nine kinds. learn: times of decomposing and observing, and what is lost against knowing in six
+    worlds. Every case runs in a process of its own.
 
     Example: fedopt bench central --sizes 100x3x8,1000x4x12 --gap 5e-3
     """

@@ -241,7 +241,7 @@ def run(method: Method, network: Network, scenario: Scenario) -> Trace:
         for target, values in ((acceptance, probability), (accepted, success)):
             total = np.bincount(step.run, weights=values, minlength=scenario.runs)
             target[some, t] = total[some] / number[some]
-        method.learn(t, step, delays, np.where(step.corrupted, 1 - answers, answers))
+        method.learn(t, step, delays, scenario.reported(step, answers))
     return Trace(acceptance, accepted, requests)
 
 
@@ -268,7 +268,7 @@ def gather_history(network: Network, scenario: Scenario, length: int) -> Feedbac
         step = scenario.steps[t]
         delays = step.delay[:, None] * step.simplex
         answers = ask(network, t, step.run, delays, step.throughput, step.coin) if step.run.size else delays
-        answers = np.where(step.corrupted, 1 - answers, answers)
+        answers = scenario.reported(step, answers)
         for turn in range(int(step.turn.max(initial=-1)) + 1):
             now = np.flatnonzero((step.turn == turn) & (filled[step.run] < length))
             at = (step.run[now][:, None] * domains + np.arange(domains)).reshape(-1)

@@ -25,7 +25,7 @@ from fedopt.learn.online import aged
 from fedopt.learn.providers import StageGraph, choose
 from fedopt.learn.settings import Settings
 
-BOUND_POINTS = 512
+BOUND_POINTS = 256
 """Grid of the certificate for models that are not concave."""
 NOTABLE = 0.03
 """Calibration error below which a model that is refuted by very many answers is good enough."""
@@ -244,12 +244,16 @@ class Orchestrator:
             raise SLAError("price bisection needs a concave model (convex or logistic); use --method grid")
         if method == "auto":
             method = "price" if model.concave and certify else "grid"
-        found = METHODS[method](problem) if certify else on_grid(problem, points=48, windows=1)
-        if not certify or found.upper_bound is not None:
+        if not certify:
+            return on_grid(problem, points=48, windows=1)
+        if method == "grid" and not model.concave:
+            return on_grid(problem, BOUND_POINTS, 1, bound=True)
+        found = METHODS[method](problem)
+        if found.upper_bound is not None:
             return found
         if model.concave:
             return replace(found, upper_bound=tangent_bound(problem, found.delay))
-        return replace(found, upper_bound=on_grid(problem, BOUND_POINTS, 0, True).upper_bound)
+        return replace(found, upper_bound=on_grid(problem, BOUND_POINTS, 0, bound=True).upper_bound)
 
     def _columns(self, slas: Sequence[SLA], contexts: Sequence[Mapping[str, Any]] | None) -> Array:
         """The further columns of requests, end to end, shape (R, E)."""

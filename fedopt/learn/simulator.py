@@ -154,7 +154,7 @@ class Step:
         turn: 0 for a run's first request in this step, 1 for its second, …, shape (R,).
         delay, throughput: the SLA, shape (R,).
         coin: the domains' chance, shape (R, N).
-        corrupted: whether the answer is reported as its opposite, shape (R, N).
+        corrupted: whether something else is reported than the answer, shape (R, N).
         simplex: a uniformly random split, shape (R, N).
     """
 
@@ -178,6 +178,12 @@ class Scenario:
     steps: tuple[Step, ...] = field(repr=False)
     runs: int
     domains: int
+    rejecting: bool = False
+    """Whether a corrupted answer is reported as a rejection, whatever it was; otherwise as its opposite."""
+
+    def reported(self, step: Step, answers: Array) -> Array:
+        """What is reported of the domains' answers, shape (R, N)."""
+        return np.where(step.corrupted, 0.0 if self.rejecting else 1 - answers, answers)
 
     @classmethod
     def draw(

@@ -19,7 +19,10 @@ from fedopt.papers.series import Series
 STEPS = 500
 HISTORY = 100
 BUFFER = 100
-RATE = 1e-3
+RATE, RUNS = 1e-3, 10
+"""Step size η and gradient steps N of the online methods."""
+STRONG = 3e-3, 5
+"""η and N at which following single answers does harm."""
 ANCHOR = 0.3
 
 
@@ -29,7 +32,7 @@ class Case:
 
     Attributes:
         mean_load: r, which is also the mean number of requests per step.
-        corruption: share of online answers reported as their opposite.
+        corruption: share of online answers that are reported as rejected.
         history: answers per domain known beforehand.
         requests: factor on the number of requests per step (the load stays).
     """
@@ -59,7 +62,8 @@ class Setting:
         factor = np.repeat([case.requests for case in cases], trials)
         rates = np.stack([network.load(t) for t in range(steps)], axis=1)
         corruption = np.repeat([case.corruption for case in cases], trials)
-        scenario = Scenario.draw(rates * factor[:, None], seeds, network.domains, 2 * seed, corruption)
+        drawn = Scenario.draw(rates * factor[:, None], seeds, network.domains, 2 * seed, corruption)
+        scenario = replace(drawn, rejecting=True)
         longest = max(case.history for case in cases)
         past = Scenario.draw(before(network, longest), seeds, network.domains, 2 * seed + 1)
         history = gather_history(network, past, longest)
@@ -114,7 +118,7 @@ class Methods:
         )
 
     def make(
-        self, name: str, rate: float = RATE, runs: int = 1, capacity: int = BUFFER, flip: float = 0.0
+        self, name: str, rate: float = RATE, runs: int = RUNS, capacity: int = BUFFER, flip: float = 0.0
     ) -> Method:
         """A method by its name in the figures; every call starts it afresh."""
         setting, domains = self.setting, self.setting.network.domains

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,15 @@ from fedopt.learn.online import Learner, Oracle, Trace, gather_history, run
 from fedopt.learn.settings import Settings
 from fedopt.learn.simulator import PAPER_DOMAINS, AnalyticNetwork, DomainParameters, Scenario
 from fedopt.learn.worlds import Changing, TwoRegimes
+from fedopt.papers.rade_experiment import band
+from fedopt.papers.series import Series
 
 HISTORY = 100
 REQUESTS = 2.0
 """Mean number of requests per step."""
 EVERY = 4
-"""Steps between updates."""
+"""Steps between updates, ten times as many for trees."""
+TREES = "monotone trees"
 
 
 def worlds(runs: int, steps: int) -> dict[str, Any]:
@@ -53,7 +58,7 @@ def learners(count: int, settings: Settings) -> dict[str, AdaptiveRisk]:
         "default": AdaptiveRisk.blank(count, settings),
         "convex": single("convex", np.inf),
         "isotonic": single("isotonic", np.inf),
-        "monotone trees": single("trees", np.inf),
+        TREES: single("trees", np.inf),
         "forgetting logit": single("logistic", settings.half_life),
     }
 
@@ -76,8 +81,8 @@ class World:
         frozen = network.base if isinstance(network, Changing) else network
         return cls(network, scenario, gather_history(frozen, past, HISTORY))
 
-    def run(self, model: AdaptiveRisk, settings: Settings, drift: bool) -> Trace:
-        """One learner through the world."""
+    def run(self, model: AdaptiveRisk, settings: Settings, label: str) -> Trace:
+        """One learner through the world; the default alone watches for changes."""
         rows = self.history.count
         anchor = self.history.with_weight(settings.anchor_weight * self.history.weight)
         learner = Learner(
@@ -85,24 +90,35 @@ class World:
             3,
             Buffer.empty(rows, settings.capacity),
             anchor=anchor,
-            drift=PageHinkley(rows, settings.alarm, keep=settings.keep) if drift else None,
-            every=EVERY,
+            drift=PageHinkley(rows, settings.alarm, keep=settings.keep) if label == "default" else None,
+            every=10 * EVERY if label == TREES else EVERY,
             clear=False,
         )
         return run(learner, self.network, self.scenario)
 
 
 def regrets(
-    names: list[str], who: list[str], runs: int, steps: int, seed: int, settings: Settings
-) -> dict[str, dict[str, Array]]:
-    """Acceptance lost per request against OPT, by world and learner, shape (runs,)."""
-    found: dict[str, dict[str, Array]] = {}
-    for name in names:
-        world = World.draw(worlds(runs, steps)[name], runs, steps, seed)
-        best = run(Oracle(world.network), world.network, world.scenario)
-        found[name] = {}
-        for label in who:
-            model = learners(3 * runs, settings)[label]
-            trace = world.run(model, settings, drift=label == "default")
-            found[name][label] = trace.regret(best)[:, -1] / trace.requests.sum(axis=1)
+    name: str, who: Sequence[str], runs: int, steps: int, seed: int, settings: Settings
+) -> dict[str, Array]:
+    """Acceptance lost per request against OPT in one world, by learner, shape (runs,); paired."""
+    world = World.draw(worlds(runs, steps)[name], runs, steps, seed)
+    best = run(Oracle(world.network), world.network, world.scenario)
+    found = {}
+    for label in who:
+        trace = world.run(learners(3 * runs, settings)[label], settings, label)
+        found[label] = trace.regret(best)[:, -1] / trace.requests.sum(axis=1)
     return found
+
+
+def six_worlds(trials: int = 10, seed: int = 0, quick: bool = False) -> list[Series]:
+    """Regret per request against OPT, one curve per learner. x: the worlds in the order of `worlds`."""
+    runs, steps = (2, 40) if quick else (max(2, min(trials, 10)), 400)
+    settings, who = Settings(), tuple(learners(1, Settings()))
+    if find_spec("sklearn") is None:
+        who = tuple(label for label in who if label != TREES)
+    found = [regrets(name, who, runs, steps, seed, settings) for name in worlds(1, 10)]
+    axes = (
+        "world: " + ", ".join(f"{k} {name}" for k, name in enumerate(worlds(1, 10))),
+        "regret per request",
+    )
+    return [band(label, range(len(found)), np.array([one[label] for one in found]), axes) for label in who]

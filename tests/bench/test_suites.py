@@ -76,6 +76,7 @@ def test_a_suite_that_does_not_exist():
         "day",
         "federation",
         "admm",
+        "learn",
     }
 
 
@@ -161,3 +162,12 @@ def test_serving_stands_beside_planning_in_process():
     table = serving.rows(requests=8, jobs=2)
     assert all(row.seconds > 0 and row.to_dict().keys() >= FIELDS for row in table)
     assert {row.ratio_to for row in table} == {"in process", None}
+
+
+def test_learning_suite(monkeypatch):
+    pytest.importorskip("sklearn", reason="the optional extra `learn` is not installed")
+    monkeypatch.setattr("fedopt.bench.suites.in_fresh_process", lambda measure, *given: measure(*given))
+    rows = {row.case: row for row in run("learn", Settings(quick=True))}
+    assert len(rows) == 5 + 5
+    assert rows["decompose one request, certified"].ratio > 0
+    assert 0 <= rows["paper: convex"].more["regret"] < 0.2
