@@ -26,7 +26,9 @@ from fedopt.storage import StorageError, open_database, write_atomically
 
 FORMAT = 2
 SNAPSHOT_EVERY = 500
-"""Events between two snapshots; reading them again takes about as many milliseconds."""
+"""Events between two snapshots at most."""
+SNAPSHOT_ANSWERS = 5000
+"""Answers between two snapshots at most; to learn from so many again takes a second or two."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS snapshot (id INTEGER PRIMARY KEY CHECK (id = 0), event INTEGER, state BLOB);
@@ -90,18 +92,19 @@ class Kept(Orchestrator):
 
     _database: sqlite3.Connection | None = None
     _lock: filelock.BaseFileLock
-    _since = 0
+    _since = _answers = 0
 
     def _record(self, event: Mapping[str, Any]) -> None:
         if self._database is None:  # what is read again is there already
             return
-        if self._since >= SNAPSHOT_EVERY:
+        if self._since >= SNAPSHOT_EVERY or self._answers >= SNAPSHOT_ANSWERS:
             self.snapshot()
         try:
             self._database.execute("INSERT INTO events (content) VALUES (?)", (json.dumps(event),))
         except sqlite3.Error as error:
             raise StorageError(f"the learned state cannot be written: {error}") from error
         self._since += 1
+        self._answers += len(event.get("answers", ()))
 
     def snapshot(self) -> None:
         """Write everything down; what came before needs not be read again."""
@@ -118,7 +121,7 @@ class Kept(Orchestrator):
                 with contextlib.suppress(sqlite3.Error):
                     self._database.execute("ROLLBACK")
                 raise StorageError(f"the learned state cannot be written: {error}") from error
-            self._since = 0
+            self._since = self._answers = 0
 
     def close(self) -> None:
         """Write everything down and let others have the file."""
