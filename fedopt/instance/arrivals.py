@@ -177,7 +177,7 @@ class Law(Document):
     `estimate`, a record taken for the law. A plan's promise rests on no more than its laws do.
     """
 
-    later = frozenset({"basis", "confidence"})
+    later = frozenset({"basis", "confidence", "sizes"})
 
     basis: Literal["stated", "fitted", "estimate"] = "stated"
     confidence: OpenProbability | None = None
