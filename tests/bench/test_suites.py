@@ -76,6 +76,7 @@ def test_a_suite_that_does_not_exist():
         "day",
         "federation",
         "admm",
+        "audit",
         "learn",
     }
 
