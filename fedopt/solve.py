@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from fedopt.errors import InputError
 from fedopt.instance import Instance, InstanceError, LearnedImpairment, Problem, load
+from fedopt.kernels import clock
 from fedopt.plan.basis import with_basis
 from fedopt.plan.document import HistoryRow, Plan
 from fedopt.plan.guarantees import MEASURED, Guarantee, check_guarantee
@@ -176,7 +176,7 @@ def _measured(
     """A minplus plan scaled down by simulation; the minplus answer itself where there is no plan."""
     from fedopt.simulate.simulated import resize
 
-    started = time.perf_counter()
+    started = clock()
     stopped = False
 
     def watched(row: HistoryRow) -> bool:
@@ -194,12 +194,12 @@ def _measured(
     rounds = count(len(plan.history) + 1)
 
     def stop() -> bool:
-        seconds = time.perf_counter() - started
+        seconds = clock() - started
         late = time_limit is not None and seconds >= time_limit
         return late or stopped or watched(HistoryRow(round=next(rounds), cost=plan.cost, seconds=seconds))
 
     measured = resize(plan, instance, **simulation, stop=stop)
-    timing = {**plan.timing, "total": time.perf_counter() - started}
+    timing = {**plan.timing, "total": clock() - started}
     return with_basis(measured.model_copy(update={"timing": timing}), instance)
 
 

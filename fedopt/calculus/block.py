@@ -16,12 +16,12 @@ import math
 import numpy as np
 
 from fedopt.calculus.series import apply_power, resolvent
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 
 __all__ = ["block"]
 
 
-@kernel
+@formula
 def block(
     arrival: float, impair: np.ndarray, reserve: np.ndarray, lag: float, window: int, size: int
 ) -> float:

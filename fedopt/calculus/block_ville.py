@@ -11,12 +11,12 @@ import math
 import numpy as np
 
 from fedopt.calculus.series import log_geometric, log_sum
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 
 __all__ = ["block_ville"]
 
 
-@kernel
+@formula
 def block_ville(
     arrival: float, impair: np.ndarray, reserve: float, lag: float, window: int, size: int
 ) -> float:

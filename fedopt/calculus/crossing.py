@@ -21,7 +21,7 @@ from fedopt.calculus.arrivals import (
 from fedopt.calculus.image import image_prefactor, main_growth, plain_charges, set_charges, wall_root
 from fedopt.calculus.overshoot import credited_charges
 from fedopt.calculus.series import log_sum
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.laws.compiled import (
     GAMMA,
     NONE,
@@ -38,13 +38,13 @@ _SLACK = 0.05
 """Greatest ω times the slots of the window."""
 
 
-@kernel
+@formula
 def slack(window) -> float:
     """The ω wanted: what the terms of e^{θA}F should shrink by in a slot for nearly all of the credit."""
     return _SLACK / (window + 1.0)
 
 
-@kernel
+@formula
 def _weight(groups, k, i, charge, gamma, theta) -> float:
     """Weight of group i's work in term k of F; k = 0: the main term, k ≥ 1: the image behind wall k − 1."""
     own = charge[i] if i < groups - 1 else theta
@@ -57,7 +57,7 @@ def _weight(groups, k, i, charge, gamma, theta) -> float:
     return own - (charge[i - 1] if i > 0 else 0.0)
 
 
-@kernel
+@formula
 def _jumps(models, impair, cut, charge, gamma, theta):
     """(mean number of jumps a slot in the term where it is greatest, size that none exceeds); +inf, +inf
     where every slot brings work or a law is not known."""
@@ -85,7 +85,7 @@ def _jumps(models, impair, cut, charge, gamma, theta):
     return most, size
 
 
-@kernel
+@formula
 def _near(models, arrival, impair, cut, charge, gamma, theta, rate, window, ahead, biased, depth) -> float:
     """log of the most that any term of F puts on paths that end the window less than `depth` below zero.
 
@@ -112,7 +112,7 @@ def _near(models, arrival, impair, cut, charge, gamma, theta, rate, window, ahea
     return least
 
 
-@kernel
+@formula
 def _image(
     models, arrival, impair, cut, charge, rate, theta, window, ahead, biased, gamma, log_wall, cells
 ) -> float:
@@ -174,7 +174,7 @@ def _image(
     return total - image_prefactor(charge, gamma, theta, log_wall)
 
 
-@kernel
+@formula
 def bound_at_crossing(
     models, arrival, impair, lag, window, biased, rate, theta, ratio, cut, cells=FINE_CELLS
 ) -> float:
@@ -211,7 +211,7 @@ def bound_at_crossing(
     )
 
 
-@kernel
+@formula
 def best_at_crossing(models, arrival, impair, lag, window, biased, rate, theta, ratio, cut):
     """(log-bound, θ): the least met at tilts around one that is best without credit for arrivals.
 

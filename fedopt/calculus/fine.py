@@ -11,12 +11,12 @@ import math
 import numpy as np
 
 from fedopt.calculus.series import log_geometric
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 
 __all__ = ["fine", "fine_derivatives"]
 
 
-@kernel
+@formula
 def fine(arrival: float, impair: np.ndarray, reserve: np.ndarray, lag: float, window: int) -> float:
     """Log-bound without its burst term lb.
 
@@ -26,7 +26,7 @@ def fine(arrival: float, impair: np.ndarray, reserve: np.ndarray, lag: float, wi
     return lag + log_geometric(impair - reserve, arrival, window, 0)
 
 
-@kernel
+@formula
 def fine_derivatives(
     arrival: float,
     impair: np.ndarray,

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from fedopt.calculus.theta_pieces import pieces
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.laws.compiled import log_burst, log_rate, request_log_bias, ville_burst
 
 __all__ = ["ville_floor"]
@@ -22,7 +22,7 @@ __all__ = ["ville_floor"]
 _RATIO = 0.6180339887498949
 
 
-@kernel
+@formula
 def floor_at_theta(models, arrival, row, exponent, window, lag, biased, log_epsilon, theta):
     """The floor at one θ, work/slot; +inf outside the domain of a model."""
     free = log_rate(models, arrival, theta)
@@ -37,7 +37,7 @@ def floor_at_theta(models, arrival, row, exponent, window, lag, biased, log_epsi
     return max(free + kappa, need) / theta
 
 
-@kernel
+@formula
 def ville_floor(models, arrival, row, exponent, window, lag, biased, log_epsilon, guess):
     """(least rate in work/slot, θ) of one domain alone with the path's whole window of slots; +inf where
     none is enough.
@@ -67,14 +67,14 @@ def ville_floor(models, arrival, row, exponent, window, lag, biased, log_epsilon
     return best, chosen
 
 
-@kernel
+@formula
 def _within(args, x, lower, upper):
     """The floor at θ = eˣ; +inf outside a piece."""
     theta = math.exp(x)
     return floor_at_theta(*args, theta) if lower <= theta <= upper else math.inf
 
 
-@kernel
+@formula
 def _on_piece(args, guess, lower, upper):
     """(least floor, θ) between two ends, where it is quasi-convex, by golden section."""
     x = math.log(guess)

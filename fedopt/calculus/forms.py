@@ -11,7 +11,7 @@ from fedopt.calculus.fine import fine
 from fedopt.calculus.image import image, main_growth, set_charges
 from fedopt.calculus.monotone import monotone
 from fedopt.calculus.ville import ville
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.laws.compiled import log_burst, log_rate, request_log_bias, ville_burst
 
 __all__ = [
@@ -63,7 +63,7 @@ def allowed_forms(monotone: bool, independent: bool, iid: bool, dependent: bool)
     return mask
 
 
-@kernel
+@formula
 def at_theta(
     form, models, arrival, impair, exponent, lag, window, biased, rate, theta, parameter, cut, scratch
 ) -> float:
@@ -156,7 +156,7 @@ def at_theta(
     return burst + block(free, kappa, reserve, own_lag, window, int(parameter))
 
 
-@kernel
+@formula
 def growth(form, models, arrival, impair, exponent, lag, rate, theta, parameter, cut, scratch) -> float:
     """What must be ≤ 0 (image, ville) or < 0 (the others) for a form to prove anything: nats a slot, linear
     in the rates.

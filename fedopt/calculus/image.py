@@ -22,13 +22,13 @@ import numpy as np
 from fedopt.calculus.moments import moment_and_slope
 from fedopt.calculus.overshoot import credited_charges
 from fedopt.calculus.series import log_sum
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.laws.compiled import log_rate
 
 __all__ = ["image", "image_prefactor", "main_growth", "plain_charges", "set_charges", "wall_root"]
 
 
-@kernel
+@formula
 def group_moment(models, impair: np.ndarray, cut: np.ndarray, i: int, eta: float) -> float:
     """Σ Λ_d(η) over the domains of group i; for η < 0 an unknown log-moment counts as 0."""
     total = 0.0
@@ -37,7 +37,7 @@ def group_moment(models, impair: np.ndarray, cut: np.ndarray, i: int, eta: float
     return total
 
 
-@kernel
+@formula
 def set_charges(parameter, theta, charge) -> None:
     """a_1 ≥ … ≥ a_{groups−1} into `charge`: all αθ for a parameter α ≥ 1; for −α a_1 = αθ, and a_i − θ falls
     like √(1 − (i−1)/groups)/i."""
@@ -49,7 +49,7 @@ def set_charges(parameter, theta, charge) -> None:
             charge[i] = theta * (1.0 - (parameter + 1.0) * math.sqrt(1.0 - i / groups) / (i + 1.0))
 
 
-@kernel
+@formula
 def main_growth(models, impair, cut, charge, rate, theta) -> float:
     """Σ ℓ_i(λ_i) of the image's main term, in nats a slot."""
     groups = cut.size - 1
@@ -64,7 +64,7 @@ def main_growth(models, impair, cut, charge, rate, theta) -> float:
     return total
 
 
-@kernel
+@formula
 def _wall(models, impair, cut, rate, following, rest, i, gamma):
     """(m_i, dm_i/dγ) with m_i = ℓ_i(−γ) + ℓ_{i+1}(a_{i+1}+γ) + rest, convex in γ."""
     value = rest + gamma * rate[i] - (following + gamma) * rate[i + 1]
@@ -80,7 +80,7 @@ def _wall(models, impair, cut, rate, following, rest, i, gamma):
     return value, slope
 
 
-@kernel
+@formula
 def wall_root(models, impair, cut, charge, rate, theta, i, limit, guess) -> float:
     """The largest γ_i with m_i(γ) ≤ limit, rounded to the safe side; −1 where none is found.  guess > 0: a
     start.
@@ -139,7 +139,7 @@ def wall_root(models, impair, cut, charge, rate, theta, i, limit, guess) -> floa
     return proven
 
 
-@kernel
+@formula
 def plain_charges(charge, gamma, log_wall) -> None:
     """log B_i of B_1 = a_1/γ_1, B_i = (a_i+γ_{i−1})B_{i−1}/γ_i into log_wall, shape (groups−1,)."""
     for i in range(charge.size):
@@ -149,7 +149,7 @@ def plain_charges(charge, gamma, log_wall) -> None:
             log_wall[i] = log_wall[i - 1] + math.log((charge[i] + gamma[i - 1]) / gamma[i])
 
 
-@kernel
+@formula
 def image_prefactor(charge, gamma, theta, log_wall) -> float:
     """log φ from below, at given log B_i, shapes (groups−1,).
 
@@ -187,7 +187,7 @@ def image_prefactor(charge, gamma, theta, log_wall) -> float:
     return max(total, 0.0)
 
 
-@kernel
+@formula
 def image(models, arrival, impair, cut, charge, rate, theta, window, start, gamma, log_wall, credit) -> float:
     """Log-bound without the burst terms (lb and Σθ_iR_iT_i), at reservations `rate` of the groups, work/slot.
 

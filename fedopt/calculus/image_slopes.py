@@ -16,7 +16,7 @@ import numpy as np
 from fedopt.calculus.image import image_prefactor, plain_charges
 from fedopt.calculus.moments import moment_and_slope
 from fedopt.calculus.series import log_sum
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.laws.compiled import log_burst, request_log_bias, ville_burst
 
 __all__ = ["image_slopes", "slopes_workspace"]
@@ -24,13 +24,13 @@ __all__ = ["image_slopes", "slopes_workspace"]
 _H = 1e-6
 
 
-@kernel
+@formula
 def slopes_workspace(hops: int):
     """What `image_slopes` writes to, for paths of up to so many domains."""
     return np.empty(hops), np.empty(hops), np.empty(hops), np.empty(hops), np.empty(hops), np.empty(hops)
 
 
-@kernel
+@formula
 def _without_roots(theta, a, psi, main, window, gamma, charge, log_wall):
     """The log-bound at given γ, less its burst terms and −window·Λ_A; charge, log_wall: scratch."""
     charge[:] = a
@@ -41,7 +41,7 @@ def _without_roots(theta, a, psi, main, window, gamma, charge, log_wall):
     return total - image_prefactor(charge, gamma, theta, log_wall)
 
 
-@kernel
+@formula
 def _least(models, members, i, eta):
     """(ℓ, ℓ') at η of position i at the floors: the least over its members of Λ(η) − η·floor."""
     first, row, floor = members
@@ -53,7 +53,7 @@ def _least(models, members, i, eta):
     return value, slope
 
 
-@kernel
+@formula
 def _root(models, members, rest, following, i, guess):
     """(γ, m_i', ℓ_{i+1}') at the largest γ with m_i(γ) = 0; γ = −1 where there is none or none is found.
 
@@ -86,7 +86,7 @@ def _root(models, members, rest, following, i, guess):
     return -1.0, slope, rise
 
 
-@kernel
+@formula
 def image_slopes(path, x, y, margin, gamma, out, work) -> bool:
     """B − log ε, B_x, B_y, B_m, E, E_x, E_y, E_m into out, shape (8,); False where the form is not defined.
 

@@ -10,13 +10,13 @@ import math
 import numpy as np
 
 from fedopt.calculus.image import image
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.laws.compiled import log_burst, request_log_bias, ville_burst
 
 __all__ = ["least_margin"]
 
 
-@kernel
+@formula
 def _log_bound(path, floor, cap, theta, alpha, margin, work):
     """The log-bound less log ε at a margin; +inf where nothing is proven."""
     models, arrival, impair, lag, window, biased, log_epsilon = path
@@ -37,7 +37,7 @@ def _log_bound(path, floor, cap, theta, alpha, margin, work):
     )
 
 
-@kernel
+@formula
 def least_margin(path, floor, cap, theta, alpha, guess) -> float:
     """The least margin, work/slot, to 1e-12 of a rate; +inf where none is enough.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.laws.compiled import GAMMA, NONE, POISSON, POISSON_EXPONENTIAL, own_log_rate
 
 __all__ = ["moment_and_slope"]
 
 
-@kernel
+@formula
 def _own_moment_and_slope(models, m, theta):
     """The same without what whole requests add."""
     if models.rows[m, 0] == NONE:
@@ -29,7 +29,7 @@ def _own_moment_and_slope(models, m, theta):
     return value, (own_log_rate(models, m, theta + step) - value) / step
 
 
-@kernel
+@formula
 def moment_and_slope(models, m, theta):
     """(Λ(θ), Λ'(θ)) of row m, θ of either sign; (+inf, +inf) outside the domain.
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 
 __all__ = ["monotone"]
 
 
-@kernel
+@formula
 def monotone(arrival: float, impair_sum: float, reserve: float, lag: float, window: int) -> float:
     """Log-bound without lb: Σk·n − r·n + r·T − log(e^Δ − 1), Δ = r − λ − Σk > 0, r = θ min R."""
     margin = reserve - arrival - impair_sum

@@ -24,7 +24,7 @@ import math
 
 import numpy as np
 
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.laws.compiled import GAMMA, NONE, POISSON, POISSON_EXPONENTIAL
 
 __all__ = ["credited_charges", "exponential_rise", "lattice_rise", "lattice_size", "pointwise_rise"]
@@ -36,7 +36,7 @@ _NOTHING = 1e-300
 """The charge of a wall that is never crossed: any positive number will do."""
 
 
-@kernel
+@formula
 def exponential_rise(charge, gamma, a, nu, wall) -> float:
     """r of wall number `wall` ≥ 1 for exponential jumps: the greatest expected rise of E_0, …, E_{wall−1}.
 
@@ -66,7 +66,7 @@ def exponential_rise(charge, gamma, a, nu, wall) -> float:
     return r
 
 
-@kernel
+@formula
 def lattice_rise(charge, gamma, a, size, wall) -> float:
     """r of wall number `wall` ≥ 1 where all jumps have one size and all gaps are multiples of it."""
     step = -math.expm1(-a * size)
@@ -76,7 +76,7 @@ def lattice_rise(charge, gamma, a, size, wall) -> float:
     return r
 
 
-@kernel
+@formula
 def pointwise_rise(charge, gamma, a, wall) -> float:
     """The greatest rise of E_0, …, E_{wall−1} per unit by which a wall's domain is lifted, for any law."""
     most = 0.0
@@ -87,7 +87,7 @@ def pointwise_rise(charge, gamma, a, wall) -> float:
     return most
 
 
-@kernel
+@formula
 def lattice_size(models, impair, rate) -> float:
     """The one size of all jumps on a path, where there is one and all reservations are equal; else 0."""
     size = 0.0
@@ -104,7 +104,7 @@ def lattice_size(models, impair, rate) -> float:
     return size
 
 
-@kernel
+@formula
 def credited_charges(models, impair, cut, charge, rate, theta, gamma, log_wall) -> None:
     """log B_i with overshoot credit into log_wall, shape (groups−1,).
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 
 from fedopt.calculus.forms import at_theta, growth
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 
 __all__ = ["scale_at_theta"]
 
 
-@kernel
+@formula
 def _reserve(scale, shape, cap, rate):
     for i in range(shape.size):
         rate[i] = min(scale * shape[i], cap[i])
 
 
-@kernel
+@formula
 def _edge(form, path, theta, parameter, cut, shape, cap, guess, work):
     """The scale at which a form's growth condition holds; +inf where no scale does.
 
@@ -51,7 +51,7 @@ def _edge(form, path, theta, parameter, cut, shape, cap, guess, work):
     return max(edge, other) * (1.0 + 4e-13)
 
 
-@kernel
+@formula
 def scale_at_theta(form, path, theta, parameter, cut, shape, cap, guess, slope, ceiling, exact, work):
     """(c, dB/dc): the least scale c ≤ ceiling that a form proves at a fixed θ and parameter; c = +inf where
     there is none.

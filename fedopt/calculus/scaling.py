@@ -10,12 +10,12 @@ from fedopt.calculus.floor import ville_floor
 from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FINE, IMAGE, MONOTONE, VILLE
 from fedopt.calculus.profile import scale_at_theta
 from fedopt.calculus.search import BOUND, SCALE, best_of_form, cut_at, tried, workspace
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 
 __all__ = ["least_scale", "least_scales"]
 
 
-@kernel
+@formula
 def least_scale(mask, path, guess, shape, cap, ceiling):
     """(c, form, θ, parameter, split): the least c at which R_i = min(c·s_i, cap_i) is proven; (+inf, −1, …)
     above `ceiling`.
@@ -102,7 +102,7 @@ def least_scale(mask, path, guess, shape, cap, ceiling):
     return best, chosen, theta, parameter, split
 
 
-@kernel
+@formula
 def least_scales(
     mask,
     models,

@@ -20,7 +20,7 @@ import numpy as np
 from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FINE, IMAGE, MONOTONE, VILLE, at_theta
 from fedopt.calculus.profile import scale_at_theta
 from fedopt.calculus.theta_pieces import pieces
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 
 __all__ = [
     "BOUND",
@@ -38,7 +38,7 @@ BOUND, SCALE = 0, 1
 _GOLDEN = 0.3819660112501051
 
 
-@kernel
+@formula
 def block_sizes(window: int, hops: int) -> np.ndarray:
     """Block lengths worth trying: those that cut the window into 1, 2, … blocks without waste, and the
     smallest."""
@@ -57,14 +57,14 @@ def block_sizes(window: int, hops: int) -> np.ndarray:
     return found[:count]
 
 
-@kernel
+@formula
 def workspace(hops):
     """Work space for one path of L domains; memo: the scale found last, the ceiling of scales, the last
     slope."""
     return np.empty((4, hops + 1)), np.empty(hops), np.array([1.0, math.inf, 0.0])
 
 
-@kernel
+@formula
 def _objective(goal, form, path, target, theta, parameter, cut, work):
     """The goal's value at one θ and parameter; +inf where the form proves nothing."""
     shape, cap = target
@@ -102,7 +102,7 @@ def _objective(goal, form, path, target, theta, parameter, cut, work):
 BELOW, ABOVE, START, LEFT, RIGHT, BRENT = range(6)
 
 
-@kernel
+@formula
 def _start(tries: int, goal: int) -> float:
     """Factor on the first guess of θ after a number of failures: smaller for bounds, both ways for scales."""
     if goal == BOUND or tries > 24:
@@ -110,7 +110,7 @@ def _start(tries: int, goal: int) -> float:
     return 0.7 ** ((tries + 1) // 2) if tries % 2 == 1 else 1.4 ** (tries // 2)
 
 
-@kernel
+@formula
 def _over_theta(goal, form, path, target, guess, parameter, cut, work):
     """(value, θ) least over θ from a starting θ, by bracketing and Brent's method in log θ on each piece of
     the axis; (+inf, guess) where no θ proves anything."""
@@ -129,7 +129,7 @@ def _over_theta(goal, form, path, target, guess, parameter, cut, work):
     return best, chosen
 
 
-@kernel
+@formula
 def _on_piece(goal, form, path, target, guess, lower, upper, parameter, cut, work):
     """`_over_theta` between two ends, where the objective has one valley; the ends are tried too."""
     tolerance = 2e-5
@@ -236,7 +236,7 @@ def _on_piece(goal, form, path, target, guess, lower, upper, parameter, cut, wor
 REFLECT, EXPAND, CONTRACT, SHRINK = 3, 4, 5, 6
 
 
-@kernel
+@formula
 def _over_image(goal, path, target, guess, alpha, cut, work, spread):
     """(value, θ, α) of the image form by Nelder–Mead in (log θ, log(α−1)), from a starting point; −α stays
     −α."""
@@ -324,7 +324,7 @@ def _over_image(goal, path, target, guess, alpha, cut, work, spread):
     return value[best], math.exp(point[best, 0]), side * (1.0 + math.exp(point[best, 1]))
 
 
-@kernel
+@formula
 def cut_at(hops, split):
     """The image's groups: single domains (split = 0), two groups of which the second begins at domain `split`
     > 0, or the first −`split` domains in one group and all others by themselves; −1: single domains, with
@@ -338,7 +338,7 @@ def cut_at(hops, split):
     return cut
 
 
-@kernel
+@formula
 def best_of_form(goal, form, path, target, guess, parameter, split, work):
     """(value, θ, parameter, split) least of one form, from a starting θ.
 
@@ -419,7 +419,7 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
     return value, theta, 1.0, 0
 
 
-@kernel
+@formula
 def tried(form, mask, hops):
     """Whether a form is worth trying: allowed, and not known to be no better than another allowed one.
 
@@ -438,7 +438,7 @@ def tried(form, mask, hops):
     return True
 
 
-@kernel
+@formula
 def best_bound(mask, path, rate):
     """(log-bound, form, θ, parameter, split): the least over all forms of the mask at the given
     reservations, (L,).

@@ -13,12 +13,12 @@ import math
 
 import numpy as np
 
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 
 __all__ = ["apply_power", "log_geometric", "log_polynomial", "log_sum", "resolvent"]
 
 
-@kernel
+@formula
 def log_sum(a: float, b: float) -> float:
     """log(e^a + e^b), with −inf for an empty term."""
     if a < b:
@@ -28,7 +28,7 @@ def log_sum(a: float, b: float) -> float:
     return a + math.log1p(math.exp(b - a))
 
 
-@kernel
+@formula
 def apply_power(node: np.ndarray, power: int, vector: np.ndarray) -> None:
     """vector ← A^power · vector in place, for the lower-triangular A with A_ij = node_j, j ≤ i."""
     size = node.size
@@ -62,7 +62,7 @@ def apply_power(node: np.ndarray, power: int, vector: np.ndarray) -> None:
                 matrix[i, j] = total
 
 
-@kernel
+@formula
 def resolvent(log_node: np.ndarray, log_ratio: float, solution: np.ndarray) -> bool:
     """solution ← (I − rA)^{−1} 1 with r = e^log_ratio, A of the given nodes; False where r·max(p) ≥ 1
     (divergent)."""
@@ -76,7 +76,7 @@ def resolvent(log_node: np.ndarray, log_ratio: float, solution: np.ndarray) -> b
     return True
 
 
-@kernel
+@formula
 def log_polynomial(log_node: np.ndarray, degree: int) -> float:
     """log h_degree(p_1..p_L) for p = e^log_node, shape (L,)."""
     top = log_node.max()
@@ -85,7 +85,7 @@ def log_polynomial(log_node: np.ndarray, degree: int) -> float:
     return degree * top + math.log(vector[-1])
 
 
-@kernel
+@formula
 def log_geometric(log_node: np.ndarray, log_ratio: float, offset: int, drop: int) -> float:
     """log Σ_{ℓ≥1} r^ℓ h_{ℓ+offset−drop}(p_1..p_L), p = e^log_node, r = e^log_ratio; +inf where the sum
     diverges.

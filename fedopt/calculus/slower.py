@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from fedopt.calculus.forms import at_theta
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 
 __all__ = ["STARTS", "least_at_slower", "starting_point"]
 
@@ -19,7 +19,7 @@ _GOLDEN = 0.6180339887498949
 _SWEEPS, _STEPS, _PROBE = 3, 14, 1e-4
 
 
-@kernel
+@formula
 def starting_point(start, rate, lag, out) -> None:
     """Lowered rates (L,) number `start` < STARTS, from where a search may reach what it misses at `rate`.
 
@@ -40,7 +40,7 @@ def starting_point(start, rate, lag, out) -> None:
             out[i] = min(out[i], out[i + 1])
 
 
-@kernel
+@formula
 def least_at_slower(
     form, models, arrival, impair, exponent, lag, window, biased, rate, start, theta, parameter, cut, scratch,
     slow,

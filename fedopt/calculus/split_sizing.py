@@ -17,12 +17,12 @@ import math
 
 import numpy as np
 
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 
 __all__ = ["reduced", "size_paths", "size_thetas"]
 
 
-@kernel
+@formula
 def reduced(
     x: np.ndarray,
     load: float,
@@ -71,7 +71,7 @@ def reduced(
     return value
 
 
-@kernel
+@formula
 def _solve(matrix: np.ndarray, right: np.ndarray) -> bool:
     """Solve matrix · y = right in place by Cholesky, destroying the matrix; False if not definite."""
     n = right.size
@@ -97,7 +97,7 @@ def _solve(matrix: np.ndarray, right: np.ndarray) -> bool:
     return True
 
 
-@kernel
+@formula
 def _size(
     costs: np.ndarray, highs: np.ndarray, load: float, strict: float, constants: np.ndarray, room: float
 ) -> tuple[float, np.ndarray, float]:
@@ -197,7 +197,7 @@ def _size(
     return cost, x, _tangent_bound(x, costs, highs, load, strict, constants, room)
 
 
-@kernel
+@formula
 def _polish(
     x: np.ndarray,
     costs: np.ndarray,
@@ -234,7 +234,7 @@ def _polish(
         x[:] = trial
 
 
-@kernel
+@formula
 def _tangent_bound(
     x: np.ndarray,
     costs: np.ndarray,
@@ -266,7 +266,7 @@ def _tangent_bound(
     return best
 
 
-@kernel
+@formula
 def size_thetas(
     costs: np.ndarray,
     highs: np.ndarray,
@@ -307,7 +307,7 @@ def size_thetas(
     return values, points, bounds
 
 
-@kernel
+@formula
 def size_paths(
     costs: np.ndarray,
     highs: np.ndarray,

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.laws.compiled import TABLE
 
 __all__ = ["pieces"]
 
 
-@kernel
+@formula
 def pieces(models, arrival, impair, exponent) -> np.ndarray:
     """Ends of the intervals of θ on which all tabulated envelopes of a path are convex, ascending: 0, every
     grid point at which a curve's slope falls, and the last point of the shortest table (+inf without one).

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 
 __all__ = ["ville"]
 
 
-@kernel
+@formula
 def ville(arrival: float, impair_sum: float, reserve: float, lag: float, window: int, start: int) -> float:
     """Log-bound without lb: Σk·n − (r·n − r·T) + start·(λ + Σk − r), valid for r ≥ λ + Σk.
 

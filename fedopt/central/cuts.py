@@ -18,7 +18,7 @@ import numpy as np
 
 from fedopt.central.master import Master
 from fedopt.central.run import Run
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.pricing import Column, Network
 
 __all__ = ["Cut", "Knapsacks", "Strengthened"]
@@ -76,7 +76,7 @@ class Strengthened:
     bound: float
 
 
-@kernel
+@formula
 def _labels(weight, value, start, times, skip, capacity, most):
     """Sets of items, at most `times` of each group, that fit and that no lighter set is worth as much as.
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fedopt.central.run import Run
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.pricing import Column, Network
 
 __all__ = ["Catalogue", "local_search"]
@@ -54,7 +54,7 @@ class Catalogue:
         return self.charge[which] + (prices[self.offers[which]] * self.rates[which]).sum(axis=1)
 
 
-@kernel
+@formula
 def _at(table, cell, limit, price, o, z):
     """Cost of an offer's total load z: a table of straight pieces up to the limit, beyond it the price."""
     if z <= 0.0:
@@ -66,14 +66,14 @@ def _at(table, cell, limit, price, o, z):
     return value + price * over if over > 0.0 else value
 
 
-@kernel
+@formula
 def _lack(used, capacity, price):
     """What an overload costs: at least that of a hundredth of the capacity, so small ones do not stay."""
     over = used - capacity
     return price * max(over, 0.01 * capacity) if over > 1e-12 * capacity else 0.0
 
 
-@kernel
+@formula
 def _put(c, sign, offers, loads, charge, model, z, used):
     """Add (sign 1) or take away (−1) a column; returns the change of cost."""
     table, cell, limit, capacity, price, domain = model
@@ -92,7 +92,7 @@ def _put(c, sign, offers, loads, charge, model, z, used):
     return change
 
 
-@kernel
+@formula
 def _change(c, offers, loads, charge, model, z, used, stop):
     """What a column would add; given up early above `stop` (every part but the charge is ≥ 0)."""
     table, cell, limit, capacity, price, domain = model
@@ -110,7 +110,7 @@ def _change(c, offers, loads, charge, model, z, used, stop):
     return change
 
 
-@kernel
+@formula
 def _singles(chosen, head_kind, start, offers, loads, charge, model, z, used):
     """Put every head in turn on the column that adds least; returns the change of cost."""
     total = 0.0
@@ -129,7 +129,7 @@ def _singles(chosen, head_kind, start, offers, loads, charge, model, z, used):
     return total
 
 
-@kernel
+@formula
 def _pair(a, b, alone, chosen, head_kind, short, offers, loads, charge, model, z, used):
     """Put two heads on the columns that add least together; returns the change of cost. alone: scratch."""
     one, two = chosen[a], chosen[b]
@@ -166,7 +166,7 @@ def _pair(a, b, alone, chosen, head_kind, short, offers, loads, charge, model, z
     return best - before if pick_one != one or pick_two != two else 0.0
 
 
-@kernel
+@formula
 def _descend(chosen, head_kind, start, short, offers, loads, charge, model, z, used, order):
     """Improve a choice in place until no single or pair of heads can; returns the total change."""
     total, count = 0.0, len(chosen)
@@ -185,7 +185,7 @@ def _descend(chosen, head_kind, start, short, offers, loads, charge, model, z, u
             return total
 
 
-@kernel
+@formula
 def _sweep(rng, pairs, chosen, head_kind, start, short, offers, loads, charge, model, z, used):
     """Improve every head by itself and so many random pairs, once; returns the change of cost."""
     total = _singles(chosen, head_kind, start, offers, loads, charge, model, z, used)
@@ -197,7 +197,7 @@ def _sweep(rng, pairs, chosen, head_kind, start, short, offers, loads, charge, m
     return total
 
 
-@kernel
+@formula
 def _search(
     rng,
     rounds,

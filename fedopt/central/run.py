@@ -4,11 +4,11 @@ share it."""
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from fedopt.central.settings import Settings
+from fedopt.kernels import clock
 from fedopt.plan import HistoryRow
 
 __all__ = ["Run"]
@@ -18,7 +18,7 @@ __all__ = ["Run"]
 class Run:
     """Bounds, history and limits of one solve.
 
-    started, deadline: seconds of `time.perf_counter`; progress: told of every round, and may ask to stop;
+    started, deadline: seconds of `clock`; progress: told of every round, and may ask to stop;
     effort: nodes that a mixed-integer search may take, in the place of seconds; None: as many as it needs.
     """
 
@@ -34,20 +34,20 @@ class Run:
 
     def expired(self) -> bool:
         """Whether the time limit is over or the caller asked to stop."""
-        return self.stopped or time.perf_counter() > self.deadline
+        return self.stopped or clock() > self.deadline
 
     def closing(self) -> bool:
         """Whether what time is left should go to a plan: a relaxation alone is of no use to anybody."""
-        spent = time.perf_counter() - self.started
+        spent = clock() - self.started
         return self.stopped or spent > self.settings.relaxing * (self.deadline - self.started)
 
     def extended(self, seconds: float) -> Run:
         """The run going on for some seconds whatever its limit; nobody is told and nobody can stop it."""
-        return replace(self, deadline=time.perf_counter() + seconds, progress=None, stopped=False)
+        return replace(self, deadline=clock() + seconds, progress=None, stopped=False)
 
     def left(self) -> float:
         """Seconds left, at least a little."""
-        return max(self.deadline - time.perf_counter(), 0.05)
+        return max(self.deadline - clock(), 0.05)
 
     def grace(self) -> float:
         """Seconds beyond the end, for a plan that is still missing."""
@@ -64,7 +64,7 @@ class Run:
             round=len(self.history) + 1,
             cost=self.cost if math.isfinite(self.cost) else None,
             lower_bound=self.lower_bound if math.isfinite(self.lower_bound) else None,
-            seconds=time.perf_counter() - self.started,
+            seconds=clock() - self.started,
             columns=columns,
         )
         self.history.append(row)

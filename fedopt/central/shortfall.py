@@ -4,7 +4,6 @@ it feasible."""
 from __future__ import annotations
 
 import math
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from fedopt.central.generation import generate
 from fedopt.central.master import Master
 from fedopt.central.run import Run
+from fedopt.kernels import clock
 from fedopt.pricing import Network, Oracle, sizing_for
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def shortfall(instance: Instance, guarantee: str = "minplus") -> dict[str, float
         if not columns:  # infeasible for another reason than capacity, which is not this question
             master.release(kind)
         master.add(columns)
-    now = time.perf_counter()
+    now = clock()
     relaxation = generate(master, oracle, Run(now, math.inf, None), 1e-6)
     missing = np.maximum(relaxation.solution.overflow, 0.0)
     return {

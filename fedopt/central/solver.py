@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import TYPE_CHECKING, Any
 
 from fedopt.central.certificate import bound_on_all
@@ -14,6 +13,7 @@ from fedopt.central.integer import Choice, last_resort, proven_plan
 from fedopt.central.master import Duals, Master
 from fedopt.central.report import domain_plans, instance_reference, tenant_plans
 from fedopt.central.run import Run
+from fedopt.kernels import clock
 from fedopt.plan import Explanation, Plan, TenantPlans
 from fedopt.plan.progress import Progress
 from fedopt.pricing import Abandoned, Column, Network, Oracle, sizing_for
@@ -46,7 +46,7 @@ def solve(
     bound, and with it its gap, holds for all reservations that any form of the guarantee proves; the bound
     over the catalogue is stated beside it.
     """
-    started = time.perf_counter()
+    started = clock()
     profit = objective == "profit"
     network = Network(instance, paid=profit)
     oracle = Oracle(network, sizing_for(guarantee, network))
@@ -176,7 +176,7 @@ class _About:
         }
 
     def _timing(self) -> dict[str, float]:
-        return {"total": time.perf_counter() - self.started}
+        return {"total": clock() - self.started}
 
     def infeasible(self, explanation: list[Explanation]) -> Plan:
         return Plan(**self.common, status="infeasible", timing=self._timing(), explanation=explanation)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from fedopt.federated.flows import Cut, Flows, Start
 from fedopt.federated.session import Round, Session
 from fedopt.federated.settings import Settings
 from fedopt.federated.split.agreements import Agreements
+from fedopt.kernels import clock
 from fedopt.plan import HistoryRow
 
 __all__ = ["Anderson", "Bundle", "Proposal", "Proposer", "Run", "Sharing", "relax"]
@@ -96,11 +96,11 @@ class Run:
 
     def expired(self) -> bool:
         """Whether the time limit is over or the caller asked to stop."""
-        return self.stopped or time.perf_counter() > self.deadline
+        return self.stopped or clock() > self.deadline
 
     def left(self) -> float:
         """Seconds left, at least a little."""
-        return max(self.deadline - time.perf_counter(), 0.05)
+        return max(self.deadline - clock(), 0.05)
 
     def record(self, evidence: BoundTracker, residuals: Residuals | None = None) -> None:
         """Note a round and tell the progress callback, which may ask to stop."""
@@ -111,7 +111,7 @@ class Run:
             lower_bound=self.lower_bound if math.isfinite(self.lower_bound) else None,
             primal_residual=residuals.primal if residuals else None,
             dual_residual=residuals.dual if residuals else None,
-            seconds=time.perf_counter() - self.started,
+            seconds=clock() - self.started,
             columns=len(evidence.flows.columns),
         )
         self.history.append(row)

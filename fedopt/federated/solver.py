@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +24,7 @@ from fedopt.federated.session import Session
 from fedopt.federated.settings import Settings, SettingsError
 from fedopt.federated.split.agreements import Agreements
 from fedopt.federated.split.whole import whole_lanes
+from fedopt.kernels import clock
 from fedopt.plan import Explanation, Plan, TenantPlans
 from fedopt.plan.progress import Progress
 from fedopt.pricing import Kind, Network, Oracle, sizing_for
@@ -81,7 +81,7 @@ def negotiate(
     Without a time limit the same answers lead to the same questions. Raises OperatorLost and BadAnswer.
     """
     settings = settings or Settings()
-    started = time.perf_counter()
+    started = clock()
     network = Network(public, paid=objective == "profit")
     at = {name: o for o, name in enumerate(network.names)}
     if offers is None:
@@ -236,7 +236,7 @@ class _Solve:
         return {**document, "relaxation": relaxation}
 
     def _timing(self) -> dict[str, float]:
-        return {"total": time.perf_counter() - self.run.started}
+        return {"total": clock() - self.run.started}
 
     def _outcome(self, plan: Plan, choice: Choice | None) -> Outcome:
         services = tuple(self.agreements.services) if self.agreements is not None else ()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.laws.models import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, TokenBucket
 from fedopt.laws.operators import own_arrival, own_impairment
 from fedopt.laws.protocol import Law
@@ -111,7 +111,7 @@ def _row(model: Law) -> tuple[int, tuple[float, ...], Table | None, Law]:
     return TABLE, (), table, table
 
 
-@kernel
+@formula
 def _tabulated(models, m, curve, theta):
     """Linear between grid points and (0, 0); +inf above the last, constant below a negative first one."""
     start, stop = int(models.rows[m, 7]), int(models.rows[m, 8])
@@ -140,7 +140,7 @@ def _tabulated(models, m, curve, theta):
     return below + (theta - left) / (right - left) * (above - below)
 
 
-@kernel
+@formula
 def _on_off(theta: float, peak: float, p: float, q: float) -> tuple[float, float]:
     """log r and log(w_on/w_off) of the tilted matrix: spectral radius, right eigenvector; see `OnOff`."""
     x = theta * peak
@@ -157,7 +157,7 @@ def _on_off(theta: float, peak: float, p: float, q: float) -> tuple[float, float
     return math.log1p(q * over), math.log1p(over) - x
 
 
-@kernel
+@formula
 def _on_off_start(ratio: float, p: float, q: float) -> float:
     """log(⟨π, w⟩ / w_off) of the stationary chain."""
     on = math.log(q / (p + q)) + ratio
@@ -166,7 +166,7 @@ def _on_off_start(ratio: float, p: float, q: float) -> float:
     return top + math.log1p(math.exp(min(on, off) - top))
 
 
-@kernel
+@formula
 def own_log_rate(models, m, theta):
     """`log_rate` without what whole requests add."""
     code = models.rows[m, 0]
@@ -191,7 +191,7 @@ def own_log_rate(models, m, theta):
     return 0.0
 
 
-@kernel
+@formula
 def log_rate(models, m, theta):
     """θρ(θ) or θκ(θ) of row m, nats per slot: the log-moment Λ(θ) of i.i.d. work.
 
@@ -203,7 +203,7 @@ def log_rate(models, m, theta):
     return value + theta * slope if slope > 0.0 else value
 
 
-@kernel
+@formula
 def _own_log_burst(models, m, theta):
     """`log_burst` without what whole requests add."""
     code = models.rows[m, 0]
@@ -222,7 +222,7 @@ def _own_log_burst(models, m, theta):
     return 0.0
 
 
-@kernel
+@formula
 def log_burst(models, m, theta):
     """θσ(θ) or θη(θ) of row m for θ > 0, nats; +inf outside the domain."""
     if m < 0:
@@ -231,7 +231,7 @@ def log_burst(models, m, theta):
     return value + theta * size if size > 0.0 else value
 
 
-@kernel
+@formula
 def ville_burst(models, m, theta):
     """`log_burst` of arrivals where a bound begins by Ville's inequality: less θρ, the arrivals of a slot,
     where no law of the path speaks of slots."""
@@ -241,7 +241,7 @@ def ville_burst(models, m, theta):
     return burst
 
 
-@kernel
+@formula
 def request_log_bias(models, m, theta):
     """What a bound per request adds to the log-bound, nats; +inf where nothing valid is known."""
     if m < 0:

@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from fedopt.calculus.image_slopes import image_slopes, slopes_workspace
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 
 __all__ = ["ACCURACY", "image_margin", "margin_workspace", "neighbour"]
 
@@ -36,13 +36,13 @@ def neighbour(hops: int, margin: float, theta: float, alpha: float) -> np.ndarra
     return start
 
 
-@kernel
+@formula
 def margin_workspace(hops: int) -> tuple:
     """What `image_margin` writes to, for paths of up to so many domains."""
     return slopes_workspace(hops), np.empty(hops), np.empty(8), np.empty(8)
 
 
-@kernel
+@formula
 def _curvatures(path, margin, last, gamma, here, there, slopes, saved) -> bool:
     """xx, yy, xy of B and of E into last, by differences of slopes; False where they are not defined."""
     x, y = last[1], last[2]
@@ -62,7 +62,7 @@ def _curvatures(path, margin, last, gamma, here, there, slopes, saved) -> bool:
     return True
 
 
-@kernel
+@formula
 def _downhill(slope_x, slope_y, xx, yy, xy):
     """A step of Newton's method, or a plain one where the curvature is of the wrong sign: y apart from x,
     whose curvatures differ by orders of magnitude."""
@@ -78,7 +78,7 @@ def _downhill(slope_x, slope_y, xx, yy, xy):
     return -(slope_x + xy * move) / xx, move
 
 
-@kernel
+@formula
 def _minimax(here, last, unit):
     """(dx, dy, change of the margin, gain over staying) of the two models' minimax problem."""
     sign_b, sign_e = -1.0 / here[3], -1.0 / here[7]
@@ -113,7 +113,7 @@ def _minimax(here, last, unit):
     return dx, dy, move, max(b, e) - move
 
 
-@kernel
+@formula
 def _newton(path, last, unit, work, precision) -> float:
     """`image_margin` from one start."""
     slopes, saved, here, there = work
@@ -174,7 +174,7 @@ def _newton(path, last, unit, work, precision) -> float:
     return math.nan
 
 
-@kernel
+@formula
 def image_margin(path, last, unit, work, precision=1e-5) -> float:
     """The least margin, in work/slot; nan where none was found.
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.laws.compiled import log_rate
 
 __all__ = ["Mildest", "mildest"]
@@ -41,7 +41,7 @@ class Mildest(NamedTuple):
     lagged: np.ndarray
 
 
-@kernel
+@formula
 def mildest(models, first, row, lag, floor, theta):
     """The `Mildest` of offers numbered stage by stage.
 

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from fedopt.calculus.floor import ville_floor
 from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FORMS, IMAGE
 from fedopt.calculus.margin import least_margin
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.pricing.image_margin import ACCURACY, image_margin, margin_workspace, neighbour
 from fedopt.pricing.mildest import mildest
 from fedopt.pricing.network import Abandoned, Kind, Network, TooManyPaths
@@ -44,7 +44,7 @@ _AT_ONCE = 1_000  # paths sized between two looks whether to stop
 _OWN = -1.0  # every path has its own margin
 
 
-@kernel
+@formula
 def floors(models, arrival, rows, lags, windows, biased, log_epsilon):
     """(floors (W, M), θ of the last) of domains (rows, lags: (M,)) for each window (W,)."""
     result = np.empty((windows.size, rows.size))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedopt.kernels import kernel
+from fedopt.kernels import formula
 from fedopt.pricing.image_margin import ACCURACY, image_margin, margin_workspace
 from fedopt.pricing.mildest import Mildest
 
@@ -80,7 +80,7 @@ class Leaves(NamedTuple):
     sure: np.ndarray
 
 
-@kernel
+@formula
 def _slot(keys, key):
     """Where a key is, or would be put."""
     mask = keys.size - 1
@@ -91,7 +91,7 @@ def _slot(keys, key):
     return at
 
 
-@kernel
+@formula
 def refill(keys, values, larger_keys, larger_values):
     """Copy a memory into a larger, empty one."""
     for n in range(keys.size):
@@ -100,7 +100,7 @@ def refill(keys, values, larger_keys, larger_values):
             larger_keys[at], larger_values[at] = keys[n], values[n]
 
 
-@kernel
+@formula
 def _completions(graph, prices, margins):
     """(least cost of a completion after each offer at each margin, charges included [K, G, M]; least delay
     [M])."""
@@ -125,7 +125,7 @@ def _completions(graph, prices, margins):
     return cost, delay
 
 
-@kernel
+@formula
 def _at_least(graph, prices, margins, cost, hops, level, g, margin):
     """What the offers hops[0] … hops[level] and any completion cost at least at a margin, window g, charges
     of the first ones aside: the table's chords, as its columns are concave in the margin."""
@@ -148,7 +148,7 @@ def _at_least(graph, prices, margins, cost, hops, level, g, margin):
     return total + (1.0 - share) * cost[k, g, o] + share * cost[k + 1, g, o]
 
 
-@kernel
+@formula
 def _margin(models, service, graph, hops, level, g, memory, place, scratch, work) -> None:
     """The least margin of hops[0] … hops[level] with the mildest of all later stages, into the memory."""
     arrival, _, biased, log_epsilon = service
@@ -177,7 +177,7 @@ def _margin(models, service, graph, hops, level, g, memory, place, scratch, work
     memory.values[place] = image_margin(path, memory.last[known], graph.unit, work)
 
 
-@kernel
+@formula
 def search(models, service, graph, prices, known, tolerance, wanted, rough, most_nodes, memory, leaves):
     """(status, leaves found, bound, nodes): the paths cheaper than `known`, best bounds first at each level.
 
