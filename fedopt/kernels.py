@@ -31,49 +31,32 @@ from numba.extending import typeof_impl
 
 from fedopt.storage import write_atomically
 
-__all__ = ["COMPILE_SECONDS", "Formula", "clock", "compile_seconds", "formula", "kernel", "on_compile"]
+__all__ = ["COMPILE_SECONDS", "Formula", "clock", "compile_seconds", "formula", "kernel"]
 
 COMPILE_SECONDS = 0.05
 """What compiling a formula takes for each formula that it can reach, roughly: their code is linked into it
-and optimised again. A formula is compiled once the interpreter has spent as long on it as compiling would
-take, so that nobody waits more than twice as long as who knew in advance."""
+and optimised again. A formula is compiled once the interpreter has spent as long on it, without what it
+calls, as compiling would take: nobody waits more than twice as long as who knew in advance."""
 
 
 class _CompileTime(event.Listener):
-    """Seconds in which at least one thread has been compiling, and each thread's own processor seconds."""
+    """Seconds in which at least one thread has been compiling."""
 
     def __init__(self) -> None:
         self.total, self.since, self.depth = 0.0, 0.0, 0
         self.lock = threading.Lock()
-        self.announce: Callable[[], None] | None = None
-        self.own = threading.local()
 
     def on_start(self, event: Any) -> None:
-        own = vars(self.own)
-        own["depth"] = own.get("depth", 0) + 1
-        if own["depth"] == 1:
-            own["since"] = time.thread_time()
         with self.lock:
             if self.depth == 0:
                 self.since = time.perf_counter()
             self.depth += 1
-            announce, self.announce = self.announce, None
-        if announce is not None:
-            announce()
 
     def on_end(self, event: Any) -> None:
-        own = vars(self.own)
-        own["depth"] -= 1
-        if own["depth"] == 0:
-            own["total"] = own.get("total", 0.0) + time.thread_time() - own["since"]
         with self.lock:
             self.depth -= 1
             if self.depth == 0:
                 self.total += time.perf_counter() - self.since
-
-    def working_time(self) -> float:
-        """The calling thread's processor seconds without those that it spent compiling."""
-        return time.thread_time() - vars(self.own).get("total", 0.0)
 
     def seconds(self) -> float:
         with self.lock:
@@ -83,7 +66,16 @@ class _CompileTime(event.Listener):
 
 _compiling = _CompileTime()
 event.register("numba:compile", _compiling)
-_settled = threading.local()  # .depth: formulas of this thread that are being interpreted
+
+
+class _Callers(threading.local):
+    """The formulas that a thread is interpreting, outermost first: seconds in what each has called so far."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+
+_callers = _Callers()
 
 
 def compile_seconds() -> float:
@@ -98,11 +90,6 @@ def clock() -> float:
     no solve.
     """
     return time.perf_counter() - _compiling.seconds()
-
-
-def on_compile(announce: Callable[[], None] | None) -> None:
-    """Call `announce` once, when something is compiled for the first time from now on."""
-    _compiling.announce = announce
 
 
 def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -183,40 +170,47 @@ class Formula:
         return self._dispatcher
 
     def __call__(self, *args: Any) -> Any:
-        if self._compiled:
-            return self.dispatcher(*args)
-        if self._mode == "interpreted":
+        if not self._compiled and self._mode == "tiered":
+            self._decide(args)
+        if not self._compiled:
             return self._interpret(args)
+        callers = _callers.times
+        if not callers:
+            return self.dispatcher(*args)
+        started = time.perf_counter()
+        try:
+            return self.dispatcher(*args)
+        finally:
+            callers[-1] += time.perf_counter() - started
+
+    def _decide(self, args: tuple[Any, ...]) -> None:
+        """Whether to compile it now: where that was done before, or the interpreter has been slow enough."""
         if self.calls == 0:
             self._read()
             if self._known and _signature(map(numba.typeof, args)) in self._known:
                 self._compiled = True
-                return self.dispatcher(*args)
-        if self.seconds > 4 * COMPILE_SECONDS and self.seconds > self._cost():
+        elif self.seconds > 4 * COMPILE_SECONDS and self.seconds > self._cost():
             self._compiled = True
-            result = self.dispatcher(*args)
-            self.note()
-            return result
-        return self._interpret(args)
 
     def _interpret(self, args: tuple[Any, ...]) -> Any:
-        started = _compiling.working_time()
+        callers = _callers.times
+        callers.append(0.0)
+        started = time.perf_counter()
         self.calls += 1
         try:
-            if getattr(_settled, "depth", 0):
+            if len(callers) > 1:
                 return self.py_func(*args)
-            _settled.depth = 1
-            try:
-                with np.errstate(all="ignore"):
-                    return self.py_func(*args)
-            finally:
-                _settled.depth = 0
+            with np.errstate(all="ignore"):
+                return self.py_func(*args)
         except (ArithmeticError, ValueError):
             # compiled code goes on with inf and nan where the interpreter raises
             self._compiled = True
             return self.dispatcher(*args)
         finally:
-            self.seconds += _compiling.working_time() - started
+            passed = time.perf_counter() - started
+            self.seconds += passed - callers.pop()  # without what it called
+            if callers:
+                callers[-1] += passed
 
     @cached_property
     def reach(self) -> frozenset[Formula]:

@@ -30,7 +30,14 @@ def with_free_rates(master: Master, oracle: Oracle, choice: Choice, duals: Duals
         float(heads) * column.cost(duals.prices(network))
         for column, heads in zip(columns, choice.heads, strict=True)
     ]
-    for j in np.argsort(spent, kind="stable")[::-1][: run.settings.free_columns]:
+    # among many columns each saves little, but for guardrails, which charge a path for its own speed
+    worth = len(columns) <= run.settings.free_columns
+    costliest = [
+        int(j)
+        for j in np.argsort(spent, kind="stable")[::-1]
+        if worth or network.lags(columns[j].offers).any()
+    ]
+    for j in costliest[: run.settings.free_columns]:
         if run.expired():
             break
         before = columns[j]

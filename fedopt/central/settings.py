@@ -25,8 +25,8 @@ class Settings:
         initial_rounds: rounds of the rough relaxation that gives large programs their first columns.
         certificate_rounds, certificate_gap: rounds for the bound on all reservations, and how near to the
             optimum of its relaxation is near enough.
-        free_columns: columns of the largest cost whose rates are searched at the end; a number and no time,
-            so that a plan depends on none.
+        free_columns: columns of the largest cost whose rates are searched at the end, in plans of more of
+            them only those with guardrails; a number and no time, so that a plan depends on none.
         enumerated_columns: columns beyond which an enumeration is given up.
         local_search_heads: heads beyond which the local search is skipped.
         near, near_gap: reduced cost of the first columns near the relaxation, in gaps a head; a larger gap

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fedopt.calculus import split
-from fedopt.calculus.forms import ALL
+from fedopt.calculus.forms import ALL, FORMS
 from fedopt.calculus.minplus import Evaluation, evaluate, slower_rates, verify
 from fedopt.pricing.network import Kind
 from fedopt.pricing.profiles import MinplusSizing
@@ -58,6 +58,7 @@ class _Search:
         self.path = network.path(kind, column.offers, float(network.links(column.offers[None], kind)[0]))
         self.rates, self.proof = column.rates, dict[str, Any](column.proof)
         self.cost = float(self.own @ column.rates)
+        self.forms = ALL
 
     def turn(self) -> None:
         """Raise and lower one rate at a time, then one against another, and scale all, while that saves
@@ -69,6 +70,8 @@ class _Search:
         pairs = np.array([one[i] - one[j] for i, j in permutations(range(len(one)), 2)]).reshape(-1, len(one))
         self._take(self.sizing.shapes(self.kind, self.start.offers, self.own))
         for step in _STEPS:
+            # small steps hardly ever change which form is the best, and one form is far quicker than six
+            self.forms = ALL if step == _STEPS[0] else 1 << FORMS.index(self.proof["form"])
             for _ in range(_MOST_MOVES):
                 slower = slower_rates(self.path, self.rates, self.proof)
                 if self._take(np.vstack([self.rates * np.exp(step * singles), slower])):
@@ -79,7 +82,7 @@ class _Search:
     def _take(self, shapes: np.ndarray) -> bool:
         """Keep the cheapest of shapes (N, L), each at its least multiple, if it is cheaper."""
         ceilings = self.cost / np.maximum(shapes @ self.own, 1e-300)
-        scale, *found = self.sizing.scales(self.kind, self.start.offers, shapes, ceilings)
+        scale, *found = self.sizing.scales(self.kind, self.start.offers, shapes, ceilings, self.forms)
         finite = np.isfinite(scale)
         sized = np.minimum(np.where(finite, scale, 0.0)[:, None] * shapes, self.cap)
         cost = np.where(finite, sized @ self.own, np.inf)

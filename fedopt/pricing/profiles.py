@@ -320,15 +320,15 @@ class MinplusSizing:
         )
 
     def scales(
-        self, kind: Kind, offers: np.ndarray, shapes: np.ndarray, ceilings: np.ndarray
+        self, kind: Kind, offers: np.ndarray, shapes: np.ndarray, ceilings: np.ndarray, forms: int = ALL
     ) -> tuple[np.ndarray, ...]:
-        """(scale, form, θ, parameter, split), each (N,): the least multiples of shapes (N, L) proven on
-        one path (L,); +inf above the ceilings (N,)."""
+        """(scale, form, θ, parameter, split), each (N,): the least multiples of shapes (N, L) that some of
+        the forms (a mask) proves on one path (L,); +inf above the ceilings (N,)."""
         net = self.network
         many = np.tile(offers, (len(shapes), 1))
         exponent = net.exponents(many)
         window = np.full(len(shapes), self._window(kind, offers))
-        mask = net.forms(kind, many, exponent) & self.mask
+        mask = net.forms(kind, many, exponent) & self.mask & forms
         if net.guardrail[offers].any():  # see `_solve`
             ceilings = np.full(len(shapes), math.inf)
         return self._least_scales(kind, many, mask, exponent, window, shapes, ceilings)
