@@ -151,4 +151,7 @@ def _trace(text: str, instance: Instance) -> tuple[str, Any]:
     file, time, work = (*parts, None, None)[:3]
     unit = instance.units.time
     slot = {"slot": None, "µs": "us"}.get(unit, unit)
-    return name, read_trace(Path(str(file)), time, work, instance.slot, slot)
+    trace = read_trace(Path(str(file)), time, work, instance.slot, slot)
+    for note in trace.notes:
+        say(f"{file}: {note}")
+    return name, trace

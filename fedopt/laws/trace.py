@@ -36,6 +36,7 @@ class Trace(Law):
         largest: the largest work of one request.
         gaps, sizes: of the single requests in their order, slots and work; None where only slots are known.
             The first gap is the mean of the others: it joins the record's end to its start.
+        notes: what was guessed when the record was read.
     """
 
     work: np.ndarray
@@ -43,6 +44,7 @@ class Trace(Law):
     largest: float = math.nan
     gaps: np.ndarray | None = None
     sizes: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def max_size(self) -> float:
@@ -146,7 +148,10 @@ def read_trace(
     gaps = np.diff(time, prepend=time[0]) / slot
     gaps[0] = gaps[1:].mean() if gaps.size > 1 else 1.0
     per_slot, count = np.bincount(index, weights=amounts), np.bincount(index).astype(float)
-    return Trace(per_slot, count, float(amounts.max()), gaps, amounts)
+    notes = read.notes
+    if work_column is None:
+        notes = (*notes, "Every row brings one unit of work; no column of work was named.")
+    return Trace(per_slot, count, float(amounts.max()), gaps, amounts, notes)
 
 
 def _lengths(longest: int) -> np.ndarray:

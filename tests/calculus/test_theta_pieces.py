@@ -78,7 +78,9 @@ def test_no_theta_proves_more_than_evaluate(seed):
     for theta in np.concatenate([np.geomspace(1e-3, path.arrival.theta_max, 200), path.arrival.grid]):
         for name in ("fine", "monotone", "ville"):
             if packed.mask >> FORMS.index(name) & 1:
-                assert at(name, packed, rates, float(theta)) >= best - 1e-6 * (1 + abs(best))
+                found = at(name, packed, rates, float(theta))
+                # a search ends 2e-5 from the best log θ, where a bound of |log p| may be off by as much of it
+                assert found >= (best - 3e-5 * (1 + abs(best)) if math.isfinite(best) else best)
 
 
 def test_the_grid_of_a_path_holds_the_points_where_its_tables_break():

@@ -112,6 +112,7 @@ def test_a_plan_of_few_tenants_is_at_the_optimum_and_rejects_nobody(seed):
     if math.isinf(best):
         assert plan.status == "infeasible"
         return
-    assert plan.cost == pytest.approx(best, rel=1e-5)
-    assert plan.lower_bound <= best * (1 + 1e-9)
+    assert plan.catalogue_bound <= best * (1 + 1e-9)
+    assert plan.cost <= best * (1 + 1e-5)  # reservations of any shape may cost less than the catalogue's
+    assert plan.lower_bound <= plan.cost
     assert plan.admitted == 4

@@ -67,11 +67,15 @@ def test_a_trace_in_place_of_the_model(files, tmp_path, capsys):
     assert run(line) == 0
     for wrong, told in (
         (f"code={trace}", "TENANT=FILE"),
-        (f"chat={trace}", "column"),
+        (f"chat={trace}:when:work", "no column 'work'"),
         ("chat=none.csv", "none.csv"),
     ):
         assert run([*line[:-1], wrong]) == 2
         assert told in capsys.readouterr().err
+    run([*line[:-1], f"chat={trace}"])
+    told = capsys.readouterr().err
+    assert "Times are taken from 'when', the first column." in told
+    assert "Every row brings one unit of work" in told
 
 
 def test_a_plan_for_another_instance_is_refused(files, capsys):

@@ -63,7 +63,7 @@ def test_exit_codes_tell_the_status(fake, metro, capsys, fields, code):
         (["--method", "magic"], "there are central"),
         (["--method", "model:"], "there is no method"),
         (["--guarantee", "magic"], "there are minplus"),
-        (["--objective", "magic"], "there are cost, profit"),
+        (["--objective", "magic"], "not one of 'cost', 'profit'"),
         (["--gap", "nan"], "gap"),
         (["--time-limit", "-1"], "time-limit"),
         (["--method", "admm", "--model", "joint"], "different solvers"),
