@@ -20,7 +20,8 @@ Algorithm, in every round
     dual step        p ← p + ρ (v − z)
     certificate      no plan costs less than Σ_d min_z {c_d(z) − p·z} + Σ_k n_k min_j {f_j + p·R_j}; the first
                      minima are the domain step without its penalty, the second the pricing oracle, which
-                     looks at every path and reservation and hands over columns cheaper than those known
+                     looks at every path and catalogue and hands over columns cheaper than those known; with
+                     every domain's floor in the place of R_j that holds for all reservations
     broker step      x ← argmin Σ f_j x_j + p·v + ρ/2 ‖v − z‖²    over Σ x_j = n_k, x ≥ 0
     residuals        ‖v − z‖ and ρ‖z − z⁻‖; where one is four times the other ρ is doubled or halved
 
@@ -107,6 +108,7 @@ class Model:
     cuts: list = field(default_factory=list)
     room: dict[int, float] = field(default_factory=dict)
     lower: float = -math.inf
+    floor: float = -math.inf
     cost: float = math.inf
     gap: float = 1e-3
     chosen: tuple | None = None
@@ -192,6 +194,8 @@ def _certify(model, supports, price):
         model.cuts.append((supports, price))
         least = np.array([answer.bound for answer in answers])
         model.lower = max(model.lower, math.fsum(supports) + math.fsum(model.counts * least))
+        floors, _ = model.oracle.relaxed(price / model.network.slot)
+        model.floor = max(model.floor, math.fsum(supports) + math.fsum(model.counts * floors))
 
 
 def _broker_step(model, price, z, rho):
@@ -278,7 +282,8 @@ def extract(model: Model) -> Plan:
         **about,
         status="optimal" if cost - bound <= model.gap * abs(cost) else "feasible",
         cost=cost,
-        lower_bound=bound,
+        lower_bound=min(model.floor, cost),
+        catalogue_bound=bound,
         tenants=TenantPlans(entries),
         domains=domain_plans(model.network, entries, None),
     )

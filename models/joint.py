@@ -53,6 +53,7 @@ from itertools import pairwise
 import numpy as np
 
 from fedopt.calculus import split
+from fedopt.central.certificate import bound_of
 from fedopt.formulations import Decision, ModelError, Program, Route, Sized, no_plan, to_plan
 from fedopt.instance import Instance
 from fedopt.plan import Explanation, HistoryRow, Plan
@@ -437,7 +438,7 @@ def add_better_thetas(model):
 
 
 def extract(model: Model) -> Plan:
-    """The best plan found, with the lower bound over the θ listed."""
+    """The best plan found, with the bound over the θ listed and the one on all plans."""
     about = {
         "method": "model:joint",
         "guarantee": "split",
@@ -451,11 +452,12 @@ def extract(model: Model) -> Plan:
             )
         ]
         return no_plan(model.program, explanation=reasons, limit=model.status == "limit", **about)
-    notes = ["The lower bound is over all paths, rates, deadlines and budgets, and the θ tried."]
+    notes = ["The bound of the model is over all paths, rates, deadlines and budgets, and the θ tried."]
     return to_plan(
         model.program,
         model.decisions,
-        lower_bound=model.lower_bound if math.isfinite(model.lower_bound) else None,
+        lower_bound=bound_of(model.program.instance, "split", model.objective),
+        catalogue_bound=model.lower_bound if math.isfinite(model.lower_bound) else None,
         gap=1e-5,
         history=model.history,
         notes=notes,

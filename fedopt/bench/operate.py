@@ -64,7 +64,7 @@ def rows(tenants: int, kinds: int, arrivals: int = ARRIVALS, seed: int = 0) -> l
     decision = decide(pricing, present, None, planning)
     plan = decision.plan
     case = f"{len(present)} tenants of {kinds} kinds, {STAGES} x {DOMAINS}"
-    first = Row(case=f"plan of {case}", seconds=time.perf_counter() - started, gap=plan.gap)
+    first = Row(case=f"plan of {case}", seconds=time.perf_counter() - started, gap=plan.catalogue_gap)
     seconds, worked, gaps, anew = [], [], [], 0
     for newcomer in newcomers:
         present = [*present, newcomer]
@@ -73,8 +73,8 @@ def rows(tenants: int, kinds: int, arrivals: int = ARRIVALS, seed: int = 0) -> l
         seconds.append(time.perf_counter() - started)
         worked.append(time.process_time() - begun)
         anew += decision.mode == "planned"
-        if decision.plan.gap is not None:
-            gaps.append(decision.plan.gap)
+        if decision.plan.catalogue_gap is not None:
+            gaps.append(decision.plan.catalogue_gap)
     then = Row(
         case=f"arrival beside {case}: median of {arrivals}, {anew} planned anew",
         seconds=median(seconds),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fedopt.calculus import minplus, split
+from fedopt.calculus.forms import bit
 from fedopt.calculus.risk import risk_shares
 from fedopt.central.master import Duals
 from fedopt.plan import DomainPlan, InstanceReference, TenantPlan
@@ -77,6 +78,13 @@ def _entry(network: Network, kind: Kind, column: Column) -> dict[str, Any]:
             path.log_epsilon, proof["form"], proof["theta"], proof.get("block"), proof.get("parameters", {})
         )
         log_bound = minplus.verify(path, column.rates, stated)
+        if network.speed[column.offers].any() and not log_bound <= path.log_epsilon:
+            # whole servers are more than was asked for, and with guardrails a bound may rise with the rates
+            again = minplus.evaluate(path, column.rates, bit(proof["form"]))
+            log_bound = again.log_bound
+            proof |= {"theta": again.theta, "parameters": dict(again.parameters)}
+            if again.block is not None:
+                proof["block"] = again.block
     body: dict[str, Any] = {
         "path": [name for _, name in network.hops(column.offers)],
         "reservations": {d: float(rate) / slot for d, rate in zip(domains, column.rates, strict=True)},

@@ -19,6 +19,7 @@ class Run:
     """Bounds, history and limits of one solve.
 
     started, deadline: seconds of `clock`; progress: told of every round, and may ask to stop;
+    lower_bound, and that of the history: on plans of the catalogue.
     effort: nodes that a mixed-integer search may take, in the place of seconds; None: as many as it needs.
     """
 

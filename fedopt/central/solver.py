@@ -109,7 +109,7 @@ def _solve(
     if not math.isfinite(choice.cost):
         return about.infeasible(_indivisible())
     choice = with_free_rates(master, oracle, choice, relaxation.duals, run)
-    everything = bound_on_all(network, oracle, profit, relaxation, run)
+    everything = bound_on_all(network, oracle, profit, relaxation.duals, run)
     return about.plan(choice, relaxation.duals, run, gap, everything)
 
 
@@ -184,7 +184,7 @@ class _About:
     def limit(self, run: Run) -> Plan:
         bound = run.lower_bound if math.isfinite(run.lower_bound) else None
         return Plan(
-            **self.common, status="limit", lower_bound=bound, timing=self._timing(), history=run.history
+            **self.common, status="limit", catalogue_bound=bound, timing=self._timing(), history=run.history
         )
 
     def plan(self, choice: Choice, duals: Duals, run: Run, gap: float, everything: float) -> Plan:

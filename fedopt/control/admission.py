@@ -23,7 +23,7 @@ from fedopt.instance.writing import plain
 from fedopt.plan import Plan, TenantPlan
 from fedopt.plan.basis import has_learned
 from fedopt.plan.charges import domain_loads, entry_costs, offer_loads
-from fedopt.plan.stand_in import Planned, Variant, planned, variants
+from fedopt.plan.stand_in import Planned, Variant, mildest, planned, variants
 from fedopt.pricing import Column, Network, Oracle, sizing_for
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Prices",
     "Pricing",
     "admit",
+    "catalogue_bound",
     "improve",
     "lower_bound",
     "tenant_class",
@@ -47,8 +48,8 @@ REMEMBERED = 4096
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """No admissible way to serve the tenant costs less than `least` at the prices; `candidates` are the ways
-    met, cheapest first: entries for a plan with their cost at the prices. Empty where there is none.
+    """No way of the catalogue to serve the tenant costs less than `least` at the prices; `candidates` are
+    the ways met, cheapest first: entries for a plan with their cost at the prices. Empty where there is none.
     """
 
     least: float
@@ -77,6 +78,7 @@ class Pricing:
         self.guarantee = guarantee
         self._answers: dict[tuple[str, tuple[float, ...]], Answer] = {}
         self._chosen: dict[tuple[str, tuple[float, ...]], int] = {}
+        self._floors: dict[tuple[str, tuple[float, ...]], float] = {}
         self._names = [f"{d.id}/{o.id}" for d in infrastructure.domains for o in d.offers]
         self.learned = has_learned(infrastructure)
 
@@ -89,6 +91,23 @@ class Pricing:
                 self._chosen.clear()
             self._answers[key] = self._priced(tenant, key)
         return self._answers[key]
+
+    def floor(self, tenant: Tenant, prices: Mapping[str, float]) -> float:
+        """What one head costs at least at the prices, whatever it reserves."""
+        key = self._key(tenant, prices)
+        if key not in self._floors:
+            if len(self._floors) >= REMEMBERED:
+                self._floors.clear()
+            alone = (
+                planned(self.infrastructure, [mildest(self.infrastructure, tenant)])
+                if self.learned
+                else self._contracted(tenant)
+            )
+            network = Network(alone.instance)
+            oracle = Oracle(network, sizing_for(self.guarantee, network))
+            least, _ = oracle.relaxed(self._own_prices(alone, network, key[1]))
+            self._floors[key] = float(least[0])
+        return self._floors[key]
 
     def variant(self, tenant: Tenant, prices: Mapping[str, float]) -> Variant:
         """The variant in which one head of the tenant costs least at the prices."""
@@ -303,10 +322,18 @@ def _priced(instance: Instance, entry: TenantPlan, prices: Mapping[str, float]) 
     return total
 
 
-def lower_bound(pricing: Pricing, prices: Prices, tenants: Iterable[Tenant]) -> float:
-    """The Lagrangian bound on the cost of every plan that serves these tenants; +∞ where one cannot be."""
+def catalogue_bound(pricing: Pricing, prices: Prices, tenants: Iterable[Tenant]) -> float:
+    """The Lagrangian bound on the cost of every plan that serves these tenants from the catalogue; +∞ where
+    one cannot be."""
     on = prices.on(pricing.infrastructure)
     each = [tenant.count * pricing.price(tenant, on).least for tenant in tenants]
+    return math.fsum([prices.constant(pricing.infrastructure), *each])
+
+
+def lower_bound(pricing: Pricing, prices: Prices, tenants: Iterable[Tenant]) -> float:
+    """The same for every plan, whatever it reserves."""
+    on = prices.on(pricing.infrastructure)
+    each = [tenant.count * pricing.floor(tenant, on) for tenant in tenants]
     return math.fsum([prices.constant(pricing.infrastructure), *each])
 
 

@@ -18,6 +18,7 @@ from fedopt.control.admission import (
     Prices,
     Pricing,
     admit,
+    catalogue_bound,
     improve,
     lower_bound,
     tenant_class,
@@ -68,7 +69,7 @@ def solved(
         best = other
         newer, at = _certified(pricing, instance, best)
         bound = max(bound, newer)
-    return best.model_copy(update={"lower_bound": min(bound, float(best.cost or 0.0))})
+    return best.model_copy(update={"catalogue_bound": min(bound, float(best.cost or 0.0))})
 
 
 def whom_to_serve(
@@ -124,14 +125,13 @@ def _in_variants(pricing: Pricing, instance: Instance, planning: Planning, chose
     plan = _solve(standing_in.instance, pricing.guarantee, planning, None)
     entries = TenantPlans(standing_in.back(entry) for entry in plan.tenants)
     reference = InstanceReference(name=instance.name, sha256=instance.sha256)
-    return plan.model_copy(
-        update={"tenants": entries, "instance": reference, "lower_bound": None, "gap": None}
-    )
+    unknown = {"lower_bound": None, "gap": None, "catalogue_bound": None}
+    return plan.model_copy(update={"tenants": entries, "instance": reference, **unknown})
 
 
 def _certified(pricing: Pricing, instance: Instance, plan: Plan) -> tuple[float, Prices]:
     prices = Prices.of(plan)
-    return lower_bound(pricing, prices, instance.tenants), prices
+    return catalogue_bound(pricing, prices, instance.tenants), prices
 
 
 def _open(pricing: Pricing, tenant: Tenant) -> Variant:
@@ -220,9 +220,8 @@ def decide(
     incumbents = suspended | known.keys()
     if not tenants:
         empty = pricing.infrastructure
-        return Decision(
-            empty, Standing(stated(empty, [], Prices({}, {}), 0.0, "kept"), Prices({}, {})), "kept", 0, 0
-        )
+        nobody = stated(empty, [], Prices({}, {}), (0.0, 0.0), "kept")
+        return Decision(empty, Standing(nobody, Prices({}, {})), "kept", 0, 0)
     instance = pricing.infrastructure.with_(tenants=tuple(tenants))
     if standing is None:
         return _anew(pricing, instance, None, known, incumbents, planning)
@@ -247,8 +246,8 @@ def decide(
         return _anew(pricing, instance, standing, known, incumbents, planning)
     mode: Mode = "patched" if waiting or moved or evicted else "kept"
     entries = [ledger.entries[tenant.id] for tenant in tenants]
-    bound = lower_bound(pricing, prices, tenants)
-    plan = stated(instance, entries, prices, bound, mode, pricing.guarantee, planning.gap)
+    bounds = lower_bound(pricing, prices, tenants), catalogue_bound(pricing, prices, tenants)
+    plan = stated(instance, entries, prices, bounds, mode, pricing.guarantee, planning.gap)
     return Decision(
         instance,
         Standing(plan, prices, _kinds(pricing, tenants)),
@@ -324,7 +323,7 @@ def _loads(ledger: Ledger, tenants: Sequence[Tenant]) -> dict[str, float]:
 
 def _gap(pricing: Pricing, ledger: Ledger, tenants: Sequence[Tenant], prices: Prices) -> float:
     cost = total_cost(ledger.instance, [ledger.entries[tenant.id] for tenant in tenants])
-    gap = relative_gap(cost, min(lower_bound(pricing, prices, tenants), cost))
+    gap = relative_gap(cost, min(catalogue_bound(pricing, prices, tenants), cost))
     return math.inf if gap is None else gap
 
 
@@ -350,7 +349,7 @@ def _anew(
         tenants = tuple(tenant for tenant in instance.tenants if tenant.id in served)
         if not tenants:
             empty = Standing(
-                stated(pricing.infrastructure, [], Prices({}, {}), 0.0, "planned"), Prices({}, {})
+                stated(pricing.infrastructure, [], Prices({}, {}), (0.0, 0.0), "planned"), Prices({}, {})
             )
             return Decision(pricing.infrastructure, empty, "planned", 0, 0, refused, suspended)
         instance = pricing.infrastructure.with_(tenants=tenants)
@@ -359,9 +358,12 @@ def _anew(
             raise PlanningError(f"{instance.name}: whom the admission chose cannot be served: {plan.status}")
     prices = Prices.of(plan)
     entries = list(plan.tenants)
-    ours = lower_bound(pricing, prices, instance.tenants)
-    bound = max(plan.lower_bound if plan.lower_bound is not None else -math.inf, ours)
-    document = stated(instance, entries, prices, bound, "planned", pricing.guarantee, planning.gap)
+    lower, within = (
+        max(known if known is not None else -math.inf, bound(pricing, prices, instance.tenants))
+        for known, bound in ((plan.lower_bound, lower_bound), (plan.catalogue_bound, catalogue_bound))
+    )
+    bounds = lower, within
+    document = stated(instance, entries, prices, bounds, "planned", pricing.guarantee, planning.gap)
     moved = sum(
         known[e.id].path != e.path or known[e.id].reservations != e.reservations
         for e in entries
@@ -383,24 +385,28 @@ def stated(
     instance: Instance,
     entries: Sequence[TenantPlan],
     prices: Prices,
-    bound: float | None,
+    bounds: tuple[float, float] | None,
     mode: str,
     guarantee: str = "minplus",
     gap: float = 0.0,
 ) -> Plan:
-    """The plan document; without times and history, so that it depends on what was decided alone."""
+    """The plan document; without times and history, so that it depends on what was decided alone.
+
+    bounds: on the cost of all plans, and of those of the catalogue.
+    """
     costs = entry_costs(instance, entries)
     cost = math.fsum(costs)
-    bound = None if bound is None else min(bound, cost)
+    lower, within = (None, None) if bounds is None else (min(bound, cost) for bound in bounds)
     loads = domain_loads(instance, entries)
     note = learned_note(entries)
     plan = Plan(
         instance=InstanceReference(name=instance.name, sha256=instance.sha256),
-        status="optimal" if bound is not None and cost - bound <= gap * abs(cost) else "feasible",
+        status="optimal" if within is not None and cost - within <= gap * abs(cost) else "feasible",
         method=mode,
         guarantee=guarantee,
         cost=cost,
-        lower_bound=bound,
+        lower_bound=lower,
+        catalogue_bound=within,
         tenants=TenantPlans(
             entry.model_copy(update={"cost": each}) for entry, each in zip(entries, costs, strict=True)
         ),

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fedopt.central.certificate import bound_of
 from fedopt.central.report import dealt, instance_reference, tenant_plans
 from fedopt.federated.integer import Choice
 from fedopt.federated.split.report import agreed_body, owner_columns
 from fedopt.plan import DomainPlan, InstanceReference, Plan, TenantPlan, TenantPlans
 from fedopt.plan.charges import domain_loads
+from fedopt.plan.document import relative_gap
 from fedopt.pricing import Column, Kind, Network
 
 if TYPE_CHECKING:
@@ -78,10 +80,14 @@ def as_owner(outcome: Outcome, network: Network) -> Plan:
             columns = owner_columns(network, columns, outcome.services)
         entries = tenant_plans(network, columns, choice.heads)
         update["tenants"] = TenantPlans(entries)
+        if outcome.services:  # what the broker cannot know: what every domain needs by itself
+            cost = float(plan.cost or 0.0)
+            bound = min(bound_of(network.instance, plan.guarantee, plan.objective), cost)
+            update |= {"lower_bound": bound, "gap": relative_gap(cost, bound)}
         if outcome.services and not network.slotted:
             # planned in whole slots, since contracts are private; without slots a plan may cost less
-            note = "The bound is left out: it is one for promises in whole slots, which no law here needs."
-            update |= {"status": "feasible", "lower_bound": None, "gap": None, "notes": [*plan.notes, note]}
+            note = "The method's own bound is left out: it is of whole slots, which no law here needs."
+            update |= {"status": "feasible", "catalogue_bound": None, "notes": [*plan.notes, note]}
         # prices of rates in units that only the operators know are no prices of capacity
         prices = None if outcome.services else outcome.prices
         update["domains"] = _domains(network, entries, choice, prices)

@@ -247,7 +247,7 @@ class _Solve:
         plan = Plan(
             **self.about,
             status=status,
-            lower_bound=bound if math.isfinite(bound) and status == "limit" else None,
+            catalogue_bound=bound if math.isfinite(bound) and status == "limit" else None,
             timing=self._timing(),
             history=self.run.history,
             ledger=self._ledger(),
@@ -257,7 +257,7 @@ class _Solve:
 
     def _with_plan(self, choice: Choice, gap: float) -> Outcome:
         bound = min(self.run.lower_bound, choice.cost)
-        everything = self.evidence.below.bound_on_all()
+        everything = self.evidence.below.bound_on_all()  # none where domains keep their envelopes
         relaxation = self.evidence
         note = (
             f"The relaxation was certified between {relaxation.lower:.6g} and {relaxation.upper:.6g} "
@@ -267,10 +267,8 @@ class _Solve:
             **self.about,
             status="optimal" if choice.cost - bound <= gap * abs(choice.cost) else "feasible",
             cost=choice.cost,
-            lower_bound=min(bound, bound if everything is None else everything)
-            if math.isfinite(bound)
-            else None,
-            catalogue_bound=bound if everything is not None and math.isfinite(bound) else None,
+            lower_bound=None if everything is None else min(everything, choice.cost),
+            catalogue_bound=bound if math.isfinite(bound) else None,
             tenants=TenantPlans(entries_at_prices(self.network, choice, self.evidence.below.prices)),
             timing=self._timing(),
             history=self.run.history,
@@ -312,8 +310,10 @@ def solve(
     operator's domains and return a `PrivateProblem`; what an operator pays when nothing is carried is no part
     of the cost. Operators that are not named have what the instance says.
 
-    Status and bounds are as the central method's; `ledger` holds what crossed each boundary and the interval
-    of the relaxation by round. Raises SettingsError, and OperatorLost where an operator falls silent.
+    Status and bounds are as the central method's. Under the split guarantee the broker alone knows only the
+    bound over the lanes; the one on all plans is added here from the instance. `ledger` holds what crossed
+    each boundary and the interval of the relaxation (over the catalogue) by round. Raises SettingsError, and
+    OperatorLost where an operator falls silent.
     """
     settings = _settings(switches)
     if transport is None:

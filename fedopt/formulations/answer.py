@@ -40,6 +40,7 @@ def to_plan(
     guarantee: str,
     objective: str,
     lower_bound: float | None = None,
+    catalogue_bound: float | None = None,
     gap: float = 1e-3,
     prices: Mapping[str, float] | None = None,
     timing: Mapping[str, float] | None = None,
@@ -48,9 +49,10 @@ def to_plan(
 ) -> Plan:
     """The plan of the decisions; heads without one are not admitted.
 
-    `lower_bound` is on the whole problem (not only on the given paths), or None; it is lowered to the cost
-    where rounding put it above. `prices` are per unit of capacity (work per unit of time). The status is
-    "optimal" where the gap is certified.
+    `lower_bound` is on all plans, whatever paths, reservations and θ they take, or None; `catalogue_bound` on
+    those that the model chooses from. Both are lowered to the cost where rounding put them above. `prices`
+    are per unit of capacity (work per unit of time). The status is "optimal" where one of the bounds is
+    within the gap.
     """
     instance, slot = program.instance, program.slot
     entries: list[TenantPlan] = []
@@ -64,8 +66,8 @@ def to_plan(
     entries = [entry.model_copy(update={"cost": cost}) for entry, cost in zip(entries, costs, strict=True)]
     cost = float(sum(costs)) - (payments(instance, entries) if objective == "profit" else 0.0)
     loads = domain_loads(instance, entries)
-    bound = None if lower_bound is None else min(float(lower_bound), cost)
-    certified = bound is not None and cost - bound <= gap * abs(cost) + 1e-12
+    bounds = [None if b is None else min(float(b), cost) for b in (lower_bound, catalogue_bound)]
+    certified = any(b is not None and cost - b <= gap * abs(cost) + 1e-12 for b in bounds)
     return Plan(
         instance=InstanceReference(name=instance.name, sha256=instance.sha256),
         status="optimal" if certified else "feasible",
@@ -73,7 +75,8 @@ def to_plan(
         guarantee=guarantee,
         objective="profit" if objective == "profit" else "cost",
         cost=cost,
-        lower_bound=bound,
+        lower_bound=bounds[0],
+        catalogue_bound=bounds[1],
         tenants=TenantPlans(entries),
         domains=[
             DomainPlan(

@@ -141,7 +141,7 @@ def _own_arithmetic(plan: Plan, tolerance: float) -> Iterator[Finding]:
     if plan.lower_bound is None:
         if plan.gap is not None:
             yield Finding("gap", f"a gap of {plan.gap:.6g} without a lower bound")
-        if plan.status == "optimal":
+        if plan.status == "optimal" and plan.catalogue_bound is None:
             yield Finding("lower-bound", "status optimal without a lower bound")
     else:
         if plan.lower_bound > plan.cost + tolerance * max(1.0, abs(plan.cost)):

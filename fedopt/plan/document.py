@@ -187,7 +187,10 @@ class DomainPlan(_Document):
 
 
 class HistoryRow(_Document):
-    """One round of a solver: cost and lower bound are the best known then, seconds count from the start."""
+    """One round of a solver: cost and lower bound are the best known then, seconds count from the start.
+
+    The bound of a round holds for the plans that the method chooses from, as `catalogue_bound` does.
+    """
 
     round: int
     cost: float | None = None
@@ -229,7 +232,8 @@ class Plan(_Document):
     proven lower bound on the cost of every plan under the same guarantee and objective, whatever its
     reservations; None where the method has none. `gap`, unless given, is (cost − lower_bound)/|cost|.
     `catalogue_bound` holds for plans made of the reservations that the method chooses from; where it meets
-    the gap asked for, the status is "optimal".
+    the gap asked for, the status is "optimal". A plan may cost less than another method's `catalogue_bound`,
+    never less than its `lower_bound`.
     """
 
     fedopt: Literal[1] = 1

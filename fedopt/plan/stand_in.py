@@ -18,7 +18,7 @@ from fedopt.instance.impairments import LearnedImpairment, NoImpairment
 from fedopt.plan.basis import total_log_bound
 from fedopt.plan.document import LearnedPromise, TenantPlan
 
-__all__ = ["SHARES", "Planned", "Variant", "planned", "variants"]
+__all__ = ["SHARES", "Planned", "Variant", "mildest", "planned", "variants"]
 
 SHARES = (0.25, 0.5, 0.75)
 """Parts of ε that may be left to domains without a contract, all of a path together."""
@@ -70,6 +70,20 @@ def variants(instance: Instance, tenant: Tenant) -> list[Variant]:
             slo = tenant.slo.model_copy(update={"epsilon": (1 - share) * tenant.slo.epsilon})
             found.append(Variant(tenant.model_copy(update={"slo": slo}), menu))
     return found
+
+
+def mildest(instance: Instance, tenant: Tenant) -> Variant:
+    """A tenant with all of its ε for contracts and all of it for learned offers too: whatever it is promised,
+    in whatever parts of ε, asks no less of any domain."""
+    menu = tuple(
+        stand_in
+        for domain in instance.domains
+        for offer in domain.offers
+        if isinstance(offer.impairment, LearnedImpairment)
+        and not admissible(tenant, domain, offer, instance.rated)
+        for stand_in in _stand_ins(f"{domain.id}/{offer.id}", offer, tenant, tenant.slo.epsilon)
+    )
+    return Variant(tenant, menu)
 
 
 def _divided(instance: Instance, tenant: Tenant, stages: Sequence[list[str]], budget: float) -> list[float]:

@@ -69,7 +69,12 @@ def paragraph(plan: Plan) -> str:
     sentences = [f"Serves {served} at a total cost of {plan.cost:.6g}."]
     if plan.objective == "profit":
         sentences = [f"Admits {served}; cost less payments is {plan.cost:.6g}."]
-    if plan.lower_bound is None or plan.gap is None:
+    if plan.lower_bound is None and plan.catalogue_gap is not None:
+        sentences.append(
+            f"It is within {format_gap(plan.catalogue_gap)} of the best of this method's plans; "
+            "of others no lower bound is known."
+        )
+    elif plan.lower_bound is None or plan.gap is None:
         sentences.append(
             "No lower bound is known, so nothing is certified about its distance from the optimum."
         )

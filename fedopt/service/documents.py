@@ -93,7 +93,9 @@ class Progress(ApiDocument):
     round: int = Field(description="Number of the round; of a simulation: trials that are done.")
     total: int | None = Field(None, description="Of a simulation: trials in all.")
     cost: float | None = Field(None, description="Cost of the best plan so far.")
-    lower_bound: float | None = Field(None, description="Proven lower bound so far.")
+    lower_bound: float | None = Field(
+        None, description="Lower bound so far, of the plans the method chooses from."
+    )
     primal_residual: float | None = Field(None, description="Of ADMM: how far from agreement.")
     dual_residual: float | None = Field(None, description="Of ADMM: how far prices still move.")
     columns: int | None = Field(None, description="Of the central method: columns of the master.")

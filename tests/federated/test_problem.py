@@ -104,7 +104,7 @@ def joint_cost(instance, problems, plan):
 
 @pytest.mark.parametrize("method", ["admm", "bundle"])
 def test_four_problems_at_once_cost_what_the_joint_model_says(instance, problems, method):
-    plan = fedopt.solve(instance, method=method, problems=problems, gap=3e-2)
+    plan = fedopt.solve(instance, method=method, problems=problems, gap=5e-3)
     assert plan.status == "optimal"
     assert plan.cost == pytest.approx(joint_cost(instance, problems, plan), rel=1e-6)
     assert plan.lower_bound <= plan.cost
@@ -112,11 +112,11 @@ def test_four_problems_at_once_cost_what_the_joint_model_says(instance, problems
 
 
 def test_the_instances_own_costs_as_problems_lead_to_the_same_cost(instance):
-    known = fedopt.solve(instance, method="admm", gap=3e-2)
+    known = fedopt.solve(instance, method="admm", gap=4e-3)
     names = list(owned(instance))
-    asked = fedopt.solve(instance, method="admm", gap=3e-2, problems=dict.fromkeys(names, default_problem))
+    asked = fedopt.solve(instance, method="admm", gap=4e-3, problems=dict.fromkeys(names, default_problem))
     assert asked.status == known.status == "optimal"
-    assert asked.cost == pytest.approx(known.cost, rel=6e-2)
+    assert asked.cost == pytest.approx(known.cost, rel=8e-3)
     assert asked.lower_bound <= known.cost * (1.0 + 1e-9)
     assert known.lower_bound <= asked.cost * (1.0 + 1e-9)
 

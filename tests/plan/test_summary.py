@@ -79,6 +79,7 @@ def test_profit_and_no_bound_and_notes():
             "objective": "profit",
             "cost": -3.0,
             "lower_bound": None,
+            "catalogue_bound": None,
             "gap": None,
             "tenants": type(PLAN.tenants)(entries),
             "guarantee": "simulated",
