@@ -79,7 +79,7 @@ MADE_WHERE_MISSING = {
 }
 """Files and folders that a command makes, so that it is right where they are missing or empty."""
 
-FREE = {"bench", "generate", "models", "reproduce", "schema"}
+FREE = {"examples", "info", "warm-up", "bench", "generate", "models", "reproduce", "schema"}
 """Commands that read no file."""
 
 
