@@ -10,8 +10,11 @@ def test_table(fake, metro, capsys, monkeypatch, width):
     fake()
     monkeypatch.setenv("COLUMNS", width)
     assert run(["compare", str(metro), "--guarantees", "minplus,split"]) == 0
-    text = capsys.readouterr().out  # a narrow screen breaks headings
-    assert set(text.split("─")[0].split()) >= {"method", "guarantee", "status"}
+    text = capsys.readouterr().out
+    if width == "80":  # too narrow for the table: its rows one under the other
+        assert set(text.split()) >= {"central", "guarantee:", "status:"}
+    else:
+        assert set(text.split("─")[0].split()) >= {"method", "guarantee", "status"}
     assert text.count("optimal") == 2
 
 
