@@ -80,6 +80,11 @@ def sizing_for(guarantee: str, network: Network) -> Sizing:
     family, _, form = guarantee.partition(":")
     if network.speed.any() and family != "minplus":
         raise InputError(f"pools of servers are planned under minplus, not under {guarantee}")
+    if family != "minplus" and any(network.objects[kind.arrival].per_stage for kind in network.kinds):
+        raise InputError(
+            f"sizes drawn anew at each stage are planned under minplus, not under {guarantee}: all other "
+            "guarantees are about work that keeps its size"
+        )
     if family == "minplus":
         return MinplusSizing(network, form or None)
     makers: dict[str, Callable[[Network], Sizing]] = {

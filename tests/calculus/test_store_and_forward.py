@@ -13,6 +13,7 @@ import fedopt
 from fedopt.calculus.minplus import evaluate, verify
 from fedopt.calculus.path import Path
 from fedopt.calculus.store_and_forward import least_bound, least_scale, log_bound
+from fedopt.errors import InputError
 from fedopt.instance import loads
 from fedopt.laws import NoImpairment, Poisson, Renewal, Size
 
@@ -130,3 +131,9 @@ def test_planning_and_checking_agree():
     )
     assert "guarantee" in {finding.constraint for finding in fedopt.check(changed, instance).findings}
     assert fedopt.solve(instance, guarantee="split").status == "infeasible"
+
+
+@pytest.mark.parametrize("guarantee", ["split", "paper-path", "paper-local"])
+def test_guarantees_about_work_that_keeps_its_size_refuse_sizes_per_stage(guarantee):
+    with pytest.raises(InputError, match=f"not under {guarantee}"):
+        fedopt.solve(fedopt.examples()["tandem"], guarantee=guarantee)
