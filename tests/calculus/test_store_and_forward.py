@@ -130,7 +130,6 @@ def test_planning_and_checking_agree():
         update={"tenants": type(plan.tenants)([entry.model_copy(update={"reservations": less})])}
     )
     assert "guarantee" in {finding.constraint for finding in fedopt.check(changed, instance).findings}
-    assert fedopt.solve(instance, guarantee="split").status == "infeasible"
 
 
 @pytest.mark.parametrize("guarantee", ["split", "paper-path", "paper-local"])
