@@ -67,3 +67,15 @@ def test_a_limit_before_any_plan_says_nothing_of_all_plans():
     assert plan.status in ("limit", "feasible")
     if plan.status == "limit":
         assert plan.lower_bound is None
+
+
+@pytest.mark.parametrize("name", ["city", "tandem"])
+def test_prices_are_converted_where_a_slot_is_no_unit_of_time(name):
+    instance = fedopt.load(fedopt.examples()[name])
+    assert instance.slot != 1.0
+    plans = [
+        fedopt.solve(instance, method) for method in ("central", "admm", "bundle", "model:federated_admm")
+    ]
+    _hold(plans, instance)
+    for plan in plans[1:]:
+        assert plan.lower_bound == pytest.approx(plans[0].lower_bound, rel=0.02)

@@ -22,7 +22,6 @@ import numpy.typing as npt
 
 from fedopt.federated.flows import QUICK, Cut, Flows
 from fedopt.federated.session import Round
-from fedopt.pricing import Oracle
 
 __all__ = ["Above", "Below", "BoundTracker", "FlowProgram"]
 
@@ -155,11 +154,8 @@ class Below(FlowProgram):
     def bound_on_all(self) -> float | None:
         """What no plan costs less than, whatever it reserves: the bound at the best prices with every domain
         at its floor. None where domains keep their envelopes to themselves."""
-        oracle = self.flows.oracle
-        if not isinstance(oracle, Oracle) or not math.isfinite(self.best):
-            return None
-        least, _ = oracle.relaxed(np.maximum(self.prices, 0.0))
-        return self.flows.total(least - self.flows.payments) + self.support
+        least = self.flows.relaxed(self.prices) if math.isfinite(self.best) else None
+        return None if least is None else self.flows.total(least) + self.support
 
     def _mixed(self, weights: Floats) -> tuple[float, Floats]:
         """Σα_iD_i and Σα_iλ_i with weights that add up to one at most in each group."""

@@ -193,6 +193,14 @@ class Flows:
         added = sum(self.add(answer.columns[:_ADDED]) for answer in answers)
         return np.array([answer.bound for answer in answers]) - self.payments, added
 
+    def relaxed(self, prices: Floats) -> Floats | None:
+        """What a head of each kind costs at least at prices (less its payment), whatever it reserves; None
+        where domains keep their envelopes to themselves."""
+        if not isinstance(self.oracle, Oracle):
+            return None
+        least, _ = self.oracle.relaxed(np.maximum(prices, 0.0) / self.slot)
+        return least - self.payments
+
     @property
     def finite(self) -> bool:
         """Whether the reservations of a path are finitely many, so that all that matter can be listed."""
