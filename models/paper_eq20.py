@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyomo.environ as pyo
@@ -94,7 +94,7 @@ def build(instance: Instance, objective: str = "cost") -> Model:
     for tenant in program.tenants:
         graph = program.graph(tenant)
         for hop in list(graph):
-            found = local_constants(program, tenant, hop)
+            found = local_constants(program, tenant, hop, graph)
             if found is None:
                 graph.remove_node(hop)
             else:
@@ -169,11 +169,34 @@ def build(instance: Instance, objective: str = "cost") -> Model:
     return Model(program, objective, heads, local, m, blocked, linked=linked, timing=timing)
 
 
-def local_constants(program, tenant, hop):
+def whole_requests(program, tenant, hop, graph):
+    """One domain's path with what whole requests cost along a path through it (hand-overs, slots)."""
+    single, layer = program.route(tenant.id, [hop]).path, dict(graph.nodes(data="layer"))
+    back, ahead = [hop], [hop]
+    while before := list(graph.predecessors(back[0])):
+        back.insert(0, before[0])
+    while after := list(graph.successors(ahead[-1])):
+        ahead.append(after[0])
+    along = back + ahead[1:]
+    if len({layer[one] for one in along}) < 2:
+        return single.fluid
+    whole = program.route(tenant.id, along).path
+    fluid = whole.fluid
+    return replace(
+        single,
+        arrival=fluid.arrival,
+        latencies=fluid.latencies[[along.index(hop)]],
+        deadline=single.deadline - (whole.deadline - fluid.deadline),
+        log_epsilon=fluid.log_epsilon,
+        whole=None,
+    )
+
+
+def local_constants(program, tenant, hop, graph):
     """The constants of (10) for a tenant at an offer, at the θ that asks for the least rate; None if none is
     enough.
     """
-    path = program.route(tenant.id, [hop]).path
+    path = whole_requests(program, tenant, hop, graph)
     found = paper.size_local(path)
     if not found.rates[0] <= program.high(hop):
         return None

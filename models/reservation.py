@@ -159,6 +159,7 @@ def _solve(model, thetas):
 
 def constants(path, theta):
     """ρ, θσ with the per-request correction, κ_i and η_i at θ (with Hölder exponents)."""
+    path = path.fluid  # whose bounds are those of whole requests
     rho = float(path.arrival.rho(theta))
     start = theta * float(path.arrival.sigma(theta))
     if path.per_request:
@@ -173,6 +174,7 @@ def constants(path, theta):
 
 def fine_constraints(path, rate, theta):
     """The fine form: log-sum-exp along the lattice of (domain, slots), with H_j(x) as variables above it."""
+    path = path.fluid  # whose bounds are those of whole requests
     rho, start, kappa, eta = constants(path, theta)
     n, hops, lag = path.slots, len(path), path.guardrail_latencies
     u = theta * (rate - kappa)
@@ -196,6 +198,7 @@ def fine_constraints(path, rate, theta):
 
 def ville_constraints(path, rate, theta):
     """The ville form: linear in the smallest reservation."""
+    path = path.fluid  # whose bounds are those of whole requests
     rho, start, kappa, eta = constants(path, theta)
     n, least, every, total = path.slots, cp.min(rate), kappa.sum(), float(path.guardrail_latencies.sum())
     bound = start + theta * float(eta.sum()) + theta * (every * n - least * (n - total))

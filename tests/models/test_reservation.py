@@ -47,10 +47,10 @@ def test_ville_is_the_closed_form():
     plan = formulations.solve(instance, "reservation", guarantee="minplus:ville", thetas={"u0": theta})
     program = Program(instance)
     route = program.routes(instance.tenants[0])[0]
-    path = route.path
+    path = route.path.fluid
     rho = float(path.arrival.rho(theta))
     kappa = sum(float(i.kappa(theta)) for i in path.impairments)
-    start = float(path.arrival.request_log_bias(theta))
+    start = float(path.arrival.request_log_bias(theta)) + theta * float(path.arrival.sigma(theta))
     # θ(…): start + θκN − θR(N − T) − θ(R − ρ − κ) = log ε
     n, lag = path.slots, float(path.guardrail_latencies.sum())
     rate = (start + theta * kappa * n - path.log_epsilon + theta * (rho + kappa)) / (theta * (n - lag + 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from fedopt import formulations
@@ -40,8 +42,8 @@ def test_one_tenant_equals_its_sizing():
     sizing = split.size(route.path, program.prices(route), [thetas["u0"]], highs=route.highs)
     assert plan.cost == pytest.approx(sizing.cost + route.fixed, rel=1e-7)
     entry = plan.tenants["u0"]
-    assert sum(entry.deadlines.values()) == pytest.approx(route.path.deadline, rel=1e-9)
-    assert sum(entry.budgets.values()) == pytest.approx(1e-3, rel=1e-9)
+    assert sum(entry.deadlines.values()) == pytest.approx(route.path.fluid.deadline, rel=1e-9)
+    assert sum(entry.budgets.values()) == pytest.approx(math.exp(route.path.fluid.log_epsilon), rel=1e-9)
 
 
 def test_capacity_is_shared_and_priced():
