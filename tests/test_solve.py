@@ -72,7 +72,7 @@ def test_infeasible_plans_are_explained_unless_not_wanted(monkeypatch):
     asked = []
     explaining = importlib.import_module("fedopt.explain")
     monkeypatch.setattr(explaining, "infeasibility", lambda *given: asked.append(given) or [])
-    assert fedopt.solve(INSTANCE, explain=False) is plan
+    assert fedopt.solve(INSTANCE, explain=False) == plan
     assert fedopt.solve(INSTANCE).status == "infeasible"
     assert asked == [(INSTANCE, "minplus")]
 
