@@ -37,7 +37,7 @@ def main() -> None:
     bars[-1].set_color("#228833")
     axes.bar_label(bars, [f"{cost:,.0f}  ({cost / shown[0][0]:.2f}×)" for cost in costs], padding=3)
     axes.set_xlim(0, 1.2 * max(costs))
-    axes.set_xlabel("cost of germany50, certified to 0.1 %")
+    axes.set_xlabel("cost of germany50 for whole requests")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(Path(__file__).with_name("guarantees.svg"), metadata={"Date": None})
 
