@@ -77,8 +77,13 @@ class _Caller:
     def ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """The answer's body. Raises RuntimeError for a refusal."""
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        self._connection.request(method, BASE + path, body, headers)
-        answer = self._connection.getresponse()
+        try:
+            self._connection.request(method, BASE + path, body, headers)
+            answer = self._connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionResetError):  # a kept connection may be closed between two requests
+            self._connection.close()
+            self._connection.request(method, BASE + path, body, headers)
+            answer = self._connection.getresponse()
         content = answer.read()
         if answer.status >= 400:
             raise RuntimeError(f"{method} {path}: {answer.status}: {content[:500]!r}")
