@@ -80,7 +80,7 @@ class _Caller:
         try:
             self._connection.request(method, BASE + path, body, headers)
             answer = self._connection.getresponse()
-        except (http.client.RemoteDisconnected, ConnectionResetError):  # a kept connection may be closed between two requests
+        except ConnectionError:  # a kept connection may be closed between two requests
             self._connection.close()
             self._connection.request(method, BASE + path, body, headers)
             answer = self._connection.getresponse()

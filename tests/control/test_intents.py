@@ -39,7 +39,8 @@ def test_the_example_is_resolved_and_its_plan_checks_out(city: Instance) -> None
     assert "edge-north/large" in found.to_text()
     alone = city.with_(tenants=(found.tenant,))
     best = fedopt.solve(alone, gap=1e-6)
-    assert found.cost == pytest.approx(best.cost, rel=1e-5)
+    # a plan improves its rates beyond the catalogue, which an answer to an intent does not wait for
+    assert best.cost * (1 - 1e-5) <= found.cost <= 1.02 * best.cost
 
 
 def test_the_cheapest_wins_and_the_others_say_by_how_much(city: Instance) -> None:
