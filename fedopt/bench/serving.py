@@ -77,10 +77,13 @@ class _Caller:
     def ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """The answer's body. Raises RuntimeError for a refusal."""
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        kept = self._connection.sock is not None
         try:
             self._connection.request(method, BASE + path, body, headers)
             answer = self._connection.getresponse()
         except ConnectionError:  # a kept connection may be closed between two requests
+            if not kept or method != "GET":
+                raise
             self._connection.close()
             self._connection.request(method, BASE + path, body, headers)
             answer = self._connection.getresponse()

@@ -117,7 +117,7 @@ def test_enumeration_finds_what_the_central_method_finds():
     # its costs are tangents from below, ours the curves themselves
     assert plan.lower_bound <= theirs.cost * (1 + 1e-3)
     # reservations of any shape may cost less than the catalogue that is enumerated
-    assert plan.catalogue_bound <= plan.cost <= theirs.cost * (1 + 1e-4)
+    assert plan.lower_bound <= plan.cost <= theirs.cost * (1 + 1e-4)
     assert enumerate_and_solve(instance, 1e-6, 0.0).status == "limit"
 
 

@@ -45,7 +45,9 @@ class PeerProtocol(H11Protocol):
         self.app = with_peer
 
     def _shed(self) -> None:
-        """Make room where the peer has too many connections."""
+        """Make room where the peer has too many connections; who shows no certificate is no one peer."""
+        if self.peer is None:
+            return
         mine: list[Any] = [c for c in self.connections if getattr(c, "peer", None) == self.peer]
         idle = [c for c in mine if c is not self and c.cycle is None]
         idle += [c for c in mine if c is not self and c.cycle is not None and c.cycle.response_complete]
