@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import socket
@@ -114,6 +115,16 @@ def test_a_request_head_that_never_ends_is_given_up(here, monkeypatch):
         with socket.create_connection(("127.0.0.1", here.port), timeout=10) as slow:
             slow.sendall(begun)
             assert slow.recv(1000) == b""
+
+
+def test_many_clients_keep_their_connections(here):
+    kept = [http.client.HTTPConnection("127.0.0.1", here.port, timeout=10) for _ in range(20)]
+    for _ in range(2):  # the second time over the connections of the first
+        for one in kept:
+            one.request("GET", "/health")
+            assert one.getresponse().read()
+    for one in kept:
+        one.close()
 
 
 @pytest.mark.parametrize(
