@@ -69,24 +69,29 @@ class Paths:
         self._impairments: dict[tuple[str, str], Impairment] = {}
         self._link_delays = {(link.from_, link.to): link.delay for link in instance.links or ()}
         self._slotted = speaks_of_slots(instance)
-        self._handovers: dict[str, Handover] = {}
+        self._handovers: dict[tuple[str, float], Handover] = {}
 
     def path(
         self,
         tenant_id: str,
         hops: Sequence[tuple[str, str]],
         learned: Mapping[str, LearnedPromise] | None = None,
+        share: float | None = None,
     ) -> Path:
         """The path of a tenant over (domain id, offer id) hops, in slots and work per slot.
 
         Link delays are taken off the deadline; a pair of domains without a link counts as delay 0. learned:
         promises of domains without a contract, by id; such a domain is the tenant's own shaper at the
         reserved rate and then the promised delay, and its risk is taken off ε, so that the path is what is
-        left to a theorem. Raises InstanceError for an unknown tenant, domain or offer, and for a domain
+        left to a theorem. share: the ε at which hand-overs and pools are charged, which any number can be;
+        None: the tenant's. Raises InstanceError for an unknown tenant, domain or offer, and for a domain
         that has neither a contract nor a promise.
         """
         instance, slot = self._instance, self._instance.slot
         tenant = instance.tenant(tenant_id)
+        charged = tenant
+        if share is not None:
+            charged = tenant.model_copy(update={"slo": tenant.slo.model_copy(update={"epsilon": share})})
         offers = [instance.offer(f"{domain}/{offer}")[1] for domain, offer in hops]
         promises = [
             (learned or {}).get(domain) if isinstance(offer.impairment, LearnedImpairment) else None
@@ -119,21 +124,26 @@ class Paths:
             dependent=groups([instance.dependent_group.get(domain) for domain, _ in hops]),
             whole=whole,
             speeds=speeds,
-            pools=pools_of(instance, tenant, own_arrival(self._arrival(tenant_id))) if speeds.any() else None,
-            handover=self._handover(tenant) if any(whole[:-1]) else None,
+            pools=pools_of(instance, charged, own_arrival(self._arrival(tenant_id)))
+            if speeds.any()
+            else None,
+            handover=self._handover(charged) if any(whole[:-1]) else None,
             slotted=self._slotted,
             rounding=sum(math.ceil(delay / slot - 1e-9) - delay / slot for delay in crossed),
         )
 
     def _handover(self, tenant: Tenant) -> Handover:
-        if tenant.id not in self._handovers:
+        key = tenant.id, tenant.slo.epsilon
+        if key not in self._handovers:
             law = own_arrival(self._arrival(tenant.id))
-            self._handovers[tenant.id] = handover_of(self._instance, tenant, law)
-        return self._handovers[tenant.id]
+            self._handovers[key] = handover_of(self._instance, tenant, law)
+        return self._handovers[key]
 
     def entry(self, entry: TenantPlan) -> Path:
         """The path of a plan's entry; what domains without a contract promise is taken from the entry."""
-        return self.path(entry.id, entry.hops(), entry.learned)
+        share = entry.parameters.get("epsilon")
+        known = isinstance(share, float) and 0.0 < share <= self._instance.tenant(entry.id).slo.epsilon
+        return self.path(entry.id, entry.hops(), entry.learned, share if known else None)  # type: ignore[arg-type]
 
     def rates(self, entry: TenantPlan) -> np.ndarray:
         """The entry's reservations along its path, work per slot, shape (L,)."""

@@ -167,7 +167,17 @@ class Planned:
             return entry
         learned = {hop.partition("/")[0]: self.original[hop][1] for hop in entry.path if hop in self.original}
         path = [self.original[hop][0] if hop in self.original else hop for hop in entry.path]
-        found = entry.model_copy(update={"path": path, "learned": learned, "basis": None, "confidence": None})
+        # the ε that was left to the theorem: what its hand-overs are charged at
+        parameters = {**entry.parameters, "epsilon": self.instance.tenant(entry.id).slo.epsilon}
+        found = entry.model_copy(
+            update={
+                "path": path,
+                "learned": learned,
+                "parameters": parameters,
+                "basis": None,
+                "confidence": None,
+            }
+        )
         if found.log_bound is None:
             return found
         return found.model_copy(update={"log_bound": total_log_bound(found.log_bound, found)})
