@@ -17,9 +17,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from functools import cache, cached_property, partial
+from hashlib import sha256
 from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numba
@@ -27,6 +29,7 @@ import numpy as np
 import platformdirs
 from numba import njit, types
 from numba.core import event
+from numba.core.caching import FunctionCache, NullCache
 from numba.extending import typeof_impl
 
 from fedopt.storage import write_atomically
@@ -92,28 +95,117 @@ def clock() -> float:
     return time.perf_counter() - _compiling.seconds()
 
 
-def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+def kernel(function: Callable[..., Any] | None = None, *, cache: bool = True, **options: Any) -> Any:
     """Compile a function on first use and keep the machine code on disk.
 
     Division by zero gives inf or nan as numpy does, and the interpreter's lock is released. `options` go to
     `numba.njit`, for instance ``inline="always"`` or ``parallel=True``.
     """
-    settings = {"cache": True, "error_model": "numpy", "nogil": True, **options}
-    return _compiled(settings) if function is None else _compiled(settings)(function)
+    if function is None:
+        return partial(kernel, cache=cache, **options)
+    dispatcher = njit(**{"error_model": "numpy", "nogil": True, **options})(function)
+    if cache:
+        dispatcher._cache = _cache_of(function)
+    return dispatcher
 
 
-def _compiled(settings: dict[str, Any]) -> Callable[[Callable[..., Any]], Any]:
-    def decorate(function: Callable[..., Any]) -> Any:
-        try:
-            return njit(**settings)(function)
-        except RuntimeError:  # neither the sources' folder nor a home can be written
-            folder = _fallback_folder()
-            if folder is None:
-                return njit(**{**settings, "cache": False})(function)
-            numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
-            return njit(**settings)(function)
+class _Cache(FunctionCache):
+    """Machine code on disk that counts as long as nothing that is linked into it has changed.
 
-    return decorate
+    numba's own cache looks at the file of the function; what it calls is compiled into it and may stand in
+    another one.
+    """
+
+    def _load_overload(self, sig: Any, target_context: Any) -> Any:
+        self._stamp()
+        return super()._load_overload(sig, target_context)
+
+    def _save_overload(self, sig: Any, data: Any) -> None:
+        self._stamp()
+        super()._save_overload(sig, data)
+
+    def _stamp(self) -> None:
+        # not when the function is made: what it calls may be defined below it
+        self._cache_file._source_stamp = source_stamp(self._py_func)
+
+
+def _cache_of(function: Callable[..., Any]) -> Any:
+    try:
+        return _Cache(function)
+    except RuntimeError:  # neither the sources' folder nor a home can be written
+        folder = _fallback_folder()
+        if folder is None:
+            return NullCache()
+        numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
+        return _Cache(function)
+
+
+@cache
+def source_stamp(function: Callable[..., Any]) -> str:
+    """A digest of all that is compiled with a function: its code, what it calls, the constants they read."""
+    digest = sha256()
+    for one, made in _linked(function).items():
+        options = sorted(getattr(made, "targetoptions", {}).items())
+        read = [(name, _constant(value)) for name, value in _read_by(one) if not _source(value)]
+        parts = (one.__module__, one.__qualname__, one.__defaults__, options, read, _code(one.__code__))
+        digest.update(repr(parts).encode())
+    return digest.hexdigest()
+
+
+def _linked(function: Callable[..., Any]) -> dict[FunctionType, Any]:
+    """The functions that are compiled with one, itself first, and what numba or `formula` made of each."""
+    found: dict[FunctionType, Any] = {}
+    waiting: list[Any] = [function]
+    while waiting:
+        one = waiting.pop()
+        source = _source(one)
+        if source is not None and source not in found:
+            found[source] = one
+            waiting += [value for _, value in _read_by(source)]
+    return found
+
+
+def _source(value: Any) -> FunctionType | None:
+    source = getattr(value, "py_func", value)  # of what numba or `formula` made
+    return source if isinstance(source, FunctionType) else None
+
+
+def _read_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """What a function reads from outside itself; attributes count as names, which is too many at worst."""
+    names = sorted(_names(function.__code__))
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    known = {**function.__globals__, **{name: cell.cell_contents for name, cell in cells}}
+    package = function.__module__.partition(".")[0]
+    for name in names:
+        value = known.get(name)
+        if isinstance(value, ModuleType) and value.__name__.partition(".")[0] == package:
+            for member in names:
+                yield f"{name}.{member}", getattr(value, member, None)
+        else:
+            yield name, value
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(one) for one in code.co_consts if isinstance(one, CodeType)]
+    return {*code.co_names, *code.co_freevars}.union(*inner)
+
+
+def _code(code: CodeType) -> tuple[Any, ...]:
+    constants = [_code(one) if isinstance(one, CodeType) else _constant(one) for one in code.co_consts]
+    return code.co_code, code.co_names, code.co_varnames, constants
+
+
+def _constant(value: Any) -> Any:
+    """What identifies a constant; of what cannot be one in compiled code, the type."""
+    if isinstance(value, bool | int | float | complex | str | bytes | np.generic | np.dtype | None):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return [_constant(one) for one in value]
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}{sha256(value.tobytes()).hexdigest()}"
+    if isinstance(value, type):
+        return f"{value.__qualname__}{getattr(value, '_fields', '')}"
+    return type(value).__qualname__
 
 
 def _fallback_folder() -> str | None:
@@ -215,16 +307,8 @@ class Formula:
     @cached_property
     def reach(self) -> frozenset[Formula]:
         """The formulas that it can call, itself included."""
-        seen: set[Formula] = set()
-        waiting = [self]
-        while waiting:
-            one = waiting.pop()
-            if one not in seen:
-                seen.add(one)
-                names = one.py_func.__code__.co_names
-                found = [one.py_func.__globals__.get(name) for name in names]
-                waiting += [other for other in found if isinstance(other, Formula)]
-        return frozenset(seen)
+        linked = _linked(self.py_func).values()
+        return frozenset(one for one in linked if isinstance(one, Formula)) | {self}
 
     def _cost(self) -> float:
         """Seconds that compiling it is thought to take, with what it calls and is not compiled yet."""
@@ -236,8 +320,7 @@ class Formula:
         return Path(folder) / f"{self.__module__}.{self.__qualname__}.compiled" if folder else None
 
     def _stamp(self) -> str:
-        status = os.stat(self.py_func.__code__.co_filename)
-        return f"{numba.__version__} {sys.version_info[:3]} {status.st_mtime_ns} {status.st_size}"
+        return f"{numba.__version__} {sys.version_info[:3]} {source_stamp(self.py_func)}"
 
     def _read(self) -> None:
         """What earlier processes left: signatures on disk, seconds that were spent interpreting."""

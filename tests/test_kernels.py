@@ -119,8 +119,71 @@ def test_the_next_process_finds_what_was_compiled(tmp_path: Path) -> None:
     assert found.startswith("True")
     assert "(int64,): 1" in found
     # another version of the source starts over
-    (tmp_path / "counted.py").write_text(MODULE + "\n")
+    (tmp_path / "counted.py").write_text(MODULE.replace("i * i", "i * i * i"))
     assert process("counted.squares(10); print(counted.squares._compiled)") == "False"
+
+
+CALLEE = """
+from fedopt.kernels import kernel
+
+FACTOR = 2.0
+
+@kernel
+def scaled(x):
+    return FACTOR * x
+"""
+CALLER = """
+import parts.lower
+from fedopt.kernels import formula, kernel
+from parts.lower import scaled
+
+@formula
+def between(x):
+    return scaled(x) + 1.0
+
+@kernel
+def direct(x):
+    return between(x)
+
+@kernel
+def dotted(x):
+    return parts.lower.scaled(x)
+"""
+PRINTED = """
+from fedopt.kernels import source_stamp
+from parts.upper import direct, dotted
+stamps = [source_stamp(one.py_func) for one in (direct, dotted)]
+print(direct(3.0), *direct.stats.cache_hits.values(), *stamps)
+"""
+
+
+def test_machine_code_on_disk_follows_what_is_called_from_another_file(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    (folder / "upper.py").write_text(CALLER)
+    seen: set[str] = set()
+
+    def run(source: str) -> list[str]:
+        (folder / "lower.py").write_text(source)
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", PRINTED],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "NUMBA_CACHE_DIR": str(tmp_path / "c")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        *found, one, other = done.stdout.split()
+        seen.update((one, other))
+        return found
+
+    assert run(CALLEE) == ["7.0"]
+    assert run(CALLEE + "\n# a comment changes nothing\n") == ["7.0", "1"]
+    assert len(seen) == 2
+    assert run(CALLEE.replace("2.0", "5.0")) == ["16.0"]  # a constant of the callee's file
+    assert run(CALLEE.replace("FACTOR * x", "FACTOR - x")) == ["0.0"]  # its code
+    assert run(CALLEE.replace("@kernel", "@kernel(fastmath=True)")) == ["7.0"]  # how it is compiled
+    assert len(seen) == 8
 
 
 def test_where_neither_sources_nor_home_can_be_written(tmp_path: Path) -> None:
