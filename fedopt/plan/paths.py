@@ -143,7 +143,7 @@ class Paths:
         """The path of a plan's entry; what domains without a contract promise is taken from the entry."""
         share = entry.parameters.get("epsilon")
         known = isinstance(share, float) and 0.0 < share <= self._instance.tenant(entry.id).slo.epsilon
-        return self.path(entry.id, entry.hops(), entry.learned, share if known else None)  # type: ignore[arg-type]
+        return self.path(entry.id, entry.hops(), entry.learned, share if known else None)
 
     def rates(self, entry: TenantPlan) -> np.ndarray:
         """The entry's reservations along its path, work per slot, shape (L,)."""
