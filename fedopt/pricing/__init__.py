@@ -2,7 +2,7 @@
 cheaper."""
 
 from fedopt.pricing.network import Abandoned, Kind, Network
-from fedopt.pricing.pricing import Oracle, Priced
-from fedopt.pricing.sizing import Column, sizing_for
+from fedopt.pricing.pricing import Oracle, Priced, sizing_for
+from fedopt.pricing.sizing import Column
 
 __all__ = ["Abandoned", "Column", "Kind", "Network", "Oracle", "Priced", "sizing_for"]

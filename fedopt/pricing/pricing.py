@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fedopt.errors import InputError
 from fedopt.pricing.network import Abandoned, Kind, Network
+from fedopt.pricing.papers import PaperLocalSizing, PaperPathSizing
 from fedopt.pricing.profiles import MinplusSizing
+from fedopt.pricing.regions import SplitSizing
 from fedopt.pricing.services import ALL, Service
 from fedopt.pricing.sizing import Column, Sizing
 
-__all__ = ["Oracle", "Priced"]
+__all__ = ["Oracle", "Priced", "sizing_for"]
 
 _BATCH = 48
 _AT_ONCE = 256  # paths sized between two looks whether to stop
@@ -324,3 +327,25 @@ class Oracle:
             answers = self.sizing.size(kind, part, prices, limit - paths.charge[part])
             columns += [column for own in answers for column in own]
         return columns
+
+
+def sizing_for(guarantee: str, network: Network) -> Sizing:
+    """The sizing of a guarantee: minplus, minplus:FORM, split, paper-path or paper-local."""
+    family, _, form = guarantee.partition(":")
+    if network.speed.any() and family != "minplus":
+        raise InputError(f"pools of servers are planned under minplus, not under {guarantee}")
+    if family != "minplus" and any(network.objects[kind.arrival].per_stage for kind in network.kinds):
+        raise InputError(
+            f"sizes drawn anew at each stage are planned under minplus, not under {guarantee}: all other "
+            "guarantees are about work that keeps its size"
+        )
+    if family == "minplus":
+        return MinplusSizing(network, form or None)
+    makers: dict[str, Callable[[Network], Sizing]] = {
+        "split": SplitSizing,
+        "paper-path": PaperPathSizing,
+        "paper-local": PaperLocalSizing,
+    }
+    if family not in makers:
+        raise ValueError(f"there is no sizing for the guarantee {guarantee!r}")
+    return makers[family](network)

@@ -8,16 +8,14 @@ certificate does not refer to the catalogue but to `floors`, which hold for ever
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
-from fedopt.errors import InputError
-from fedopt.pricing.network import Kind, Network
+from fedopt.pricing.network import Kind
 
-__all__ = ["Column", "Sizing", "sizing_for"]
+__all__ = ["Column", "Sizing"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,29 +67,3 @@ class Sizing(Protocol):
 
         A catalogue of points returns all its points below the ceiling.
         """
-
-
-def sizing_for(guarantee: str, network: Network) -> Sizing:
-    """The sizing of a guarantee: minplus, minplus:FORM, split, paper-path or paper-local."""
-    from fedopt.pricing.papers import PaperLocalSizing, PaperPathSizing
-    from fedopt.pricing.profiles import MinplusSizing
-    from fedopt.pricing.regions import SplitSizing
-
-    family, _, form = guarantee.partition(":")
-    if network.speed.any() and family != "minplus":
-        raise InputError(f"pools of servers are planned under minplus, not under {guarantee}")
-    if family != "minplus" and any(network.objects[kind.arrival].per_stage for kind in network.kinds):
-        raise InputError(
-            f"sizes drawn anew at each stage are planned under minplus, not under {guarantee}: all other "
-            "guarantees are about work that keeps its size"
-        )
-    if family == "minplus":
-        return MinplusSizing(network, form or None)
-    makers: dict[str, Callable[[Network], Sizing]] = {
-        "split": SplitSizing,
-        "paper-path": PaperPathSizing,
-        "paper-local": PaperLocalSizing,
-    }
-    if family not in makers:
-        raise ValueError(f"there is no sizing for the guarantee {guarantee!r}")
-    return makers[family](network)

@@ -18,8 +18,7 @@ from fedopt.central.integer import choose
 from fedopt.central.master import Master
 from fedopt.central.run import Run
 from fedopt.instance.generating import generate as instance_of
-from fedopt.pricing import Network, Oracle
-from fedopt.pricing.sizing import sizing_for
+from fedopt.pricing import Network, Oracle, sizing_for
 
 
 def knapsack(capacity, counts, kinds, loads):
