@@ -9,6 +9,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, TextIO
 
+from fedopt.kernels import compile_seconds
 from fedopt.plan.document import HistoryRow
 from fedopt.plan.progress import round_line
 
@@ -36,6 +37,7 @@ class RoundProgress:
         self._lock = threading.Lock()
         self._timer = threading.Timer(SILENT_SECONDS, self._announce)
         self._timer.daemon = True
+        self._compiled = 0.0
         self._previous: Any = None
 
     def __call__(self, row: HistoryRow) -> bool:
@@ -49,6 +51,7 @@ class RoundProgress:
 
     def __enter__(self) -> RoundProgress:
         self._start = self._last = time.monotonic()
+        self._compiled = compile_seconds()
         if not self.quiet:
             self._timer.start()
         if threading.current_thread() is threading.main_thread():
@@ -74,10 +77,8 @@ class RoundProgress:
         self._stream.flush()
 
     def _announce(self) -> None:
-        from fedopt.kernels import compile_seconds
-
         if self._rounds == 0:
-            compiling = compile_seconds() > 0.5
+            compiling = compile_seconds() - self._compiled > 0.5
             what = "compiling kernels, once per installation" if compiling else "working"
             self._show(f"{self.title}: {what} …")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
+import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from email.message import Message
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fedopt.errors import optional
 from fedopt.formulations.files import available
@@ -26,7 +28,6 @@ __all__ = [
     "LINES",
     "METHODS",
     "YAML",
-    "AuditJob",
     "Confidence",
     "ExplainTime",
     "Gap",
@@ -43,7 +44,6 @@ __all__ = [
     "RiskModel",
     "Rule",
     "Seed",
-    "SimulationJob",
     "SplitSLA",
     "TimeLimit",
     "Trials",
@@ -53,7 +53,9 @@ __all__ = [
     "allowed_time",
     "body_of",
     "built_in",
+    "job_in_body",
     "known_parameters",
+    "named_job",
 ]
 
 
@@ -136,31 +138,11 @@ Trials = Annotated[int, Query(ge=2, le=4096, description="Independent trials of 
 WithTelemetry = Annotated[
     bool, Query(description="Also keep the delays of simulated requests, which can then be audited.")
 ]
-SimulationJob = Annotated[
-    str | None,
-    Query(
-        alias="simulation",
-        pattern=UUID,
-        max_length=36,
-        json_schema_extra={"format": "uuid"},
-        description="A job of the kind `simulate` with telemetry; in its place telemetry may be the body.",
-    ),
-]
 Confidence = Annotated[
     float, Query(ge=0.5, le=0.999999, allow_inf_nan=False, description="Confidence of every interval.")
 ]
 ExplainTime = Annotated[
     float, Query(alias="timeLimit", ge=0, le=600, allow_inf_nan=False, description="Time limit in seconds.")
-]
-AuditJob = Annotated[
-    str | None,
-    Query(
-        alias="audit",
-        pattern=UUID,
-        max_length=36,
-        json_schema_extra={"format": "uuid"},
-        description="A job of the kind `audit` that is DONE; in its place an audit may be the body.",
-    ),
 ]
 Rule = Annotated[
     Literal["marginal", "shapley"],
@@ -248,6 +230,31 @@ async def body_of(
     except TimeoutError:
         raise ApiError("FEDOPT.TOO_SLOW", f"a body must arrive within {seconds:g} s") from None
     return b"".join(parts), json_only
+
+
+def job_in_body(name: str, description: str) -> dict[str, Any]:
+    """The schema of a body that names a job in the place of its document."""
+    job = {"type": "string", "format": "uuid", "pattern": UUID, "maxLength": 36, "description": description}
+    return {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: job}}
+
+
+def named_job(body: bytes, name: str) -> str | None:
+    """The job that a body names as its only member, None where it has no member of that name.
+
+    Raises ApiError for a body that is no JSON object, or names no job.
+    """
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ApiError("INVALID_ARGUMENT", "the body is not JSON") from None
+    if not isinstance(found, dict):
+        raise ApiError("INVALID_ARGUMENT", "the body is no JSON object")
+    if name not in found:
+        return None
+    job = found[name]
+    if len(found) > 1 or not isinstance(job, str) or re.fullmatch(UUID, job) is None:
+        raise ApiError("INVALID_ARGUMENT", f'{name} must be the id of a job, and alone: {{"{name}": JOB}}')
+    return job
 
 
 def _kind(request: Request, kinds: Sequence[str]) -> str:

@@ -30,7 +30,6 @@ from fedopt.service.parameters import (
     JSON,
     LINES,
     YAML,
-    AuditJob,
     Confidence,
     ExplainTime,
     Gap,
@@ -47,7 +46,6 @@ from fedopt.service.parameters import (
     RiskModel,
     Rule,
     Seed,
-    SimulationJob,
     SplitSLA,
     TimeLimit,
     Trials,
@@ -57,6 +55,8 @@ from fedopt.service.parameters import (
     allowed_time,
     body_of,
     built_in,
+    job_in_body,
+    named_job,
 )
 from fedopt.service.settings import BASE
 
@@ -295,10 +295,14 @@ def _analyses(service: Service) -> APIRouter:
         **accepted("audit", "getAudit"),
         openapi_extra={
             "requestBody": {
-                "description": "Telemetry: a row a request with its tenant and delay, CSV or JSON lines; "
-                "none where `simulation` names a job.",
-                "required": False,
-                "content": {CSV: {"schema": {"type": "string"}}, LINES: {"schema": {"type": "string"}}},
+                "description": "Telemetry: a row a request with its tenant and delay, CSV or JSON lines; or "
+                "the job of a simulation that kept its own.",
+                "required": True,
+                "content": {
+                    CSV: {"schema": {"type": "string"}},
+                    LINES: {"schema": {"type": "string"}},
+                    JSON: {"schema": job_in_body("simulation", "A simulation with telemetry.")},
+                },
             }
         },
     )
@@ -306,18 +310,16 @@ def _analyses(service: Service) -> APIRouter:
         request: Request,
         response: Response,
         job_id: JobId,
-        simulation: SimulationJob = None,
         confidence: Confidence = 0.95,
         idempotency_key: Key = None,
     ) -> Job:
         """Extreme quantiles with intervals and the verdict on every promise, as `fedopt audit` does."""
+        body, is_json = await _body(request, service, (CSV, LINES, JSON))
+        simulation = named_job(body, "simulation") if is_json else None
         if simulation is not None:
             body = await service.document(request.scope[CALLER], simulation, "telemetry")
-        elif "content-type" in request.headers:
-            body, _ = await _body(request, service, (CSV, LINES))
-        else:
-            words = "post telemetry, or name a simulation that kept its own: ?simulation=JOB"
-            raise ApiError("INVALID_ARGUMENT", words)
+        elif is_json:
+            raise ApiError("INVALID_ARGUMENT", 'post telemetry, or name a simulation: {"simulation": JOB}')
         options = {"confidence": confidence, "simulation": simulation}
         attached = {"telemetry": body}
         return await taken(request, response, "audit", job_id, options, idempotency_key, attached)
@@ -328,9 +330,18 @@ def _analyses(service: Service) -> APIRouter:
         **accepted("settle", "getSettlement"),
         openapi_extra={
             "requestBody": {
-                "description": "An audit, as `fedopt audit --out` writes it; none where `audit` names a job.",
-                "required": False,
-                "content": {JSON: {"schema": {"type": "object"}}},
+                "description": "An audit, as `fedopt audit --out` writes it, or the job of one.",
+                "required": True,
+                "content": {
+                    JSON: {
+                        "schema": {
+                            "anyOf": [
+                                job_in_body("audit", "A job of the kind `audit` that is DONE."),
+                                {"type": "object", "properties": {"audit": False}},
+                            ]
+                        }
+                    }
+                },
             }
         },
     )
@@ -338,19 +349,16 @@ def _analyses(service: Service) -> APIRouter:
         request: Request,
         response: Response,
         job_id: JobId,
-        audit_job: AuditJob = None,
         rule: Rule = "marginal",
         period: Period = "",
         idempotency_key: Key = None,
     ) -> Job:
         """Payments to the domains that earned them and refunds from those that caused broken promises."""
-        if audit_job is None and "content-type" not in request.headers:
-            raise ApiError("INVALID_ARGUMENT", "post an audit, or name a job of the kind audit: ?audit=JOB")
-        if audit_job is None:
-            audited, _ = await _body(request, service, (JSON,))
-        else:
-            audited = await service.document(request.scope[CALLER], audit_job, "audit")
-        options = {"rule": rule, "period": period, "audit": audit_job}
+        audited, _ = await _body(request, service, (JSON,))
+        job = named_job(audited, "audit")
+        if job is not None:
+            audited = await service.document(request.scope[CALLER], job, "audit")
+        options = {"rule": rule, "period": period, "audit": job}
         attached = {"audited": audited}
         return await taken(request, response, "settle", job_id, options, idempotency_key, attached)
 

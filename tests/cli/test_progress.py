@@ -70,15 +70,18 @@ def test_quiet(at_once):
     assert stream.getvalue() == ""
 
 
-def test_says_that_it_works_before_the_first_round(monkeypatch):
+@pytest.mark.parametrize(
+    ("compiling", "words"), [(0.0, "working"), (0.6, "compiling kernels, once per installation")]
+)
+def test_says_what_it_does_before_the_first_round(monkeypatch, compiling, words):
+    """What was compiled before in the process is no longer waited for."""
     monkeypatch.setattr(_progress, "SILENT_SECONDS", 0.01)
+    seconds = iter([100.0, 100.0 + compiling])
+    monkeypatch.setattr(_progress, "compile_seconds", lambda: next(seconds))
     stream = io.StringIO()
-    with RoundProgress("metro", stream=stream):
-        for _ in range(200):
-            if stream.getvalue():
-                break
-            time.sleep(0.01)
-    assert stream.getvalue() == "metro: working …\n"
+    with RoundProgress("metro", stream=stream) as progress:
+        progress._timer.join(timeout=60)
+    assert stream.getvalue() == f"metro: {words} …\n"
 
 
 def test_first_interrupt_asks_second_interrupts():

@@ -103,7 +103,7 @@ def test_tables_sort_search_and_turn_pages(browser, files):
         assert table.locator(".pager span").inner_text() == "Rows 1 to 50 of 10,000"
         table.get_by_role("button", name="Next").click()
         assert rows.first.locator("th").inner_text() == "tenant-00050"
-        table.get_by_role("button", name="cost").click()
+        table.get_by_role("button", name="cost", exact=True).click()
         costs = [float(text) for text in table.locator("tbody td:last-child").all_inner_texts()]
         assert costs == sorted(costs, reverse=True)
         assert table.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"

@@ -504,7 +504,9 @@ def test_a_plan_is_simulated_explained_audited_and_settled(portal, plan_job):
     assert portal.get(f"/jobs/{explained['jobId']}/explanation").json()["binding"]
     assert portal.ended(audited["jobId"])["result"] == {"kind": "audit", "verdict": "broken"}
     audit = portal.get(f"/jobs/{audited['jobId']}/audit")
-    by_job = portal.post(f"{base}/settle", params={"audit": audited["jobId"], "rule": "shapley"}).json()
+    by_job = portal.post(
+        f"{base}/settle", json={"audit": audited["jobId"]}, params={"rule": "shapley"}
+    ).json()
     by_body = portal.post(f"{base}/settle", content=audit.content, headers=JSON).json()
     for settled in (by_job, by_body):
         assert portal.ended(settled["jobId"])["result"] == {"kind": "settle", "conserved": True}
@@ -514,12 +516,16 @@ def test_a_plan_is_simulated_explained_audited_and_settled(portal, plan_job):
     delays = portal.get(f"/jobs/{kept}/telemetry")
     assert delays.headers["content-type"].startswith("text/csv")
     assert delays.text.startswith("tenant,delay\n")
-    own = portal.post(f"{base}/audit", params={"simulation": kept}).json()["jobId"]
+    own = portal.post(f"{base}/audit", json={"simulation": kept}).json()["jobId"]
     assert portal.ended(own)["result"]["verdict"] != "broken"
     assert set(portal.get(f"/jobs/{own}/audit").json()["series"]) == {"chat", "voice"}
     refused(portal.get(f"/jobs/{ended['jobId']}/telemetry"), 404, "NOT_FOUND", "has no telemetry")
-    refused(portal.post(f"{base}/audit"), 400, "INVALID_ARGUMENT", "post telemetry")
-    refused(portal.post(f"{base}/settle"), 400, "INVALID_ARGUMENT", "post an audit")
+    for analysis, kind in (("audit", "simulation"), ("settle", "audit")):
+        refused(portal.post(f"{base}/{analysis}"), 415, "UNSUPPORTED_MEDIA_TYPE", "application/json")
+        for body in ([], {kind: "x"}, {kind: kept, "more": 1}):
+            refused(portal.post(f"{base}/{analysis}", json=body), 400, "INVALID_ARGUMENT")
+        refused(portal.post(f"{base}/{analysis}", json={kind: str(uuid.uuid4())}), 404, "NOT_FOUND")
+    refused(portal.post(f"{base}/audit", json={}), 400, "INVALID_ARGUMENT", "post telemetry")
     refused(portal.get(f"/jobs/{by_job['jobId']}/audit"), 404, "NOT_FOUND", "settle")
 
 

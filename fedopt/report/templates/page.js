@@ -53,7 +53,7 @@ class LiveTable {
         waiting = setTimeout(() => this.find(), 120);
       });
     }
-    const csv = element("button", "CSV", { type: "button", class: "csv", "aria-label": `Download as CSV: ${box.querySelector("caption").textContent}` });
+    const csv = element("button", "CSV", { type: "button", class: "csv", "aria-label": `Download as CSV: ${box.querySelector("caption").textContent.split(";")[0]}` });
     csv.addEventListener("click", () => this.download());
     box.append(csv);
     if (this.pager) {

@@ -571,7 +571,7 @@ async function jobView(signal, id) {
       ]),
       running && el("progress", last.total ? { max: String(last.total), value: String(last.round), "aria-label": "Trials" } : { "aria-label": "Working" }),
       running && el("div", { class: "row" },
-        now.kind === "solve" && button("Stop at the best plan", act(() => call(`/jobs/${id}/stop`, { method: "POST" }))),
+        now.kind === "solve" && button("Stop at the best plan", act(() => call(`/jobs/${id}/stop`, { method: "POST" })), { disabled: last.cost === undefined }),
         button("Cancel", act(() => call(`/jobs/${id}/cancel`, { method: "POST" })))),
       now.kind === "solve" && rows.length > 1 && progressChart(rows),
     ].filter(Boolean));
@@ -632,12 +632,18 @@ function tenantColumns(plan, instance) {
   ].filter(Boolean);
 }
 
+// The bound on every reservation, and where it is not known that of the method's own catalogue.
+function bounds(plan) {
+  if (plan.lower_bound !== null) return [["Lower bound", number(plan.lower_bound, 6)]];
+  return plan.catalogue_bound === null ? [] : [["Lower bound of its catalogue", number(plan.catalogue_bound, 6)]];
+}
+
 async function planView(signal, job, holder) {
   const [plan, instance, check] = await Promise.all(["plan", "instance", "check"].map((name) => read(`/jobs/${job.jobId}/${name}`, { signal })));
   const units = `${instance.units?.work ?? "job"}/${instance.units?.time ?? "ms"}`;
   const heads = instance.tenants.reduce((sum, tenant) => sum + (tenant.count ?? 1), 0);
   const parts = [facts([
-    ["Status", plan.status], plan.cost !== null && ["Cost", number(plan.cost, 6)], plan.lower_bound !== null && ["Lower bound", number(plan.lower_bound, 6)],
+    ["Status", plan.status], plan.cost !== null && ["Cost", number(plan.cost, 6)], ...bounds(plan),
     plan.gap !== null && ["Certified gap", percent(plan.gap)], ["Tenants served", `${number(job.result.admitted)} of ${number(heads)}`], ["Guarantee", plan.guarantee],
     ["Independent check", el("span", { class: check.ok ? "kept" : "broken" }, check.ok ? "✓ correct" : `✗ ${plural(check.findings.length, "finding")}`)],
   ])];
@@ -811,6 +817,8 @@ const ANALYSES = {
   },
 };
 
+const named = (job) => ({ body: JSON.stringify(job), type: "application/json" });
+
 function analyses(signal, job, planned) {
   const base = `/jobs/${job.jobId}`, results = el("div"), audits = el("select", { "aria-label": "Audit to settle by" });
   const present = async (found) => {
@@ -833,7 +841,7 @@ function analyses(signal, job, planned) {
   const keep = el("input", { type: "checkbox", checked: true }), simulated = el("select", { "aria-label": "Simulation to audit" });
   const telemetry = el("input", { type: "file", accept: ".csv,.jsonl,.ndjson" });
   const rule = el("select", {}, option("marginal", "marginal (the paper's)"), option("shapley", "Shapley"));
-  const settling = button("Settle", start("settle", () => ({ query: { audit: audits.value, rule: rule.value } })), { disabled: true });
+  const settling = button("Settle", start("settle", () => ({ ...named({ audit: audits.value }), query: { rule: rule.value } })), { disabled: true });
   read("/jobs", { query: { perPage: 100, state: "DONE", order: "desc" }, signal })
     .then(async (list) => { for (const found of list.items.filter((item) => item.options.job === job.jobId && ANALYSES[item.kind]).reverse()) await present(found); })
     .catch(() => {});
@@ -842,7 +850,7 @@ function analyses(signal, job, planned) {
   return el("div", {}, explain,
     el("div", { class: "row" }, button("Simulate", start("simulate", () => ({ query: { trials: trials.value, seed: seed.value, telemetry: keep.checked } }))), labelled("Trials", trials), labelled("Seed", seed), el("label", { class: "inline" }, keep, "Keep the delays for an audit")),
     el("div", { class: "row" }, button("Audit", start("audit", async () => {
-      if (!telemetry.files[0] && simulated.value) return { query: { simulation: simulated.value } };
+      if (!telemetry.files[0] && simulated.value) return named({ simulation: simulated.value });
       if (!telemetry.files[0]) throw new Error("choose a telemetry file, a row a request with the columns tenant and delay, or simulate first");
       return { body: await telemetry.files[0].text(), type: telemetry.files[0].name.endsWith("csv") ? "text/csv" : "application/x-ndjson" };
     })), labelled("Telemetry: CSV or JSON lines", telemetry), labelled("or simulated at", simulated)),
