@@ -6,10 +6,8 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fedopt.errors import InputError
 from fedopt.instance import Instance, InstanceError, LearnedImpairment, Problem, load
@@ -23,13 +21,7 @@ Method = Literal["central", "admm", "bundle", "consensus"]
 Objective = Literal["cost", "profit"]
 OBJECTIVES = ("cost", "profit")
 
-METHODS: dict[str, str] = {
-    "central": "fedopt.central",
-    "admm": "fedopt.federated",
-    "bundle": "fedopt.federated.bundle",
-    "consensus": "fedopt.federated.consensus",
-}
-"""Methods by name and the package whose `solve` they are; those that are installed count."""
+METHODS: tuple[str, ...] = get_args(Method)
 
 
 class OptionError(InputError):
@@ -203,30 +195,30 @@ def _measured(
     return with_basis(measured.model_copy(update={"timing": timing}), instance)
 
 
-def available_methods() -> list[str]:
-    """The names `method` can take here; "model:NAME_OR_PATH" stands for the model files."""
-    return [*(name for name, package in METHODS.items() if _installed(package)), "model:NAME_OR_PATH"]
-
-
 def check_method(method: str) -> None:
-    """Raises OptionError, with the names there are, for a method that does not exist here."""
-    if not (method.startswith("model:") and len(method) > len("model:")):
-        package = METHODS.get(method)
-        if package is None or not _installed(package):
-            raise OptionError(f"there is no method {method!r}; there are {', '.join(available_methods())}")
+    """Raises OptionError, with the names there are, for a method that does not exist."""
+    if method not in METHODS and not (method.startswith("model:") and len(method) > len("model:")):
+        known = ", ".join((*METHODS, "model:NAME_OR_PATH"))
+        raise OptionError(f"there is no method {method!r}; there are {known}")
 
 
 def _solver(method: str) -> Callable[..., Plan]:
-    solver: Callable[..., Plan] = import_module(METHODS[method]).solve
-    return solver
+    """The function behind a method; imported here, so that one method does not load the others."""
+    if method == "central":
+        from fedopt import central
 
+        return central.solve
+    if method == "admm":
+        from fedopt import federated
 
-def _installed(package: str) -> bool:
-    try:
-        spec = find_spec(package)
-    except ModuleNotFoundError:
-        return False
-    return spec is not None and spec.origin is not None
+        return federated.solve
+    if method == "bundle":
+        from fedopt.federated import bundle
+
+        return bundle.solve
+    from fedopt.federated import consensus
+
+    return consensus.solve
 
 
 def _check(objective: str, gap: float, time_limit: float | None) -> None:

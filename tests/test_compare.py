@@ -64,8 +64,7 @@ def methods(monkeypatch):
         ),
     }
     monkeypatch.setattr(dispatch, "_solver", answers.__getitem__)
-    for name in answers:
-        monkeypatch.setitem(dispatch.METHODS, name, "fedopt.plan")
+    monkeypatch.setattr(dispatch, "METHODS", tuple(answers))
 
 
 def test_rows_side_by_side(methods):

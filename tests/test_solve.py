@@ -8,7 +8,7 @@ import pytest
 import fedopt
 from fedopt.instance import loads
 from fedopt.plan import GuaranteeError, InstanceReference, Plan
-from fedopt.solve import OptionError, available_methods, check_method
+from fedopt.solve import METHODS, OptionError, check_method
 
 dispatch = importlib.import_module("fedopt.solve")
 
@@ -56,12 +56,13 @@ def test_bad_options(options, error, message):
     assert caught.value.exit_code == 2
 
 
-def test_a_method_that_is_not_installed_does_not_exist(monkeypatch):
-    monkeypatch.setitem(dispatch.METHODS, "ghost", "fedopt.ghost.deeper")
-    assert "ghost" not in available_methods()
-    assert available_methods()[-1] == "model:NAME_OR_PATH"
-    with pytest.raises(OptionError, match="there is no method 'ghost'"):
-        check_method("ghost")
+def test_every_method_has_its_solver():
+    for method in METHODS:
+        assert callable(dispatch._solver(method))
+        check_method(method)
+    check_method("model:joint")
+    with pytest.raises(OptionError, match="there are central, admm, bundle, consensus, model:NAME_OR_PATH"):
+        check_method("model:")
 
 
 def test_infeasible_plans_are_explained_unless_not_wanted(monkeypatch):

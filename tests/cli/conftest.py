@@ -101,7 +101,7 @@ def fake(monkeypatch):
     def install(method: str = "central", **fields) -> FakeSolver:
         solver = FakeSolver(**fields)
         monkeypatch.setattr(dispatch, "_solver", lambda name: solver)
-        monkeypatch.setitem(dispatch.METHODS, method, "fedopt.plan")
+        monkeypatch.setattr(dispatch, "METHODS", (*dispatch.METHODS, method))
         return solver
 
     return install
