@@ -123,7 +123,7 @@ def _numbers(value: object) -> int:
 class Row:
     """One solve. `difference` is the largest difference of a reservation from the first row that has a plan.
 
-    Reservations are compared as the rate that a tenant group holds in a domain, all heads together, in work
+    Reservations are compared as the rate that a tenant group holds in a domain, all units together, in work
     per unit of time. `numbers_exchanged` and `bytes_exchanged` are None where nothing was exchanged between
     operators; `private_numbers` were given to the planner outright, `numbers_told` were answered by operators
     in the rounds and `costs_told` of them state a cost in the clear. `seconds` is wall-clock time. `problem`
@@ -335,7 +335,7 @@ def _switches(method: str, instance: Instance, problems: Mapping[str, Any] | Non
 
 
 def largest_difference(plan: Plan, other: Plan) -> float:
-    """Largest difference of the rate that a tenant group holds in a domain, all heads together."""
+    """Largest difference of the rate that a tenant group holds in a domain, all units together."""
     one, two = _holdings(plan), _holdings(other)
     return max((abs(one.get(key, 0.0) - two.get(key, 0.0)) for key in one.keys() | two.keys()), default=0.0)
 

@@ -1,7 +1,7 @@
 """Path, rates and split together: one convex mixed-integer program, solved to global optimality (SCIP).
 
 Sets
-    u ∈ U            tenant groups of count_u identical heads
+    u ∈ U            tenant groups of count_u identical units
     p ∈ P_u          admissible paths, with offers o_1…o_L
     k ∈ K_p          values of θ to choose from on path p
     o ∈ O, d ∈ D     offers; domains with offers O_d
@@ -10,12 +10,12 @@ Given
     G_pk(R)          slots of deadline that rates R need under the split guarantee at θ_k, with deadlines and
                      budgets chosen best (closed form, `fedopt.calculus.split.rate_excess`); convex in R
     N_p              slots of deadline that there are
-    ρ_k + κ_i, h_i   isolation (19) and largest rate of a head
-    f_p, m_u         fixed charges and link costs of a head; its payment
+    ρ_k + κ_i, h_i   isolation (19) and largest rate of a unit
+    f_p, m_u         fixed charges and link costs of a unit; its payment
     v_o, w_o, C_d    convex cost of the total rate, capacity used per unit of rate, capacity
 
 Variables
-    n_{pk} ∈ {0, 1, 2, …}   heads on path p proven at θ_k
+    n_{pk} ∈ {0, 1, 2, …}   units on path p proven at θ_k
     X_{pk,i} ≥ 0            their rates in domain i, added up
     z_o, c_o ≥ 0            total rate of an offer, and its cost
 
@@ -23,17 +23,17 @@ Minimise
     Σ_o c_o + Σ_{pk} f_p n_{pk}   [ − Σ_u m_u Σ_{pk} n_{pk} ]
 
 subject to
-    Σ_{pk} n_{pk} = count_u  (≤ count_u for "profit")            one path and one θ a head
+    Σ_{pk} n_{pk} = count_u  (≤ count_u for "profit")            one path and one θ a unit
     n G_pk(X_{pk}/n) ≤ n N_p                                     the promise, in perspective
     (ρ_k + κ_i) n_{pk} ≤ X_{pk,i} ≤ h_i n_{pk}                   isolation, largest rates
     z_o = Σ X,   Σ_{o∈O_d} w_o z_o ≤ C_d,   c_o ≥ v_o(z_o)       loads, capacity, cost
 
-G is convex, so heads of a group with the same path and θ take equal rates, and every tangent
+G is convex, so units of a group with the same path and θ take equal rates, and every tangent
 
     G(R̂) n + ∇G(R̂)·(X − R̂ n) ≤ N n
 
 is valid for all X and n. SCIP branches on n over the tangents known (the perspective makes them as tight as
-they can be: at whole n they say what they say for one head). Then n is held and tangents are added until
+they can be: at whole n they say what they say for one unit). Then n is held and tangents are added until
 rates, shares and costs are exact, which gives a plan; and SCIP branches again. An assignment that comes back
 has been paid for exactly, and the two bounds meet.
 
@@ -134,12 +134,12 @@ def theta_choices(program, route):
 
 
 def start_rows(model):
-    """Rows of heads, loads and capacity, and the cost columns of the offers, still without choices."""
+    """Rows of units, loads and capacity, and the cost columns of the offers, still without choices."""
     scip, program = model.scip, model.program
     infinity = scip.infinity()
     for tenant in program.tenants:
         least = tenant.count if model.objective == "cost" else 0
-        model.rows["heads", tenant.id] = row(scip, [], least, tenant.count)
+        model.rows["units", tenant.id] = row(scip, [], least, tenant.count)
     for hop in program.offers:
         model.z[hop] = scip.addVar(lb=0, ub=program.top(hop))
         model.c[hop] = scip.addVar(lb=0, obj=1)
@@ -178,7 +178,7 @@ def add_choice(model, route, theta):
     inside = np.minimum(base + 1.2 * (first.rates - base), 0.5 * (first.rates + route.highs))
     gain = route.fixed - (tenant.payment if model.objective == "profit" else 0.0)
     choice = Choice(route, terms, inside, scip.addVar(vtype="I", lb=0, ub=tenant.count, obj=gain))
-    scip.addConsCoeff(model.rows["heads", tenant.id], choice.n, 1.0)
+    scip.addConsCoeff(model.rows["units", tenant.id], choice.n, 1.0)
     for hop, low, high in zip(route.hops, base * (1 + split.LEAST_MARGIN), route.highs, strict=True):
         x = scip.addVar(lb=0)
         choice.X.append(x)
@@ -221,11 +221,11 @@ def solve(model: Model, gap: float = 1e-3, time_limit: float | None = None) -> N
             break
         if outcome == "limit":
             break
-        model.lower_bound, heads = outcome
-        again, key = False, tuple(heads)
+        model.lower_bound, units = outcome
+        again, key = False, tuple(units)
         if key not in seen:
             seen.add(key)
-            again = make_exact(model, heads)
+            again = make_exact(model, units)
         seconds = time.perf_counter() - started
         best = None if math.isinf(model.cost) else model.cost
         bound = min(model.lower_bound, model.cost)
@@ -239,7 +239,7 @@ def solve(model: Model, gap: float = 1e-3, time_limit: float | None = None) -> N
 
 
 def branch(model, time_limit):
-    """(lower bound, heads of each choice) of the integer program over the tangents so far."""
+    """(lower bound, units of each choice) of the integer program over the tangents so far."""
     scip = model.scip
     scip.freeTransform()
     scip.setParam("limits/time", 1e20 if time_limit is None else time_limit)
@@ -251,16 +251,16 @@ def branch(model, time_limit):
     return scip.getDualbound(), [round(scip.getVal(choice.n)) for choice in model.choices]
 
 
-def make_exact(model, heads):
+def make_exact(model, units):
     """Hold n, add tangents until rates and costs are exact, keep the best plan; always True (it was new).
 
     Tangents at the points of a linear program close in slowly where a whole face of it is optimal, so a local
     solver, which is a global one here, is asked now and then for the point to put them at.
     """
     scip, program = model.scip, model.program
-    active = [(choice, count) for choice, count in zip(model.choices, heads, strict=True) if count]
+    active = [(choice, count) for choice, count in zip(model.choices, units, strict=True) if count]
     scip.freeTransform()
-    for choice, count in zip(model.choices, heads, strict=True):
+    for choice, count in zip(model.choices, units, strict=True):
         scip.chgVarLb(choice.n, count)
         scip.chgVarUb(choice.n, count)
     for number in range(100):
@@ -305,7 +305,7 @@ def consider(model, active, points):
 
 
 def descend(model, active, points):
-    """The best rates for heads held, from a starting point: a smooth convex program with few variables."""
+    """The best rates for units held, from a starting point: a smooth convex program with few variables."""
     from scipy.optimize import minimize
 
     program = model.program

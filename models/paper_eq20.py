@@ -1,7 +1,7 @@
 """Problem (20) of the TRE paper, verbatim: one domain a stage, rates, the local bound (10) in each (SCIP).
 
 Sets
-    u ∈ U                     tenants, each head of a group by itself
+    u ∈ U                     tenants, each unit of a group by itself
     o ∈ O_u, (o, o') ∈ A_u    admissible offers and the links between them, stages 1…L
     d ∈ D                     domains
 
@@ -10,7 +10,7 @@ Given
     σ, ρ; κ_o, η_o, T_o       arrivals and TRE of the offer, at that θ
     τ_u, ε_u                  the promise
     v_o, f, w_o, C_d          convex cost of the total rate, fixed and link charges, capacity use, capacity
-    h_o                       largest rate of a head
+    h_o                       largest rate of a unit
 
 Variables
     y_{u,o}, y_{u,oo'} ∈ {0, 1}    offers and links used
@@ -32,7 +32,7 @@ has them, τ_u is the deadline less those of the links used.
 
 Warning: (10) gives every domain the whole deadline, so a solution does not bound the end-to-end delay. Three
 domains with T = 40 each and τ = 100 are "feasible" here, though the delay is at least 120. The plan says for
-every tenant what its latencies and links add up to beside the deadline. Heads are listed one by one: for
+every tenant what its latencies and links add up to beside the deadline. Units are listed one by one: for
 small instances.
 """
 
@@ -58,7 +58,7 @@ MAX_HEADS = 500
 
 @dataclass
 class Local:
-    """One (head's tenant, offer): the constants of (10) and (19) at its θ, in slots."""
+    """One (unit's tenant, offer): the constants of (10) and (19) at its θ, in slots."""
 
     theta: float
     burst: float
@@ -69,11 +69,11 @@ class Local:
 
 @dataclass
 class Model:
-    """The program, its heads (tenant id, number) and the Pyomo model."""
+    """The program, its units (tenant id, number) and the Pyomo model."""
 
     program: Program
     objective: str
-    heads: list[tuple[str, int]]
+    units: list[tuple[str, int]]
     local: dict[tuple[str, str], Local]
     pyomo: pyo.ConcreteModel
     blocked: list[Explanation]
@@ -87,9 +87,9 @@ def build(instance: Instance, objective: str = "cost") -> Model:
     """Write (20) as a mixed-integer nonlinear program."""
     started = time.perf_counter()
     program = Program(instance)
-    heads = [(tenant.id, k) for tenant in program.tenants for k in range(tenant.count)]
-    if len(heads) > MAX_HEADS:
-        raise ModelError(f"paper_eq20 lists heads one by one and takes up to {MAX_HEADS}, not {len(heads)}")
+    units = [(tenant.id, k) for tenant in program.tenants for k in range(tenant.count)]
+    if len(units) > MAX_HEADS:
+        raise ModelError(f"paper_eq20 lists units one by one and takes up to {MAX_HEADS}, not {len(units)}")
     local, graphs, blocked = {}, {}, []
     for tenant in program.tenants:
         graph = program.graph(tenant)
@@ -106,9 +106,9 @@ def build(instance: Instance, objective: str = "cost") -> Model:
             blocked.append(Explanation(tenant=tenant.id, constraint="deadline", message=message))
 
     m = pyo.ConcreteModel("problem (20)")
-    m.H = pyo.Set(initialize=heads, dimen=2)
-    m.N = pyo.Set(initialize=[(u, k, o) for u, k in heads for o in graphs[u]], dimen=3)
-    m.A = pyo.Set(initialize=[(u, k, a, b) for u, k in heads for a, b in graphs[u].edges], dimen=4)
+    m.H = pyo.Set(initialize=units, dimen=2)
+    m.N = pyo.Set(initialize=[(u, k, o) for u, k in units for o in graphs[u]], dimen=3)
+    m.A = pyo.Set(initialize=[(u, k, a, b) for u, k in units for a, b in graphs[u].edges], dimen=4)
     m.O = pyo.Set(initialize=list(program.offers))
     m.y = pyo.Var(m.N, domain=pyo.Binary)
     m.flow = pyo.Var(m.A, domain=pyo.Binary)
@@ -123,10 +123,10 @@ def build(instance: Instance, objective: str = "cost") -> Model:
         expr=sum(m.c[o] for o in m.O)
         + sum(program.curves[o].fixed * m.y[u, k, o] for u, k, o in m.N)
         + sum(float(graphs[u].edges[a, b]["cost"]) * m.flow[u, k, a, b] for u, k, a, b in m.A)
-        - sum(payment[u] * m.y[u, k, o] for u, k in heads for o in first[u])
+        - sum(payment[u] * m.y[u, k, o] for u, k in units for o in first[u])
     )
     m.rows = pyo.ConstraintList()
-    for u, k in heads:
+    for u, k in units:
         graph, starts = graphs[u], sum(m.y[u, k, o] for o in first[u])
         if first[u]:
             m.rows.add(starts == 1 if objective == "cost" else starts <= 1)
@@ -166,7 +166,7 @@ def build(instance: Instance, objective: str = "cost") -> Model:
         m.rows.add(sum(used) <= program.capacity[domain.id])
     timing = {"build": time.perf_counter() - started}
     linked = any(link.delay > 0 for link in instance.links or ())
-    return Model(program, objective, heads, local, m, blocked, linked=linked, timing=timing)
+    return Model(program, objective, units, local, m, blocked, linked=linked, timing=timing)
 
 
 def whole_requests(program, tenant, hop, graph):
@@ -255,7 +255,7 @@ def extract(model: Model) -> Plan:
         ]
         return no_plan(program, explanation=reasons, limit=model.status == "limit", **about)
     groups: dict[tuple, list] = {}
-    for u, k in model.heads:
+    for u, k in model.units:
         hops = tuple(o for o in program.offers if (u, k, o) in m.N and m.y[u, k, o].value > 0.5)
         if hops:
             stage = {domain.id: program.stages.index(domain.stage) for domain in program.instance.domains}

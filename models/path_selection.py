@@ -1,29 +1,29 @@
 """Path selection: unsplittable flow over the stage graph with capacities, rates given (Pyomo, HiGHS).
 
 Sets
-    u ∈ U        tenant groups of count_u identical heads
+    u ∈ U        tenant groups of count_u identical units
     p ∈ P_u      admissible paths of u in its stage graph
     o ∈ p        offers (domain + reservation class) on path p
     d ∈ D        domains, with offers o ∈ O_d
 
 Given
-    R_{u,p,o}    rate that each head needs at offer o on path p, sized beforehand under the guarantee:
+    R_{u,p,o}    rate that each unit needs at offer o on path p, sized beforehand under the guarantee:
                  minplus, paper-path: the least common rate of the path; paper-local: the least rate of each
                  domain under (10); split: the rates that are cheapest at list prices
-    f_{u,p}      fixed charges of the path's offers plus costs of its links, per head
+    f_{u,p}      fixed charges of the path's offers plus costs of its links, per unit
     v_o(z)       convex cost of offer o's total rate z
     w_o, C_d     capacity used per unit of rate; capacity
-    m_u          payment per head (objective "profit" only)
+    m_u          payment per unit (objective "profit" only)
 
 Variables
-    n_{u,p} ∈ {0, 1, 2, …}   heads of u on path p: a head's flow is not split
+    n_{u,p} ∈ {0, 1, 2, …}   units of u on path p: a unit's flow is not split
     z_o, c_o ≥ 0             total rate of offer o, and its cost
 
 Minimise
     Σ_o c_o + Σ_{u,p} f_{u,p} n_{u,p}   [ − Σ_{u,p} m_u n_{u,p} ]
 
 subject to
-    Σ_p n_{u,p} = count_u  (≤ count_u for "profit")       every head on one path
+    Σ_p n_{u,p} = count_u  (≤ count_u for "profit")       every unit on one path
     z_o = Σ_{u,p∋o} R_{u,p,o} n_{u,p}                     load of an offer
     Σ_{o∈O_d} w_o z_o ≤ C_d                               capacity; isolation (19) is in R
     c_o ≥ v_o(ẑ) + v_o'(ẑ)(z_o − ẑ)  for all ẑ            convex cost, by its tangents
@@ -106,11 +106,11 @@ def build(
         expr=sum(m.c[o] for o in m.O)
         + sum((routes[key][0].fixed - payment[key[0]]) * m.n[key] for key in m.P)
     )
-    m.heads = pyo.ConstraintList()
+    m.units = pyo.ConstraintList()
     for tenant in program.tenants:
-        heads = sum(m.n[key] for key in m.P if key[0] == tenant.id)
-        if not isinstance(heads, int):
-            m.heads.add(heads == tenant.count if objective == "cost" else heads <= tenant.count)
+        units = sum(m.n[key] for key in m.P if key[0] == tenant.id)
+        if not isinstance(units, int):
+            m.units.add(units == tenant.count if objective == "cost" else units <= tenant.count)
     rate: dict[str, list] = {o: [] for o in m.O}
     for key, (route, sized) in routes.items():
         for o, r in zip(route.hops, sized.rates, strict=True):
@@ -166,7 +166,7 @@ def solve(model: Model, gap: float = 1e-3, time_limit: float | None = None) -> N
 
 
 def extract(model: Model) -> Plan:
-    """The heads on each path, with the rates the path was sized to."""
+    """The units on each path, with the rates the path was sized to."""
     about = {
         "method": "model:path_selection",
         "guarantee": model.guarantee,

@@ -1,7 +1,7 @@
 """Reservation sizing on given paths under the min-plus guarantee, in the log domain (cvxpy, Clarabel).
 
 Sets
-    e ∈ E            entries: n_e heads of one tenant on one given path o_1…o_L
+    e ∈ E            entries: n_e units of one tenant on one given path o_1…o_L
     o ∈ O, d ∈ D     offers, domains
 
 Given
@@ -11,10 +11,10 @@ Given
     T_i              latency of a rate-latency guardrail (0 for a pure delay), T_Σ their sum
     N                ⌊τ − delays of links − pure delays⌋, slots
     v_o, w_o, C_d    convex cost of the total rate, capacity used per unit of rate, capacity
-    h_i              largest rate of a head
+    h_i              largest rate of a unit
 
 Variables
-    R_{e,i}          rate of one head in each domain of its path, work/slot
+    R_{e,i}          rate of one unit in each domain of its path, work/slot
     z_o              total rate of offer o
 
 Minimise
@@ -38,7 +38,7 @@ and the sum over ℓ in closed form, by the domain j in which a way takes its sl
 
 Both forms are convex in R at fixed θ and path. θ is improved between solves: at the rates found, the θ that
 proves most. Default paths and a first θ come from `path_selection`; the options `paths` ({tenant:
-["domain/offer", …]}, or a list of such paths, one a head) and `thetas` ({tenant: θ}) state them. The optimum
+["domain/offer", …]}, or a list of such paths, one a unit) and `thetas` ({tenant: θ}) state them. The optimum
 is over the rates for the given paths, so the plan states no lower bound.
 """
 
@@ -64,7 +64,7 @@ OBJECTIVES = ("cost", "profit")
 
 @dataclass
 class Model:
-    """The entries (route, heads) with their θ, and after `solve` their rates."""
+    """The entries (route, units) with their θ, and after `solve` their rates."""
 
     program: Program
     form: str
@@ -132,11 +132,11 @@ def _solve(model, thetas):
     program, constraints = model.program, []
     variables = [cp.Variable(len(route.hops)) for route, _ in model.entries]
     terms: dict[str, list] = {}
-    for (route, heads), rate, theta in zip(model.entries, variables, thetas, strict=True):
+    for (route, units), rate, theta in zip(model.entries, variables, thetas, strict=True):
         add = fine_constraints if model.form == "fine" else ville_constraints
         constraints += [*add(route.path, rate, theta), rate <= route.highs]
         for i, hop in enumerate(route.hops):
-            terms.setdefault(hop, []).append(heads * rate[i])
+            terms.setdefault(hop, []).append(units * rate[i])
     z = {hop: cp.sum(cp.hstack(parts)) for hop, parts in terms.items()}
     capacity = {}
     for domain in program.instance.domains:
@@ -246,14 +246,14 @@ def extract(model: Model) -> Plan:
     if model.status != "feasible":
         return no_plan(model.program, explanation=model.explanation, limit=model.status == "limit", **about)
     decisions = []
-    for (route, heads), rates in zip(model.entries, model.rates, strict=True):
+    for (route, units), rates in zip(model.entries, model.rates, strict=True):
         safe = _repair(route, rates, model.form)
         found = evaluate(route.path, safe, bit(model.form))
         parameters = dict(found.parameters)
         sized = Sized(
             safe, found.theta, found.log_bound, model.form, block=found.block, parameters=parameters
         )
-        decisions.append(Decision(route, heads, sized))
+        decisions.append(Decision(route, units, sized))
     notes = ["Paths are given; the optimum is over the rates on them."]
     return to_plan(model.program, decisions, prices=model.prices, notes=notes, **about)
 

@@ -1,7 +1,7 @@
 """The split guarantee on given paths: convex in (rate, deadline, budget); tangent cuts with HiGHS, or SCIP.
 
 Sets
-    e ∈ E            entries: n_e heads of one tenant on one given path with domains i = 1…L
+    e ∈ E            entries: n_e units of one tenant on one given path with domains i = 1…L
     o ∈ O, d ∈ D     offers, domains
 
 Given
@@ -9,9 +9,9 @@ Given
     τ, ε             deadline less delays of links, violation probability
     T_i, D_i, c      guardrail latency, pure delay, slots per slot of a share
     v_o, w_o, C_d    convex cost of the total rate, capacity used per unit of rate, capacity
-    h_i              largest rate of a head
+    h_i              largest rate of a unit
 
-Variables, for one head of each entry
+Variables, for one unit of each entry
     R_i              reserved rate, ρ + κ_i ≤ R_i ≤ h_i (19)
     τ_i ≥ D_i        share of the deadline
     β_i              share of the budget: ε_i = β_i ε
@@ -62,7 +62,7 @@ TOLERANCE = 1e-9
 
 @dataclass
 class Model:
-    """The entries (route, heads) with their θ, and after `solve` their rates and the certified optimum."""
+    """The entries (route, units) with their θ, and after `solve` their rates and the certified optimum."""
 
     program: Program
     objective: str
@@ -143,9 +143,9 @@ def solve(model: Model, gap: float = 1e-3, time_limit: float | None = None) -> N
 def loads(entries, rates):
     """Total rate of every offer in use, work/slot."""
     z: dict[str, float] = {}
-    for (route, heads), rate in zip(entries, rates, strict=True):
+    for (route, units), rate in zip(entries, rates, strict=True):
         for hop, r in zip(route.hops, rate, strict=True):
-            z[hop] = z.get(hop, 0.0) + heads * float(r)
+            z[hop] = z.get(hop, 0.0) + units * float(r)
     return z
 
 
@@ -187,9 +187,9 @@ def solve_by_cuts(program, entries, thetas, time_limit, gap):
         variables.append([*rate, *share, *budget])
         inside.append(point)
     expressions: dict[str, list] = {}
-    for (route, heads), v in zip(entries, variables, strict=True):
+    for (route, units), v in zip(entries, variables, strict=True):
         for i, hop in enumerate(route.hops):
-            expressions.setdefault(hop, []).append(heads * v[i])
+            expressions.setdefault(hop, []).append(units * v[i])
     z, c = {}, {}
     for hop, parts in expressions.items():
         z[hop], c[hop] = h.addVariable(lb=0), h.addVariable(lb=0, obj=1)
@@ -323,7 +323,7 @@ def solve_by_scip(program, entries, thetas, time_limit, gap):
     m.more = pyo.VarList(domain=pyo.NonNegativeReals)
     terms = [split.terms(route.path, theta) for (route, _), theta in zip(entries, thetas, strict=True)]
     rates, used = [], {}
-    for (route, heads), of, theta in zip(entries, terms, thetas, strict=True):
+    for (route, units), of, theta in zip(entries, terms, thetas, strict=True):
         load, base, mine, phis, parts, shares = theta * of.rho[0], of.isolation[0], [], [], [], []
         for i, hop in enumerate(route.hops):
             x, phi, u, share = m.margin.add(), m.more.add(), m.more.add(), m.more.add()
@@ -338,7 +338,7 @@ def solve_by_scip(program, entries, thetas, time_limit, gap):
             top = u - of.log_epsilon + float(of.constants[0, i]) + sum(phis)
             m.rows.add((x + load) * share >= top)  # share = c(τ_i − D_i) − T_i
             mine.append(float(base[i]) + x / theta)
-            used.setdefault(hop, []).append(heads * mine[-1])
+            used.setdefault(hop, []).append(units * mine[-1])
         m.rows.add(sum(pyo.exp(-u) for u in parts) <= 1)
         m.rows.add(sum(shares) <= of.room)
         rates.append(mine)
@@ -390,11 +390,11 @@ def extract(model: Model) -> Plan:
     if model.status != "feasible":
         return no_plan(model.program, explanation=model.explanation, limit=model.status == "limit", **about)
     decisions = []
-    for (route, heads), theta, rates in zip(model.entries, model.thetas, model.rates, strict=True):
+    for (route, units), theta, rates in zip(model.entries, model.thetas, model.rates, strict=True):
         terms = split.terms(route.path, theta)
         deadlines, budgets = split.shares(terms, rates)
         log_bound = float(split.log_bound(terms, rates)[0][0])
-        decisions.append(Decision(route, heads, Sized(rates, theta, log_bound, "split", deadlines, budgets)))
+        decisions.append(Decision(route, units, Sized(rates, theta, log_bound, "split", deadlines, budgets)))
     notes = [
         "Paths are given; on them and at the θ stated the variable cost is "
         f"{model.given_cost:.9g} with the lower bound {model.given_bound:.9g}."

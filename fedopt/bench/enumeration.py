@@ -1,6 +1,6 @@
 """What a planner writes first: all paths of all tenants, sized one and all, in one integer program for HiGHS.
 
-Variables n_{k,p} ∈ {0, 1, …}, heads of kind k on path p at one of two profiles of rates (equal, and in
+Variables n_{k,p} ∈ {0, 1, …}, units of kind k on path p at one of two profiles of rates (equal, and in
 proportion to each domain's own floor), with one column each; z_o the load of an offer, c_o its cost by
 tangents:
 
@@ -86,8 +86,8 @@ def enumerate_and_solve(instance: Instance, gap: float, time_limit: float) -> Ou
                 columns[column] = 1.0
                 for hop, rate in zip(route.hops, rates, strict=True):
                     use.setdefault(hop, {})[column] = rate
-        heads = float(sum(tenant.count for tenant in tenants))
-        mip.rows.append((heads, heads, columns))
+        units = float(sum(tenant.count for tenant in tenants))
+        mip.rows.append((units, units, columns))
     count = len(mip.objective)
     _loads_and_costs(program, mip, use)
     sizing = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""Federated methods by instance: rounds to a certified relaxation gap, and whole heads beside central.
+"""Federated methods by instance: rounds to a certified relaxation gap, and whole units beside central.
 
 One operator for each domain. Rounds count to the first at which the relaxation is certified to the gap.
 Beside the methods as they come, each accelerator is switched off alone, the penalty is wrong by ten, the
@@ -51,7 +51,7 @@ LARGEST_FOR_VARIANTS = 100
 """Tenants up to which every variant runs, not only the methods as they come."""
 
 RELAXATION, WHOLE = 1e-3, 5e-3
-"""Gaps asked for: of the relaxation, in which heads may be split, and of the plan."""
+"""Gaps asked for: of the relaxation, in which units may be split, and of the plan."""
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {"admm": ("admm", {}), "bundle": ("bundle", {})}
 
@@ -144,8 +144,8 @@ def measure(case: Case, time_limit: float | None = None, quick: bool = False) ->
     central = solve(instance, gap=0.5 * WHOLE, time_limit=limit, explain=False)
     if central.status == "infeasible":
         return []
-    heads = sum(tenant.count for tenant in instance.tenants)
-    about = {"heads": heads, "joint": case.offers > 1, "shipped": case.file is not None}
+    units = sum(tenant.count for tenant in instance.tenants)
+    about = {"units": units, "joint": case.offers > 1, "shipped": case.file is not None}
     found = [
         Row(
             f"{case}: central",
@@ -156,7 +156,7 @@ def measure(case: Case, time_limit: float | None = None, quick: bool = False) ->
     ]
     for name in METHODS:
         found.append(_row(case, name, instance, central, limit, about, whole=case.offers == 1))
-    if case.file is None and case.offers == 1 and heads <= LARGEST_FOR_VARIANTS and not quick:
+    if case.file is None and case.offers == 1 and units <= LARGEST_FOR_VARIANTS and not quick:
         found += [_row(case, name, instance, central, limit, about, whole=False) for name in VARIANTS]
         found += [_hedged(case, name, instance, limit, about) for name in RHO if available()]
         found.append(_consensus(case, instance, central, limit, about))
@@ -189,7 +189,7 @@ def _consensus(case: Case, instance: Instance, central: Plan, limit: float, abou
 def _row(
     case: Case, name: str, instance: Instance, central: Plan, limit: float, about: dict[str, Any], whole: bool
 ) -> Row:
-    """One solve; `whole`: whole heads are chosen too, else the relaxation is all."""
+    """One solve; `whole`: whole units are chosen too, else the relaxation is all."""
     method, switches = (METHODS | VARIANTS)[name]
     start = _similar(instance, limit) if name == SIMILAR else None
     if not whole:
@@ -306,14 +306,14 @@ def _over_cases(case: str, mine: list[Row], plain: dict[str, Row]) -> Row:
         more["without_plan"] = len(mine) - len(frozen)
     if all("dearer_than_central" in row.more for row in mine):
         for label, part in (
-            ("100_heads_on", [row for row in mine if row.more["heads"] >= 100]),
-            ("fewer_heads", [row for row in mine if row.more["heads"] < 100]),
+            ("100_units_on", [row for row in mine if row.more["units"] >= 100]),
+            ("fewer_units", [row for row in mine if row.more["units"] < 100]),
         ):
-            more |= _whole_heads(label, part)
+            more |= _whole_units(label, part)
     return Row(case, sum(row.seconds for row in mine), more=more)
 
 
-def _whole_heads(label: str, part: list[Row]) -> dict[str, Any]:
+def _whole_units(label: str, part: list[Row]) -> dict[str, Any]:
     """The largest certified gap and the largest excess over central, and how many ended without a plan."""
     gaps = [row.gap for row in part if row.gap is not None]
     over = [row.more["dearer_than_central"] for row in part if row.more["dearer_than_central"] is not None]

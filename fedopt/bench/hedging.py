@@ -117,22 +117,22 @@ class _Problem:
         model.loads = pyo.Var(offers, bounds=(0.0, heaviest))
         if name == "broker":
             columns = range(len(flows.columns))
-            model.heads = pyo.Var(columns, within=pyo.NonNegativeReals)
+            model.units = pyo.Var(columns, within=pyo.NonNegativeReals)
             owned = [np.flatnonzero(flows.kind == k).tolist() for k in range(len(flows.counts))]
             model.served = pyo.Constraint(
                 range(len(owned)),
-                rule=lambda m, k: sum(m.heads[j] for j in owned[k]) == float(flows.counts[k]),
+                rule=lambda m, k: sum(m.units[j] for j in owned[k]) == float(flows.counts[k]),
             )
             rows = flows.matrix.tocsr()
 
             def carried(m: Any, o: int) -> Any:
                 row = rows[o]
                 return m.loads[o] == sum(
-                    float(v) * m.heads[int(j)] for j, v in zip(row.indices, row.data, strict=True)
+                    float(v) * m.units[int(j)] for j, v in zip(row.indices, row.data, strict=True)
                 )
 
             model.carried = pyo.Constraint(offers, rule=carried)
-            cost = sum(float(flows.charge[j]) * model.heads[j] for j in columns)
+            cost = sum(float(flows.charge[j]) * model.units[j] for j in columns)
         else:
             model.lines = pyo.ConstraintList()
             cost = sum(self._domain(model, d) for d in range(len(self.domains)))

@@ -1,10 +1,10 @@
-"""Knapsack cuts: what whole heads cannot share of a domain's capacity.
+"""Knapsack cuts: what whole units cannot share of a domain's capacity.
 
-Few heads fit into a domain together, but shares of heads fill it to the brim, and the relaxation pays too
-little.  For each domain the best inequality is sought that every choice of whole heads within its capacity
+Few units fit into a domain together, but shares of units fill it to the brim, and the relaxation pays too
+little.  For each domain the best inequality is sought that every choice of whole units within its capacity
 obeys and the relaxation's solution does not: exact separation, as Avella, Boccia and Vasilyev do for one load
-a head (A computational study of exact knapsack separation for the generalized assignment problem, 2010). Here
-a head's load depends on its column; coefficients that grow with the load reach every column.
+a unit (A computational study of exact knapsack separation for the generalized assignment problem, 2010). Here
+a unit's load depends on its column; coefficients that grow with the load reach every column.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from fedopt.pricing import Column, Network
 __all__ = ["Cut", "Knapsacks", "Strengthened"]
 
 _MOST_HEADS = 500  # beyond, a domain holds many and the relaxation is near
-_MOST_LABELS = 20_000  # of one domain's sets of heads; beyond, it goes without cuts
+_MOST_LABELS = 20_000  # of one domain's sets of units; beyond, it goes without cuts
 _LEAST = 1e-5  # violation of a cut worth having
-_SETS = 5  # sets of heads that one look for the best adds
+_SETS = 5  # sets of units that one look for the best adds
 _KEPT = 300  # of the latest ones of a domain, to begin with
 _SAFE = 1e-9  # relative: what coefficients give away to rounding
 _STALLED, _LITTLE = 8, 0.05  # rounds that together close so small a share of the gap are the last
@@ -34,11 +34,11 @@ _STALLED, _LITTLE = 8, 0.05  # rounds that together close so small a share of th
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Σ of a coefficient over the heads in a domain ≤ 1.
+    """Σ of a coefficient over the units in a domain ≤ 1.
 
     Attributes:
         domain: its index.
-        steps: by kind the loads (ascending, work/slot) from which on a head counts so much.
+        steps: by kind the loads (ascending, work/slot) from which on a unit counts so much.
     """
 
     domain: int
@@ -128,7 +128,7 @@ class _Knapsack:
         self.domain = domain
         self.capacity = float(network.capacity[domain]) * (1.0 + _SAFE)
         self.counts = [kind.count for kind in network.kinds]
-        self._sets: list[dict[tuple[int, float], float]] = []  # heads of (kind, load) that fit together
+        self._sets: list[dict[tuple[int, float], float]] = []  # units of (kind, load) that fit together
         fits = (loads > 0.0) & (loads <= self.capacity)
         self.loads = {int(k): np.unique(loads[fits & (kinds == k)]) for k in np.unique(kinds[fits])}
 
@@ -198,8 +198,8 @@ class _Knapsack:
     def _lift(self, steps: dict[int, tuple[np.ndarray, np.ndarray]], order: list[int]) -> None:
         """Raise the coefficients of one kind after the other to the most that the others leave it.
 
-        A head of load w leaves capacity C − w, of which the others are worth at most V(C − w): it may count
-        1 − V(C − w). Kinds of several heads share one function and are left as they are.
+        A unit of load w leaves capacity C − w, of which the others are worth at most V(C − w): it may count
+        1 − V(C − w). Kinds of several units share one function and are left as they are.
         """
         for kind in order:
             if self.counts[kind] > 1:
@@ -239,7 +239,7 @@ def _rising(weights: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 class Knapsacks:
-    """The relaxation over given columns, cut ever closer to whole heads."""
+    """The relaxation over given columns, cut ever closer to whole units."""
 
     def __init__(self, template: Master, columns: list[Column]) -> None:
         self.network = network = template.network
@@ -247,15 +247,15 @@ class Knapsacks:
         program.adopt_tangents(template)
         program.add(columns)
         program.forbid_overflow()
-        # HiGHS prices columns to 1e-9, so its optimum may lie that far, a head, above the true one.
+        # HiGHS prices columns to 1e-9, so its optimum may lie that far, a unit, above the true one.
         program.highs.setOptionValue("dual_feasibility_tolerance", 1e-9)
-        heads = sum(kind.count for kind in network.kinds)
-        self._doubt = 1e-9 * (heads + len(network.capacity))
+        units = sum(kind.count for kind in network.kinds)
+        self._doubt = 1e-9 * (units + len(network.capacity))
         self._kinds = np.array([column.kind for column in program.columns])
         offers, rates = _arrays(network, program.columns)
         domains, taken = network.domain[offers], network.factor[offers] * rates
         self._knapsacks: list[tuple[_Knapsack, np.ndarray, np.ndarray]] = []  # with its columns and loads
-        for d in range(len(network.capacity) if heads <= _MOST_HEADS else 0):
+        for d in range(len(network.capacity) if units <= _MOST_HEADS else 0):
             load = np.where(domains == d, taken, 0.0).sum(axis=1)
             own = np.flatnonzero(load > 0.0)
             if len(own):

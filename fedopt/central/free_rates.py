@@ -27,8 +27,8 @@ def with_free_rates(master: Master, oracle: Oracle, choice: Choice, duals: Duals
     plan.columns = columns
     cost = choice.cost
     spent = [
-        float(heads) * column.cost(duals.prices(network))
-        for column, heads in zip(columns, choice.heads, strict=True)
+        float(units) * column.cost(duals.prices(network))
+        for column, units in zip(columns, choice.units, strict=True)
     ]
     # among many columns each saves little, but for guardrails, which charge a path for its own speed
     worth = len(columns) <= run.settings.free_columns
@@ -41,12 +41,12 @@ def with_free_rates(master: Master, oracle: Oracle, choice: Choice, duals: Duals
         if run.expired():
             break
         before = columns[j]
-        kind, prices = network.kinds[before.kind], plan.prices(choice.heads, duals)
+        kind, prices = network.kinds[before.kind], plan.prices(choice.units, duals)
         columns[j] = cheaper(sizing, kind, before, prices, thorough=len(columns) <= run.settings.free_columns)
         if columns[j] is before:
             continue
-        value = plan.cost(choice.heads)
-        if value < cost and not plan.overloaded(choice.heads):
+        value = plan.cost(choice.units)
+        if value < cost and not plan.overloaded(choice.units):
             cost = value
         else:
             columns[j] = before

@@ -61,7 +61,7 @@ def _improve(master: Master, columns: Sequence[Column], duals: Duals) -> bool:
 
     The program's own are priced out but for its tolerance.
     """
-    prices, value = duals.prices(master.network), duals.head + master.payments
+    prices, value = duals.prices(master.network), duals.unit + master.payments
     return any(
         column.cost(prices) < value[column.kind] - 1e-9 * abs(value[column.kind])
         for column in columns
@@ -112,7 +112,7 @@ class _Pricing:
 
     def ask(self, question: _Question) -> list[Priced]:
         """The oracle's answers, one a kind."""
-        worth = question.duals.head + self.master.payments
+        worth = question.duals.unit + self.master.payments
         # Away from the master's duals a kind's own may be too low: then nothing would be found below it.
         known = worth if question.own else worth + self.run.settings.above * np.abs(worth)
         return self.oracle.price_all(
@@ -127,8 +127,8 @@ class _Pricing:
         """The Lagrangian bound of answers, valid whatever they left out: a kind for which nothing cheaper was
         found than what it knew keeps that as its least cost."""
         least, duals = np.array([answer.bound for answer in answers]), question.duals
-        if not np.isfinite(duals.head).all():  # an earlier plan's prices say nothing of heads
-            duals = replace(duals, head=least - self.master.payments)
+        if not np.isfinite(duals.unit).all():  # an earlier plan's prices say nothing of units
+            duals = replace(duals, unit=least - self.master.payments)
         bound = self.master.lagrangian(duals, least)
         if self._best is None or bound > self.bound:
             self._best, self.bound = (duals, least), bound

@@ -28,7 +28,7 @@ def rough_start(
     for _ in range(run.settings.initial_rounds):
         solution, duals = master.solve()
         prices = duals.prices(network)
-        answers = oracle.price_all(prices, duals.head + master.payments, tolerance=1e-4, effort=4, rough=True)
+        answers = oracle.price_all(prices, duals.unit + master.payments, tolerance=1e-4, effort=4, rough=True)
         if not sum(master.add(answer.columns) for answer in answers) or run.closing():
             break
     columns: list[Column] = []
@@ -63,7 +63,7 @@ def columns_of(plan: Plan, network: Network, oracle: Oracle) -> list[Column]:
 
 
 def duals_of(plan: Plan, network: Network) -> Duals | None:
-    """An earlier plan's prices as they stand for the network now, heads unknown (+inf); None where it states
+    """An earlier plan's prices as they stand for the network now, units unknown (+inf); None where it states
     none."""
     price = {domain.id: domain.price for domain in plan.domains if domain.price is not None}
     if not price:

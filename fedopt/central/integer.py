@@ -1,4 +1,4 @@
-"""From the relaxation to a plan: whole heads, proven optimal to the gap over the entire catalogue.
+"""From the relaxation to a plan: whole units, proven optimal to the gap over the entire catalogue.
 
 An exchange search and a program over the master's columns give a first plan.
 A column whose reduced cost exceeds the distance between the Lagrangian bound and the plan at hand cannot be
@@ -32,7 +32,7 @@ class Choice:
     """Columns with their multiplicities, the cost, and what no choice among the candidates can be below."""
 
     columns: list[Column]
-    heads: np.ndarray
+    units: np.ndarray
     cost: float
     bound: float
 
@@ -72,7 +72,7 @@ def choose(
         lp.setOptionValue("mip_max_nodes", run.effort)
     program.make_integer()
     if start is not None:
-        program.suggest(start.columns, start.heads)
+        program.suggest(start.columns, start.units)
     watch(lp, run, len(columns), outside)
     bound, tightened = -math.inf, False
     if cuts:
@@ -86,11 +86,11 @@ def choose(
         if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
             return None
         values = np.array(lp.getSolution().col_value)
-        heads = np.round(values[program.first_column :])
+        units = np.round(values[program.first_column :])
         proven = float(info.mip_dual_bound)
         bound = min(bound, proven) if tightened else proven  # a tightened program bounds only itself
-        cost = program.cost(heads)
-        if program.overloaded(heads):
+        cost = program.cost(units)
+        if program.overloaded(units):
             program.tighten()
             tightened = True
             lp.cbMipInterrupt.clear()
@@ -98,11 +98,11 @@ def choose(
         elif cost - float(info.objective_function_value) <= 0.1 * gap * abs(cost) or not program.refine(
             values
         ):
-            used = np.flatnonzero(heads > 0.5)
-            return Choice([program.columns[j] for j in used], heads[used], cost, bound)
+            used = np.flatnonzero(units > 0.5)
+            return Choice([program.columns[j] for j in used], units[used], cost, bound)
         if lp.getRunTime() > seconds or run.expired():
-            used = np.flatnonzero(heads > 0.5)
-            return Choice([program.columns[j] for j in used], heads[used], cost, bound)
+            used = np.flatnonzero(units > 0.5)
+            return Choice([program.columns[j] for j in used], units[used], cost, bound)
 
 
 def watch(lp: highspy.Highs, run: Run, columns: int, outside: float = -math.inf) -> None:
@@ -146,7 +146,7 @@ def proven_plan(
             run.cost = min(run.cost, best.cost)
             run.record(len(master.columns))
             if best.cost - run.lower_bound <= gap * abs(best.cost) or run.expired():
-                return Choice(best.columns, best.heads, best.cost, run.lower_bound)
+                return Choice(best.columns, best.units, best.cost, run.lower_bound)
             cutoff = best.cost - 0.5 * gap * abs(best.cost)
         else:
             reach = slack * max(abs(run.lower_bound), 1.0)
@@ -155,7 +155,7 @@ def proven_plan(
         complete = math.isinf(cutoff)
         candidates = _candidates(master, oracle, relaxation, cutoff - relaxation.bound, run)
         if candidates is None:
-            return best if best is None else Choice(best.columns, best.heads, best.cost, run.lower_bound)
+            return best if best is None else Choice(best.columns, best.units, best.cost, run.lower_bound)
         swapped = exchanged(master, candidates, relaxation, run, gap, 5.0, best)
         if swapped is not None and (best is None or swapped.cost < best.cost):
             best, complete = swapped, False
@@ -164,12 +164,12 @@ def proven_plan(
             candidates = _below(master, candidates, relaxation, cutoff - relaxation.bound)
         found = _best_of(master, candidates, cutoff, complete, best, gap, run)
         if found is None:
-            return best if best is None else Choice(best.columns, best.heads, best.cost, run.lower_bound)
+            return best if best is None else Choice(best.columns, best.units, best.cost, run.lower_bound)
         run.lower_bound = max(run.lower_bound, found.bound)
         if found.columns:
             run.cost = min(run.cost, found.cost)
             run.record(len(candidates))
-            return Choice(found.columns, found.heads, found.cost, min(run.lower_bound, found.cost))
+            return Choice(found.columns, found.units, found.cost, min(run.lower_bound, found.cost))
         if complete:
             return found  # every column listed, no plan: infeasible
         if run.expired():
@@ -224,7 +224,7 @@ def _best_of(
         if proven or run.expired() or (ended and not improved):
             break
     if best is not None:
-        return Choice(best.columns, best.heads, best.cost, lower)
+        return Choice(best.columns, best.units, best.cost, lower)
     return Choice([], np.zeros(0), math.inf, lower) if lower >= outside else None
 
 
@@ -236,14 +236,14 @@ def _clearly_better(found: Choice | None, best: Choice | None, gap: float) -> bo
 
 def _nearby(master: Master, oracle: Oracle, relaxation: Relaxation, run: Run, gap: float) -> Choice | None:
     """A first plan by exchange: from the relaxation's own columns, then also from those whose reduced cost is
-    small, ever more of them until the gap is met; None where none is found, or heads are too many for it."""
+    small, ever more of them until the gap is met; None where none is found, or units are too many for it."""
     best = None
-    heads = sum(kind.count for kind in master.network.kinds)
-    if heads > run.settings.local_search_heads:
+    units = sum(kind.count for kind in master.network.kinds)
+    if units > run.settings.local_search_units:
         return None
     if not oracle.large:  # paths are few: the relaxation's columns may do
         best = exchanged(master, master.columns, relaxation, run, gap, 1.0, rounded(master, relaxation))
-    room = run.settings.near * min(gap, run.settings.near_gap) * abs(relaxation.bound) / heads
+    room = run.settings.near * min(gap, run.settings.near_gap) * abs(relaxation.bound) / units
     for _ in range(run.settings.near_rounds):
         if run.expired() or (best is not None and best.cost - run.lower_bound <= gap * abs(best.cost)):
             break
@@ -273,11 +273,11 @@ def last_resort(master: Master, relaxation: Relaxation, run: Run, gap: float) ->
     if found is None or not math.isfinite(found.cost):
         return None
     run.cost = found.cost
-    return Choice(found.columns, found.heads, found.cost, min(run.lower_bound, found.cost))
+    return Choice(found.columns, found.units, found.cost, min(run.lower_bound, found.cost))
 
 
 def rounded(master: Master, relaxation: Relaxation) -> Choice:
-    """Whole heads near the relaxation's: largest remainders go up; capacities may be exceeded."""
+    """Whole units near the relaxation's: largest remainders go up; capacities may be exceeded."""
     x = relaxation.solution.x
     whole = np.floor(x + 1e-9)
     columns = [master.columns[j] for j in range(len(x))]
@@ -302,9 +302,9 @@ def exchanged(
     start: Choice | None,
 ) -> Choice | None:
     """The best choice the exchange search finds, without a bound of its own; None where it finds none or
-    there are too many heads for it."""
+    there are too many units for it."""
     network = master.network
-    if sum(kind.count for kind in network.kinds) > run.settings.local_search_heads:
+    if sum(kind.count for kind in network.kinds) > run.settings.local_search_units:
         return None
     bounded = math.isfinite(run.lower_bound)
     enough = run.lower_bound + 0.8 * gap * abs(run.lower_bound) if bounded else -math.inf
@@ -315,14 +315,14 @@ def exchanged(
         master.profit,
         run,
         min(seconds, run.left()),
-        start=None if start is None else (start.columns, start.heads),
+        start=None if start is None else (start.columns, start.units),
         enough=enough,
     )
     if found is None:
         return None
     plan = Master(network, master.profit, 0.0)
-    plan.columns, heads = found
-    return None if plan.overloaded(heads) else Choice(plan.columns, heads, plan.cost(heads), -math.inf)
+    plan.columns, units = found
+    return None if plan.overloaded(units) else Choice(plan.columns, units, plan.cost(units), -math.inf)
 
 
 def _below(master: Master, columns: list[Column], relaxation: Relaxation, room: float) -> list[Column]:
@@ -340,7 +340,7 @@ def _candidates(
     """All columns whose reduced cost at the relaxation's duals is below `room`; None if too many to list, or
     not listed in time."""
     base = relaxation.least
-    if master.profit:  # not serving costs nothing: the reduced cost of a head is against that
+    if master.profit:  # not serving costs nothing: the reduced cost of a unit is against that
         base = np.minimum(base, [kind.payment for kind in oracle.network.kinds])
     prices = relaxation.duals.prices(oracle.network)
     try:

@@ -1,8 +1,8 @@
-"""A good plan in moments: heads change their columns one and two at a time.
+"""A good plan in moments: units change their columns one and two at a time.
 
-A step puts one head, or a pair of heads, on the columns that cost least given all the others, missing
-capacity at a price. Few heads try all pairs until no step helps; then some are moved at random and the
-descent begins again. A crowd tries random pairs: with many heads near the relaxation's prices some pair
+A step puts one unit, or a pair of units, on the columns that cost least given all the others, missing
+capacity at a price. Few units try all pairs until no step helps; then some are moved at random and the
+descent begins again. A crowd tries random pairs: with many units near the relaxation's prices some pair
 nearly always fits better. It proves nothing: what it finds is where the proof begins.
 """
 
@@ -30,7 +30,7 @@ class Catalogue:
         start: where each kind's columns begin and the last kind's end, shape (K + 1,).
         offers: offer indices, shape (N, L).
         rates: reservations, shape (N, L).
-        charge: fixed and link charges of a head, shape (N,).
+        charge: fixed and link charges of a unit, shape (N,).
     """
 
     def __init__(self, network: Network, columns: list[Column]) -> None:
@@ -111,11 +111,11 @@ def _change(c, offers, loads, charge, model, z, used, stop):
 
 
 @formula
-def _singles(chosen, head_kind, start, offers, loads, charge, model, z, used):
-    """Put every head in turn on the column that adds least; returns the change of cost."""
+def _singles(chosen, unit_kind, start, offers, loads, charge, model, z, used):
+    """Put every unit in turn on the column that adds least; returns the change of cost."""
     total = 0.0
     for h in range(len(chosen)):
-        old, kind = chosen[h], head_kind[h]
+        old, kind = chosen[h], unit_kind[h]
         best = -_put(old, -1.0, offers, loads, charge, model, z, used)
         before, pick = best, old
         for c in range(start[kind], start[kind + 1]):
@@ -130,28 +130,28 @@ def _singles(chosen, head_kind, start, offers, loads, charge, model, z, used):
 
 
 @formula
-def _pair(a, b, alone, chosen, head_kind, short, offers, loads, charge, model, z, used):
-    """Put two heads on the columns that add least together; returns the change of cost. alone: scratch."""
+def _pair(a, b, alone, chosen, unit_kind, short, offers, loads, charge, model, z, used):
+    """Put two units on the columns that add least together; returns the change of cost. alone: scratch."""
     one, two = chosen[a], chosen[b]
     before = -_put(one, -1.0, offers, loads, charge, model, z, used)
     before -= _put(two, -1.0, offers, loads, charge, model, z, used)
     best, pick_one, pick_two = before - 1e-10, one, two
     least = math.inf  # of b: costs are convex, so with a on board no column of it adds less than alone
     for t in range(short.shape[1]):
-        e = short[head_kind[b], t]
+        e = short[unit_kind[b], t]
         if e < 0:
             break
         alone[t] = _change(e, offers, loads, charge, model, z, used, math.inf)
         least = min(least, alone[t])
     for s in range(short.shape[1]):
-        c = short[head_kind[a], s]
+        c = short[unit_kind[a], s]
         if c < 0:
             break
         if _change(c, offers, loads, charge, model, z, used, best - least) >= best - least:
             continue
         first = _put(c, 1.0, offers, loads, charge, model, z, used)
         for t in range(short.shape[1]):
-            e = short[head_kind[b], t]
+            e = short[unit_kind[b], t]
             if e < 0:
                 break
             if first + alone[t] >= best:
@@ -167,33 +167,33 @@ def _pair(a, b, alone, chosen, head_kind, short, offers, loads, charge, model, z
 
 
 @formula
-def _descend(chosen, head_kind, start, short, offers, loads, charge, model, z, used, order):
-    """Improve a choice in place until no single or pair of heads can; returns the total change."""
+def _descend(chosen, unit_kind, start, short, offers, loads, charge, model, z, used, order):
+    """Improve a choice in place until no single or pair of units can; returns the total change."""
     total, count = 0.0, len(chosen)
     alone = np.empty(short.shape[1])
     while True:
-        change = _singles(chosen, head_kind, start, offers, loads, charge, model, z, used)
+        change = _singles(chosen, unit_kind, start, offers, loads, charge, model, z, used)
         if change < 0.0:
             total += change
             continue
         for p in range(count * count):
             a, b = order[p] // count, order[p] % count
             if a < b:
-                change += _pair(a, b, alone, chosen, head_kind, short, offers, loads, charge, model, z, used)
+                change += _pair(a, b, alone, chosen, unit_kind, short, offers, loads, charge, model, z, used)
         total += change
         if not change < 0.0:
             return total
 
 
 @formula
-def _sweep(rng, pairs, chosen, head_kind, start, short, offers, loads, charge, model, z, used):
-    """Improve every head by itself and so many random pairs, once; returns the change of cost."""
-    total = _singles(chosen, head_kind, start, offers, loads, charge, model, z, used)
+def _sweep(rng, pairs, chosen, unit_kind, start, short, offers, loads, charge, model, z, used):
+    """Improve every unit by itself and so many random pairs, once; returns the change of cost."""
+    total = _singles(chosen, unit_kind, start, offers, loads, charge, model, z, used)
     alone = np.empty(short.shape[1])
     for _ in range(pairs):
         a, b = rng.integers(0, len(chosen)), rng.integers(0, len(chosen))
         if a != b:
-            total += _pair(a, b, alone, chosen, head_kind, short, offers, loads, charge, model, z, used)
+            total += _pair(a, b, alone, chosen, unit_kind, short, offers, loads, charge, model, z, used)
     return total
 
 
@@ -203,7 +203,7 @@ def _search(
     rounds,
     chosen,
     best,
-    head_kind,
+    unit_kind,
     start,
     short,
     sizes,
@@ -223,7 +223,7 @@ def _search(
     for h in range(len(chosen)):
         value += _put(chosen[h], 1.0, offers, loads, charge, model, z, used)
     order = rng.permutation(len(chosen) * len(chosen))
-    value += _descend(chosen, head_kind, start, short, offers, loads, charge, model, z, used, order)
+    value += _descend(chosen, unit_kind, start, short, offers, loads, charge, model, z, used, order)
     if value < least - 1e-10:
         least = value
         best[:] = chosen
@@ -233,12 +233,12 @@ def _search(
         change = 0.0
         for _ in range(2 + rng.integers(0, 3)):
             h = rng.integers(0, len(chosen))
-            kind = head_kind[h]
+            kind = unit_kind[h]
             c = short[kind, rng.integers(0, sizes[kind])]
             change += _put(chosen[h], -1.0, offers, loads, charge, model, z, used)
             change += _put(c, 1.0, offers, loads, charge, model, z, used)
             chosen[h] = c
-        change += _descend(chosen, head_kind, start, short, offers, loads, charge, model, z, used, order)
+        change += _descend(chosen, unit_kind, start, short, offers, loads, charge, model, z, used, order)
         if value + change < least - 1e-10:
             least = value + change
             best[:] = chosen
@@ -265,7 +265,7 @@ def local_search(
     patience: int = 100,
     enough: float = -math.inf,
 ) -> tuple[list[Column], np.ndarray] | None:
-    """The best choice of whole heads found in some seconds as (columns, heads); None if none fits.
+    """The best choice of whole units found in some seconds as (columns, units); None if none fits.
 
     prices: per work/slot of each offer, shape (offers,), by which the search begins and shortens its lists;
     missing: cost of a unit of missing capacity; start: a choice to improve; it ends early after `patience`
@@ -277,7 +277,7 @@ def local_search(
         return None
     columns: list[Column | None] = list(catalogue.columns)
     offers, rates, charge, ends = catalogue.offers, catalogue.rates, catalogue.charge, catalogue.start
-    if profit:  # not serving a head is a column of its own, without offers
+    if profit:  # not serving a unit is a column of its own, without offers
         charge = charge - np.array([network.kinds[k].payment for k in catalogue.kind])
         for kind in reversed(network.kinds):
             columns.insert(ends[kind.index + 1], None)
@@ -294,20 +294,20 @@ def local_search(
         k = kind.index
         order = np.argsort(value[ends[k] : ends[k + 1]], kind="stable")[: settings.pair_columns] + ends[k]
         short[k, : len(order)], sizes[k] = order, len(order)
-    head_kind = np.repeat(np.arange(len(network.kinds)), [kind.count for kind in network.kinds])
-    chosen = short[head_kind, 0].copy()
+    unit_kind = np.repeat(np.arange(len(network.kinds)), [kind.count for kind in network.kinds])
+    chosen = short[unit_kind, 0].copy()
     if start is not None:
         place = {id(column): j for j, column in enumerate(columns) if column is not None}
         waiting: dict[int, list[int]] = {}
         for column, count in zip(*start, strict=True):
             if id(column) in place:
                 waiting.setdefault(column.kind, []).extend([place[id(column)]] * round(count))
-        for h, kind_index in enumerate(head_kind):
+        for h, kind_index in enumerate(unit_kind):
             if waiting.get(int(kind_index)):
                 chosen[h] = waiting[int(kind_index)].pop()
-    if len(chosen) > settings.pair_heads:
+    if len(chosen) > settings.pair_units:
         best = _among_many(
-            chosen, head_kind, ends, short, offers, loads, charge, model, run, seconds, enough, seed
+            chosen, unit_kind, ends, short, offers, loads, charge, model, run, seconds, enough, seed
         )
     else:
         best, least, cost = chosen.copy(), math.inf, 0.0
@@ -317,7 +317,7 @@ def local_search(
         while idle < patience and least > enough and not run.expired() and time.thread_time() < deadline:
             before = least
             cost, least = _search(
-                rng, rounds, chosen, best, head_kind, ends, short, sizes,
+                rng, rounds, chosen, best, unit_kind, ends, short, sizes,
                 offers, loads, charge, model, 2e-3, cost, least,
             )  # fmt: skip
             idle = 0 if least < before - 1e-9 * abs(before) or not math.isfinite(before) else idle + 1
@@ -335,7 +335,7 @@ def local_search(
 
 def _among_many(
     chosen: np.ndarray,
-    head_kind: np.ndarray,
+    unit_kind: np.ndarray,
     ends: np.ndarray,
     short: np.ndarray,
     offers: np.ndarray,
@@ -356,7 +356,7 @@ def _among_many(
     rng, idle = np.random.default_rng(seed), 0
     while idle < settings.shakes and not run.expired() and time.thread_time() < deadline:
         gain = -_sweep(
-            rng, settings.pairs, chosen, head_kind, ends, short, offers, loads, charge, model, z, used
+            rng, settings.pairs, chosen, unit_kind, ends, short, offers, loads, charge, model, z, used
         )
         cost -= gain
         if cost <= enough:
@@ -371,7 +371,7 @@ def _among_many(
             cost, idle = least, idle + 1
         for h in rng.integers(0, len(chosen), size=3 + len(chosen) // 100):
             c = short[
-                head_kind[h], rng.integers(0, min(settings.shaken_columns, (short[head_kind[h]] >= 0).sum()))
+                unit_kind[h], rng.integers(0, min(settings.shaken_columns, (short[unit_kind[h]] >= 0).sum()))
             ]
             cost += _put(chosen[h], -1.0, offers, loads, charge, model, z, used)
             cost += _put(c, 1.0, offers, loads, charge, model, z, used)

@@ -1,7 +1,7 @@
 """The restricted master problem: a persistent linear program over the columns found so far.
 
 minimise  Σ_j charge_j x_j + Σ_o v_o(z_o) + overflow price · overflow
-subject to  Σ_{j of kind k} x_j = count_k  (profit: ≤, each head earning its payment),
+subject to  Σ_{j of kind k} x_j = count_k  (profit: ≤, each unit earning its payment),
             Σ_o w_o Σ_j R_{j,o} x_j ≤ capacity_d + overflow_d,   z_o = Σ_j R_{j,o} x_j.
 
 Linear cost curves sit in the columns' own cost; other curves are kept below by tangents that are added
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import highspy
 import numpy as np
 
-from fedopt.pricing import Column, Kind, Network
+from fedopt.pricing import Column, Network, TenantClass
 
 __all__ = ["Duals", "Master", "Solution"]
 
@@ -26,12 +26,12 @@ class Duals:
     """Prices of a master's optimum.
 
     Attributes:
-        head: value of serving one more head, shape (kinds,).
+        unit: value of serving one more unit, shape (kinds,).
         capacity: price of a unit of capacity, shape (domains,), ≥ 0.
         marginal: marginal cost of an offer's total rate, per work/slot, shape (offers,).
     """
 
-    head: np.ndarray
+    unit: np.ndarray
     capacity: np.ndarray
     marginal: np.ndarray
 
@@ -43,7 +43,7 @@ class Duals:
         """A weighted mean of two."""
         own = 1.0 - weight
         return Duals(
-            own * self.head + weight * other.head,
+            own * self.unit + weight * other.unit,
             own * self.capacity + weight * other.capacity,
             own * self.marginal + weight * other.marginal,
         )
@@ -211,7 +211,7 @@ class Master:
         return Duals(dual[: self._first_domain], capacity, marginal)
 
     def lagrangian(self, duals: Duals, least: np.ndarray) -> float:
-        """The Lagrangian lower bound at any duals, given each kind's least cost a head (kinds,), safely
+        """The Lagrangian lower bound at any duals, given each kind's least cost a unit (kinds,), safely
         rounded down.
 
         Σ_k count_k·least_k − Σ_d λ_dC_d + Σ_{curved o} min_z [v_o(z) − ν_o z].
@@ -259,8 +259,8 @@ class Master:
             if z > 0.0
         )
 
-    def release(self, kind: Kind) -> None:
-        """Let the heads of a kind go unserved."""
+    def release(self, kind: TenantClass) -> None:
+        """Let the units of a kind go unserved."""
         self.highs.changeRowBounds(kind.index, -self._inf, float(kind.count))
 
     def adopt_tangents(self, other: Master) -> None:
@@ -282,18 +282,18 @@ class Master:
         )
 
     def make_integer(self) -> None:
-        """Ask for whole heads and forbid overflow: the program becomes mixed-integer."""
+        """Ask for whole units and forbid overflow: the program becomes mixed-integer."""
         self.forbid_overflow()
         count = len(self.columns)
         indices = np.arange(self.first_column, self.first_column + count, dtype=np.int32)
         kinds = np.full(count, highspy.HighsVarType.kInteger)
         self.highs.changeColsIntegrality(count, indices, kinds)
 
-    def suggest(self, columns: list[Column], heads: np.ndarray) -> None:
+    def suggest(self, columns: list[Column], units: np.ndarray) -> None:
         """Give the mixed-integer search a plan to start from."""
         position = {id(column): j for j, column in enumerate(self.columns)}
         values = np.zeros(self.first_column + len(self.columns))
-        for column, count in zip(columns, heads, strict=True):
+        for column, count in zip(columns, units, strict=True):
             if id(column) not in position:
                 return
             values[self.first_column + position[id(column)]] = count
@@ -326,8 +326,8 @@ class Master:
         (offers,)."""
         network = self.network
         total = np.zeros(len(network.names))
-        for column, heads in zip(self.columns, x, strict=True):
-            np.add.at(total, column.offers, heads * column.rates)
+        for column, units in zip(self.columns, x, strict=True):
+            np.add.at(total, column.offers, units * column.rates)
         rates = total / network.slot
         marginal = [float(curve.marginal(z)) for curve, z in zip(network.curves, rates, strict=True)]
         prices = replace(duals, marginal=np.array(marginal) / network.slot).prices(network)
@@ -337,9 +337,9 @@ class Master:
         """Marginal cost of each offer at rate 0, per work/slot, shape (offers,)."""
         return np.array([float(curve.marginal(0.0)) for curve in self.network.curves]) / self.network.slot
 
-    def limit_paths(self, heads: dict[tuple[int, int], int]) -> None:
-        """Fix how many heads of a kind take a path, by a row each; columns added later obey."""
-        for key, count in heads.items():
+    def limit_paths(self, units: dict[tuple[int, int], int]) -> None:
+        """Fix how many units of a kind take a path, by a row each; columns added later obey."""
+        for key, count in units.items():
             self._path_rows[key] = self.highs.getNumRow()
             self.highs.addRow(float(count), float(count), 0, [], [])
 
@@ -348,8 +348,8 @@ class Master:
         return any((column.kind, column.path) == key for column in self.columns)
 
     def worth(self, column: Column, duals: Duals) -> float:
-        """What the duals say a head on this column's path is worth."""
-        value = float(duals.head[column.kind])
+        """What the duals say a unit on this column's path is worth."""
+        value = float(duals.unit[column.kind])
         row = self._path_rows.get((column.kind, column.path))
         if row is not None:
             value += float(self.highs.getSolution().row_dual[row])

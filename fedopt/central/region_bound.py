@@ -1,8 +1,8 @@
 """The program from below where each path offers a convex region of reservations (the split guarantee).
 
-Mixed-integer: heads n_p of a kind on each path and its rate Z_o on each offer, held only by supporting cuts
+Mixed-integer: units n_p of a kind on each path and its rate Z_o on each offer, held only by supporting cuts
 Σ_o q_o Z_o ≥ Σ_p h_p(q)·n_p, where h_p(q) is the least priced cost of a path at prices q. One row bounds all
-paths of a kind, and with every q the rows say all there is to say about fixed numbers of heads.
+paths of a kind, and with every q the rows say all there is to say about fixed numbers of units.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def from_below(
     gap: float,
     run: Run,
 ) -> tuple[dict[tuple[int, int], int], float] | None:
-    """({(kind, path): heads}, bound) of the program from below; None without an answer in time.
+    """({(kind, path): units}, bound) of the program from below; None without an answer in time.
 
     best: a plan to start from; the bound holds for all plans on these paths.
     """
@@ -65,13 +65,13 @@ def from_below(
     program.adopt_tangents(master)
     program.forbid_overflow()
     lp = program.highs
-    heads: dict[tuple[int, int], int] = {}
+    units: dict[tuple[int, int], int] = {}
     users: dict[tuple[int, int], list[int]] = {}
     for path in paths:
         kind = network.kinds[path.kind]
         empty = Column(path.kind, path.path, 0, path.offers, np.zeros(len(path.offers)), path.charge)
         rows, values, cost = program.entries(empty)
-        n = heads[path.kind, path.path] = lp.getNumCol()
+        n = units[path.kind, path.path] = lp.getNumCol()
         lp.addCol(cost, 0.0, float(kind.count), 1, rows[:1], values[:1])
         if kind.count > 1:
             lp.changeColIntegrality(n, highspy.HighsVarType.kInteger)
@@ -89,14 +89,14 @@ def from_below(
         paid = [float(cut.prices[o]) for o in offers[cut.kind] if cut.prices[o] > 0.0]
         for path_index in listed[cut.kind]:
             if cut.values.get(path_index, 0.0) > 0.0:
-                at.append(heads[cut.kind, path_index])
+                at.append(units[cut.kind, path_index])
                 paid.append(-cut.values[path_index])
         lp.addRow(0.0, highspy.kHighsInf, len(at), at, paid)
     if best is not None:
-        start = dict.fromkeys([*heads.values(), *(z + 1 for z in rate.values())], 0.0)
-        for column, count in zip(best.columns, best.heads, strict=True):
-            if (column.kind, column.path) in heads:
-                start[heads[column.kind, column.path]] += float(count)
+        start = dict.fromkeys([*units.values(), *(z + 1 for z in rate.values())], 0.0)
+        for column, count in zip(best.columns, best.units, strict=True):
+            if (column.kind, column.path) in units:
+                start[units[column.kind, column.path]] += float(count)
                 for o in column.offers:
                     start[rate[column.kind, int(o)] + 1] += float(count)
         lp.setSolution(len(start), np.array(list(start), dtype=np.int32), np.array(list(start.values())))
@@ -111,21 +111,21 @@ def from_below(
     if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
         return None
     solved = np.array(lp.getSolution().col_value)
-    chosen = {key: round(solved[n]) for key, n in heads.items() if solved[n] > 0.5}
+    chosen = {key: round(solved[n]) for key, n in units.items() if solved[n] > 0.5}
     return chosen, float(info.mip_dual_bound)
 
 
 def _offer(sizing: SplitSizing, program: Master, kind: int, o: int, users: list[int]) -> int:
-    """A kind's rate on an offer, as a variable of the program, held between what its heads there need to be
+    """A kind's rate on an offer, as a variable of the program, held between what its units there need to be
     stable and what they may have at most.
 
-    The heads are a whole number, and what a search branches on: offers are far fewer than paths, and a single
-    head that is whole on every offer is whole on its path.
+    The units are a whole number, and what a search branches on: offers are far fewer than paths, and a single
+    unit that is whole on every offer is whole on its path.
     """
     network, lp = program.network, program.highs
-    payment = network.kinds[kind].payment if program.profit else 0.0  # not for this column: heads bring it
-    unit = Column(kind, 0, 0, np.array([o]), np.ones(1), payment)
-    rows, values, cost = program.entries(unit)
+    payment = network.kinds[kind].payment if program.profit else 0.0  # not for this column: units bring it
+    one = Column(kind, 0, 0, np.array([o]), np.ones(1), payment)
+    rows, values, cost = program.entries(one)
     rate = lp.getNumCol()
     lp.addCol(cost, 0.0, highspy.kHighsInf, len(rows) - 1, rows[1:], values[1:])
     lp.addCol(0.0, 0.0, float(network.kinds[kind].count), 0, [], [])

@@ -1,8 +1,8 @@
-"""Whole heads where each path offers a convex region of reservations instead of points (the split guarantee).
+"""Whole units where each path offers a convex region of reservations instead of points (the split guarantee).
 
 Two programs meet. From below (`region_bound`): every path of a kind that can matter, held only by supporting
 cuts at prices. From above: the paths chosen there, priced by column generation over them alone, one region a
-head. New prices give new cuts.
+unit. New prices give new cuts.
 
 The points at which cuts touch the regions are a catalogue of their own: an exchange search over them gives
 plans long before the lower program does.
@@ -69,16 +69,16 @@ class _Search:
         return math.inf if self.best is None else self.best.cost - 0.5 * self.gap * abs(self.best.cost)
 
     def exchange(self, columns: list[Column], seconds: float) -> None:
-        """Look for a plan among points, and let its heads' rates adapt."""
+        """Look for a plan among points, and let its units' rates adapt."""
         start = rounded(self.master, self.relaxation)
         found = exchanged(self.master, columns, self.relaxation, self.run, self.gap, seconds, start)
         if found is None:
             return
         self.take(found)
         chosen: dict[tuple[int, int], int] = {}
-        for column, heads in zip(found.columns, found.heads, strict=True):
+        for column, units in zip(found.columns, found.units, strict=True):
             key = column.kind, column.path
-            chosen[key] = chosen.get(key, 0) + round(float(heads))
+            chosen[key] = chosen.get(key, 0) + round(float(units))
         self.adapt(chosen)
 
     def adapt(self, chosen: dict[tuple[int, int], int]) -> None:
@@ -220,12 +220,12 @@ def proven_region_plan(
             break
     best = search.best
     return (
-        None if best is None else Choice(best.columns, best.heads, best.cost, min(run.lower_bound, best.cost))
+        None if best is None else Choice(best.columns, best.units, best.cost, min(run.lower_bound, best.cost))
     )
 
 
 def _inner(search: _Search, chosen: dict[tuple[int, int], int]) -> tuple[Choice | None, list[np.ndarray]]:
-    """(the best reservations for so many heads on chosen paths, the prices met), by column generation over
+    """(the best reservations for so many units on chosen paths, the prices met), by column generation over
     these paths."""
     master, network, run = search.master, search.oracle.network, search.run
     program = Master(network, master.profit, _overflow_price(master))
@@ -267,7 +267,7 @@ def _overflow_price(master: Master) -> float:
 
 
 def _whole(master: Master, columns: list[Column], sizing: SplitSizing, gap: float, run: Run) -> Choice | None:
-    """The cheapest plan over given columns in which each head keeps to one region; mixtures become one
+    """The cheapest plan over given columns in which each unit keeps to one region; mixtures become one
     reservation."""
     network = master.network
     program = Master(network, master.profit, 0.0)
@@ -305,17 +305,17 @@ def _whole(master: Master, columns: list[Column], sizing: SplitSizing, gap: floa
             return None
         values = np.array(lp.getSolution().col_value)
         x = values[program.first_column : program.first_column + len(program.columns)]
-        merged, heads = [], []
+        merged, units = [], []
         for (kind, _), members in pieces.items():
             total = float(x[members].sum())
             if total > 0.5:
                 merged.append(
                     _merge(network.kinds[kind], [program.columns[j] for j in members], x[members], sizing)
                 )
-                heads.append(float(round(total)))
+                units.append(float(round(total)))
         whole = Master(network, master.profit, 0.0)
         whole.columns = merged
-        counts = np.array(heads)
+        counts = np.array(units)
         if whole.overloaded(counts):
             program.tighten()
             continue
@@ -325,7 +325,7 @@ def _whole(master: Master, columns: list[Column], sizing: SplitSizing, gap: floa
 
 
 def _merge(kind, columns: list[Column], weights: np.ndarray, sizing: SplitSizing) -> Column:
-    """One reservation for heads that a program mixed from columns of one convex region."""
+    """One reservation for units that a program mixed from columns of one convex region."""
     weights = np.maximum(weights, 0.0) / np.maximum(weights, 0.0).sum()
     if weights.max() > 1.0 - 1e-12:
         return columns[int(weights.argmax())]

@@ -13,9 +13,9 @@ from fedopt.calculus.risk import risk_shares
 from fedopt.central.master import Duals
 from fedopt.plan import DomainPlan, InstanceReference, TenantPlan
 from fedopt.plan.charges import domain_loads, entry_costs
-from fedopt.pricing import Column, Kind, Network
+from fedopt.pricing import Column, Network, TenantClass
 
-__all__ = ["dealt", "domain_plans", "instance_reference", "tenant_plans"]
+__all__ = ["assigned", "domain_plans", "instance_reference", "tenant_plans"]
 
 
 def instance_reference(network: Network) -> InstanceReference:
@@ -23,23 +23,23 @@ def instance_reference(network: Network) -> InstanceReference:
     return InstanceReference(name=network.instance.name, sha256=network.instance.sha256)
 
 
-def tenant_plans(network: Network, columns: list[Column], heads: np.ndarray) -> list[TenantPlan]:
+def tenant_plans(network: Network, columns: list[Column], units: np.ndarray) -> list[TenantPlan]:
     """Entries of all tenants with their costs, in the instance's order."""
-    ordered = dealt(network, columns, heads, _entry)
+    ordered = assigned(network, columns, units, _entry)
     costs = entry_costs(network.instance, ordered)
     return [entry.model_copy(update={"cost": cost}) for entry, cost in zip(ordered, costs, strict=True)]
 
 
-def dealt(
+def assigned(
     network: Network,
     columns: list[Column],
-    heads: np.ndarray,
-    body: Callable[[Network, Kind, Column], dict[str, Any]],
+    units: np.ndarray,
+    body: Callable[[Network, TenantClass, Column], dict[str, Any]],
 ) -> list[TenantPlan]:
-    """Entries of all tenants, in the instance's order: the heads of a kind are dealt to its tenants in turn;
+    """Entries of all tenants, in the instance's order: the units of a class go to its tenants in turn;
     `body` is what an entry says of a column."""
     by_kind: dict[int, list[list[Any]]] = {}
-    for column, count in zip(columns, heads, strict=True):
+    for column, count in zip(columns, units, strict=True):
         by_kind.setdefault(column.kind, []).append([column, round(count)])
     entries: dict[str, list[TenantPlan]] = {}
     for kind in network.kinds:
@@ -61,7 +61,7 @@ def dealt(
     return [entry for tenant in network.instance.tenants for entry in entries[tenant.id]]
 
 
-def _entry(network: Network, kind: Kind, column: Column) -> dict[str, Any]:
+def _entry(network: Network, kind: TenantClass, column: Column) -> dict[str, Any]:
     """What an entry says of a column, in the user's units."""
     slot = network.slot
     links = float(network.links(column.offers[None], kind)[0])

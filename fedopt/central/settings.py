@@ -28,8 +28,8 @@ class Settings:
         free_columns: columns of the largest cost whose rates are searched at the end, in plans of more of
             them only those with guardrails; a number and no time, so that a plan depends on none.
         enumerated_columns: columns beyond which an enumeration is given up.
-        local_search_heads: heads beyond which the local search is skipped.
-        near, near_gap: reduced cost of the first columns near the relaxation, in gaps a head; a larger gap
+        local_search_units: units beyond which the local search is skipped.
+        near, near_gap: reduced cost of the first columns near the relaxation, in gaps a unit; a larger gap
             than the second is not taken, for columns would be many.
         near_rounds, near_growth, near_columns: how often that room is widened, by which factor, and the
             columns beyond which it is not.
@@ -38,12 +38,12 @@ class Settings:
         grace, longest_grace: time beyond the end of a run for a first plan: a share of its limit, at most so
             many seconds.
         heuristic_effort: HiGHS's own, where cuts have come close to a good plan.
-        pair_heads: heads up to which the local search tries all pairs.
+        pair_units: units up to which the local search tries all pairs.
         pairs: random pairs of a larger crowd between two looks at the clock.
-        pair_columns: columns of a head that a pair of heads tries.
-        shaken_columns: columns of its list that a shaken head may land on.
+        pair_columns: columns of a unit that a pair of units tries.
+        shaken_columns: columns of its list that a shaken unit may land on.
         shakes: shakes of a crowd in a row without progress, before the search ends.
-        rounds: shakes of few heads between two looks at the clock.
+        rounds: shakes of few units between two looks at the clock.
         small_gain: part of what is missing that a sweep must gain, or the crowd is shaken.
         cost_cells: straight pieces by which the local search follows a curved cost.
     """
@@ -62,7 +62,7 @@ class Settings:
     certificate_gap: float = 1e-4
     free_columns: int = 16
     enumerated_columns: int = 400_000
-    local_search_heads: int = 200_000
+    local_search_units: int = 200_000
     near: float = 3.0
     near_gap: float = 1e-3
     near_rounds: int = 4
@@ -73,7 +73,7 @@ class Settings:
     grace: float = 0.05
     longest_grace: float = 3.0
     heuristic_effort: float = 0.01
-    pair_heads: int = 60
+    pair_units: int = 60
     pairs: int = 4000
     pair_columns: int = 64
     shaken_columns: int = 8

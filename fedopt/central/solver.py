@@ -1,4 +1,4 @@
-"""The central method: relaxation, whole heads, plan."""
+"""The central method: relaxation, whole units, plan."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def _solve(
     profit = objective == "profit"
     about = _About(network, guarantee, objective, run.started)
     try:
-        seeds, price, lonely = _seed(network, oracle, run)
+        seeds, price, unroutable = _seed(network, oracle, run)
     except Abandoned:
         return about.limit(run)
-    if lonely and not profit:
-        return about.infeasible(lonely)
+    if unroutable and not profit:
+        return about.infeasible(unroutable)
     if warm_start is not None:
         seeds.extend(columns_of(warm_start, network, oracle))
     start = None if warm_start is None else duals_of(warm_start, network)
@@ -188,7 +188,7 @@ class _About:
         )
 
     def plan(self, choice: Choice, duals: Duals, run: Run, gap: float, everything: float) -> Plan:
-        entries = tenant_plans(self.network, choice.columns, choice.heads)
+        entries = tenant_plans(self.network, choice.columns, choice.units)
         cost = math.fsum(entry.cost for entry in entries)
         if self.common["objective"] == "profit":
             paid = {tenant.id: tenant.payment for tenant in self.network.instance.tenants}

@@ -83,7 +83,7 @@ class Pricing:
         self.learned = has_learned(infrastructure)
 
     def price(self, tenant: Tenant, prices: Mapping[str, float]) -> Answer:
-        """The least cost of one head at prices per work and unit of time, by "domain/offer"."""
+        """The least cost of one unit of demand at prices per work and unit of time, by "domain/offer"."""
         key = self._key(tenant, prices)
         if key not in self._answers:
             if len(self._answers) >= REMEMBERED:
@@ -93,7 +93,7 @@ class Pricing:
         return self._answers[key]
 
     def floor(self, tenant: Tenant, prices: Mapping[str, float]) -> float:
-        """What one head costs at least at the prices, whatever it reserves."""
+        """What one unit costs at least at the prices, whatever it reserves."""
         key = self._key(tenant, prices)
         if key not in self._floors:
             if len(self._floors) >= REMEMBERED:
@@ -110,7 +110,7 @@ class Pricing:
         return self._floors[key]
 
     def variant(self, tenant: Tenant, prices: Mapping[str, float]) -> Variant:
-        """The variant in which one head of the tenant costs least at the prices."""
+        """The variant in which one unit of the tenant costs least at the prices."""
         self.price(tenant, prices)
         return variants(self.infrastructure, tenant)[self._chosen.get(self._key(tenant, prices), 0)]
 
@@ -313,7 +313,7 @@ def improve(
 
 
 def _priced(instance: Instance, entry: TenantPlan, prices: Mapping[str, float]) -> float:
-    """Charges of an entry and its reservations at the prices, one head."""
+    """Charges of an entry and its reservations at the prices, one unit."""
     links = {(link.from_, link.to): link.cost for link in instance.links or ()}
     hops = entry.hops()
     total = sum(links.get((a, b), 0.0) for (a, _), (b, _) in pairwise(hops))

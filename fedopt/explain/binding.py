@@ -2,7 +2,7 @@
 
 A capacity's worth is its price. A tenant's deadline and ε are worth what its own cheapest plan saves at the
 plan's prices (offers at their marginal cost, capacity at its price): exact to first order by the envelope
-theorem, and an upper bound on what the whole plan can save per head, since the others' answer to the change
+theorem, and an upper bound on what the whole plan can save per unit, since the others' answer to the change
 is left out.
 """
 
@@ -81,11 +81,11 @@ def _capacities(instance: Instance, plan: Plan) -> list[Worth]:
 def _promises(instance: Instance, plan: Plan, feasible: Feasibility) -> list[Worth]:
     """Ten per cent more deadline, and twice the ε, for each of the costliest tenant groups."""
     costs: dict[str, float] = {}
-    heads: dict[str, int] = {}
+    units: dict[str, int] = {}
     for entry in plan.tenants:
         if entry.admitted:
             costs[entry.id] = costs.get(entry.id, 0.0) + entry.cost
-            heads[entry.id] = heads.get(entry.id, 0) + entry.count
+            units[entry.id] = units.get(entry.id, 0) + entry.count
     costliest = sorted(costs, key=lambda name: -costs[name])[:TENANTS_VALUED]
     priced = at_prices(instance, plan)
     found = []
@@ -106,7 +106,7 @@ def _promises(instance: Instance, plan: Plan, feasible: Feasibility) -> list[Wor
             relaxed = _cost_alone(priced, tenant, {place: value}, feasible)
             if relaxed is None or relaxed >= base:
                 continue
-            saving = heads[name] * (base - relaxed)
+            saving = units[name] * (base - relaxed)
             per_cent = _per_cent(saving, plan)
             share = "" if per_cent is None else f" ({per_cent:.2g} %)"
             message = f"{change} saves {saving:.4g}{share}"

@@ -25,7 +25,7 @@ TENANTS_EXPLAINED = 5
 """Tenants with no plan even alone that are explained one by one; more are only counted."""
 
 TENANTS_TRIED = 12
-"""Tenant groups for which a joint remedy (fewer heads, more time) is sought."""
+"""Tenant groups for which a joint remedy (fewer units, more time) is sought."""
 
 
 def infeasibility(
@@ -35,7 +35,7 @@ def infeasibility(
     it.
 
     Tenants that have no plan even when all capacity is theirs come first, each with its own changes of
-    deadline, ε, capacity, largest rate, policy and quality: each was seen to give a plan to all its heads
+    deadline, ε, capacity, largest rate, policy and quality: each was seen to give a plan to all its units
     together with the tenants that need no change. If there is none, the tenants compete for
     capacity: the domains are named with the capacity that would do, and the tenants whose change would. Empty
     if no reason was found in `seconds` (the instance may then be feasible). `solver` replaces the central
@@ -139,7 +139,7 @@ def _together(instance: Instance, feasible: Feasibility) -> Explanation:
     for tenant in sorted(instance.tenants, key=lambda t: -t.count)[:TENANTS_TRIED]:
         if feasible.budget.spent:
             break
-        fewer = _fewer_heads(instance, tenant, feasible)
+        fewer = _fewer_units(instance, tenant, feasible)
         more = deadline_remedy(instance, tenant, feasible) if not feasible.budget.spent else None
         found = [remedy for remedy in (fewer, more) if remedy is not None]
         if found:
@@ -158,7 +158,7 @@ def _together(instance: Instance, feasible: Feasibility) -> Explanation:
     )
 
 
-def _fewer_heads(instance: Instance, tenant: Tenant, feasible: Feasibility) -> Remedy | None:
+def _fewer_units(instance: Instance, tenant: Tenant, feasible: Feasibility) -> Remedy | None:
     """The largest count of a group with which all the others can be served too; 0 means without the group."""
 
     def with_count(count: int) -> bool:
@@ -173,8 +173,8 @@ def _fewer_heads(instance: Instance, tenant: Tenant, feasible: Feasibility) -> R
     while high - low > 1 and not feasible.budget.spent:
         middle = (low + high) // 2
         low, high = (middle, high) if with_count(middle) else (low, middle)
-    heads = f"{low} head" if low == 1 else f"{low} heads"
-    words = f"without {tenant.id}" if low == 0 else f"{heads} of {tenant.id} instead of {tenant.count}"
+    units = f"{low} unit" if low == 1 else f"{low} units"
+    words = f"without {tenant.id}" if low == 0 else f"{units} of {tenant.id} instead of {tenant.count}"
     return Remedy(
         change="count",
         place=f"tenants.{tenant.id}.count",

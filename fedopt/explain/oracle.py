@@ -87,7 +87,7 @@ class InCompany(Feasibility):
 
 
 def alone(instance: Instance, tenant: Tenant) -> Instance:
-    """The instance with one head of one tenant group and no other."""
+    """The instance with one unit of one tenant group and no other."""
     one = tenant if tenant.count == 1 else tenant.model_copy(update={"count": 1})
     return instance.with_(tenants=(one,))
 

@@ -2,7 +2,7 @@
 
 First order, at the plan's paths, forms and prices (offers at their marginal cost, capacity at its price):
 
-    dCost/dq = Σ_entries heads · Σ_i p_i R_i · d ln c/dq,
+    dCost/dq = Σ_entries units · Σ_i p_i R_i · d ln c/dq,
 
 the growth d ln c/dq of the reservations by `growth_of`. Exact for the relaxation where a tenant's path is its
 only cheapest one (the envelope theorem: neither prices nor paths need be followed); where it has several, or
@@ -144,7 +144,7 @@ def shadow_prices(instance: Instance, plan: Plan, budget: Budget | None = None) 
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    """Changes of cost of one head per unit of each parameter, in the user's units.
+    """Changes of the cost of one unit of demand, per unit of each parameter in the user's units.
 
     `steps` are by one slot of deadline more and less; `stepped` says whose latency counts in slots, (L,).
     """
@@ -188,7 +188,7 @@ class _Priced:
         return np.array([entry.reservations[domain] for domain, _ in entry.hops()])
 
     def highs(self, entry: TenantPlan) -> np.ndarray:
-        """Largest rate of one head along the path, work per unit of time, shape (L,)."""
+        """Largest rate of one unit along the path, work per unit of time, shape (L,)."""
         return np.array([self._high[hop] for hop in entry.path])
 
     def key(self, entry: TenantPlan) -> tuple[Any, ...]:
@@ -228,7 +228,7 @@ def _value(priced: _Priced, entry: TenantPlan) -> _Entry | None:
 def _steps(
     priced: _Priced, entry: TenantPlan, path: Path, rates: np.ndarray, prices: np.ndarray
 ) -> tuple[float, float]:
-    """Change of a head's cost by one whole slot of deadline more and less; +inf where it cannot be kept."""
+    """Change of a unit's cost by one whole slot of deadline more and less; +inf where it cannot be kept."""
     grid = priced.instance.theta
     thetas = np.array(grid, float) if grid is not None else None
     highs = priced.highs(entry) * priced.slot
@@ -241,19 +241,19 @@ def _steps(
 
 
 def _add(sums: _Sums, entry: TenantPlan, value: _Entry) -> None:
-    heads = entry.count
+    units = entry.count
     more, less = value.steps
-    sums("deadline", entry.id).add(heads * value.deadline, heads * more, heads * less)
-    sums("epsilon", entry.id).add(heads * value.epsilon)
-    sums("arrival-rate", entry.id).add(heads * value.rho)
-    sums("arrival-burst", entry.id).add(heads * value.sigma)
+    sums("deadline", entry.id).add(units * value.deadline, units * more, units * less)
+    sums("epsilon", entry.id).add(units * value.epsilon)
+    sums("arrival-rate", entry.id).add(units * value.rho)
+    sums("arrival-burst", entry.id).add(units * value.sigma)
     for i, hop in enumerate(entry.path):
-        sums("kappa", hop).add(heads * value.kappa[i])
-        sums("eta", hop).add(heads * value.eta[i])
+        sums("kappa", hop).add(units * value.kappa[i])
+        sums("eta", hop).add(units * value.eta[i])
         if value.stepped[i]:  # a slot more of a pure delay is a slot less of deadline
-            sums("latency", hop).add(math.nan, heads * less, heads * more)
+            sums("latency", hop).add(math.nan, units * less, units * more)
         else:
-            sums("latency", hop).add(heads * value.latency[i])
+            sums("latency", hop).add(units * value.latency[i])
 
 
 def _capacities(instance: Instance, plan: Plan) -> list[Shadow]:

@@ -219,7 +219,7 @@ class Above(FlowProgram):
 
 
 class BoundTracker:
-    """Bounds of the relaxation (heads may be split over paths) from the answers so far."""
+    """Bounds of the relaxation (units may be split over paths) from the answers so far."""
 
     def __init__(self, flows: Flows, groups: Sequence[np.ndarray]) -> None:
         self.flows = flows

@@ -1,7 +1,7 @@
 """The method "consensus": ADMM on every tenant's rate in every domain, with a best-path projection.
 
 What Algorithm 1 looks like where it is written down per tenant: domains own copies R of all rates, the broker
-copies z that must keep every head's guarantee on one path, and y pulls the two together.
+copies z that must keep every unit's guarantee on one path, and y pulls the two together.
 
     domain step   R ← argmin Σ_o v_o(Σ_u R_uo) + ρ/2 ‖R − z + y‖²  within the capacity
     broker step   z_u ← the best of all paths: charge + ρ/2 ‖z_u − R_u − y_u‖², z_u ≥ what the path needs
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["solve"]
 
 Floats = npt.NDArray[np.float64]
-_MOST = 2_000_000  # columns of heads, all paths listed
+_MOST = 2_000_000  # columns of units, all paths listed
 _HALVINGS = 60
 _ROUNDS = 300
 _STILL = 1e-12  # a relative primal residual at which nothing moves any more
@@ -54,7 +54,7 @@ def solve(
 ) -> Plan:
     """Plan an instance by per-tenant consensus; for comparison (see above).
 
-    `penalty` is in the mean price per mean rate of a head. `gap` counts for nothing: there is no bound to
+    `penalty` is in the mean price per mean rate of a unit. `gap` counts for nothing: there is no bound to
     stop at. Every admissible path of every tenant is listed, which only small networks allow. Raises
     SettingsError for the objective "profit", a guarantee without a finite catalogue, and too many paths.
     """
@@ -96,8 +96,8 @@ def solve(
         f"Broker and domains agree to {history[-1].primal_residual:.1e} after {rounds} rounds. That says "
         "nothing of the cost: this method has no bound."
     ]
-    chosen, heads = run.chosen()
-    entries = tenant_plans(network, chosen, heads)
+    chosen, units = run.chosen()
+    entries = tenant_plans(network, chosen, units)
     domains = domain_plans(network, entries, None)
     if any(domain.reserved > domain.capacity * (1.0 + ROOM) for domain in domains):
         return Plan(**about, status="limit")
@@ -118,7 +118,7 @@ def _all_columns(network: Network, oracle: Oracle) -> list[list[Column]]:
 
 
 class _Consensus:
-    """Rates of heads (rows) on offers (columns), work per unit of time: the domains', the broker's, and the
+    """Rates of units (rows) on offers (columns), work per unit of time: the domains', the broker's, and the
     scaled prices of their difference."""
 
     def __init__(self, network: Network, columns: list[list[Column]], penalty: float) -> None:
@@ -139,10 +139,10 @@ class _Consensus:
             for own in columns
         ]
         self._capacity = np.array([domain.capacity for domain in network.instance.domains])
-        for head, own in enumerate(columns[kind] for kind in self._kinds):  # the cheapest as listed
+        for unit, own in enumerate(columns[kind] for kind in self._kinds):  # the cheapest as listed
             best = int(np.argmin([c.charge + marginal[c.offers] @ c.rates / network.slot for c in own]))
-            self.choice[head] = best
-            self.wanted[head, own[best].offers] = own[best].rates / network.slot
+            self.choice[unit] = best
+            self.wanted[unit, own[best].offers] = own[best].rates / network.slot
 
     def round(self) -> tuple[float, float]:
         """All three steps; relative primal and dual residuals."""
@@ -155,7 +155,7 @@ class _Consensus:
         return primal, float(np.linalg.norm(self.wanted - before)) / size
 
     def chosen(self) -> tuple[list[Column], Floats]:
-        """The columns that the heads ended on, and how many heads on each."""
+        """The columns that the units ended on, and how many units on each."""
         counts: dict[tuple[int, int], int] = {}
         for kind, choice in zip(self._kinds.tolist(), self.choice.tolist(), strict=True):
             counts[kind, choice] = counts.get((kind, choice), 0) + 1
@@ -163,15 +163,15 @@ class _Consensus:
         return columns, np.array(list(counts.values()), dtype=float)
 
     def _broker(self, near: Floats) -> Floats:
-        """The rates nearest to `near` that keep every head's guarantee on its best path."""
+        """The rates nearest to `near` that keep every unit's guarantee on its best path."""
         wanted = np.zeros_like(near)
-        for head, kind in enumerate(self._kinds):
+        for unit, kind in enumerate(self._kinds):
             offers, needs, charge = self._needs[kind]
-            here = near[head][offers]
+            here = near[unit][offers]
             away = np.maximum(needs - here, 0.0) ** 2 - here**2
             best = int(np.argmin(charge + 0.5 * self._rho * away.sum(axis=1)))
-            self.choice[head] = best
-            wanted[head, offers[best]] = np.maximum(here[best], needs[best])
+            self.choice[unit] = best
+            wanted[unit, offers[best]] = np.maximum(here[best], needs[best])
         return wanted
 
     def _domains(self, near: Floats) -> Floats:

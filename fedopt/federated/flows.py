@@ -1,4 +1,4 @@
-"""The broker step: heads on paths, chosen against prices and a pull towards the operators' last loads.
+"""The broker step: units on paths, chosen against prices and a pull towards the operators' last loads.
 
 minimise  Σ_j (charge_j − payment) x_j + p·v + Σ_g t_g + ½ Σ_o ρ_o (v_o − z_o)²
 subject to  Σ_{j of kind k} x_j = n_k (profit: ≤),   v = Σ_j R_j x_j,   t_g ≥ every cut of group g
@@ -21,7 +21,7 @@ from scipy import sparse
 from fedopt.federated.settings import Settings
 from fedopt.federated.split.lanes import LEAST_MARGIN, arriving
 from fedopt.plan import Plan
-from fedopt.pricing import Column, Kind, Network, Oracle, Priced
+from fedopt.pricing import Column, Network, Oracle, Priced, TenantClass
 
 __all__ = ["Cut", "Flows", "Pricing", "Start", "Step", "merged", "start_from"]
 
@@ -46,7 +46,7 @@ _ADDED = 2  # columns taken from the oracle for a kind in a pass
 
 _NEAR = 0.08  # columns this much dearer than the cheapest stay out of the quadratic program
 
-_NOTHING = 1e-7  # of a head
+_NOTHING = 1e-7  # of a unit
 
 QUICK = 4  # paths sized for a kind in a pass that only looks for columns
 
@@ -76,7 +76,7 @@ class Pricing(Protocol):
     def price_all(
         self, prices: Floats, known: Floats, *, tolerance: float = ..., effort: int | None = ...
     ) -> list[Priced]:
-        """What a head of each kind costs at least at prices per work/slot, and columns cheaper than known."""
+        """What a unit of each kind costs at least at prices per work/slot, and columns cheaper than known."""
 
     def first(self, prices: Floats) -> list[list[Column]]:
         """A few good columns of every kind."""
@@ -138,12 +138,12 @@ class Flows:
 
     @property
     def matrix(self) -> sparse.csc_matrix:
-        """Load of a head on each column, shape (offers, columns)."""
+        """Load of a unit on each column, shape (offers, columns)."""
         return self._matrix
 
     @property
     def charge(self) -> Floats:
-        """What a head pays besides its reservations, less its payment (profit), shape (columns,)."""
+        """What a unit pays besides its reservations, less its payment (profit), shape (columns,)."""
         return self._charge - self.payments[self._kind]
 
     def loads(self, x: Floats) -> Floats:
@@ -151,39 +151,39 @@ class Flows:
         return np.asarray(self._matrix[:, : len(x)] @ x).ravel()
 
     def whole(self, x: Floats) -> tuple[list[Column], Floats]:
-        """The columns of whole heads that multiplicities stand for, and their heads: columns of one piece
+        """The columns of whole units that multiplicities stand for, and their units: columns of one piece
         that are mixed become one, which their domains can keep at no higher rates."""
         pieces: dict[tuple[int, int], list[int]] = {}
         for j in np.flatnonzero(x > _NOTHING):
             column = self.columns[j]
             key = (column.kind, -1 - int(j) if self.finite else column.piece)
             pieces.setdefault(key, []).append(int(j))
-        chosen, heads = [], []
+        chosen, units = [], []
         for mine in pieces.values():
             count = round(float(x[mine].sum()))
             if count:
                 chosen.append(merged([self.columns[j] for j in mine], x[mine]))
-                heads.append(float(count))
-        return chosen, np.array(heads)
+                units.append(float(count))
+        return chosen, np.array(units)
 
-    def loads_of(self, columns: Sequence[Column], heads: Floats) -> Floats:
-        """Loads of heads on columns, whether at hand or not, shape (offers,)."""
+    def loads_of(self, columns: Sequence[Column], units: Floats) -> Floats:
+        """Loads of units on columns, whether at hand or not, shape (offers,)."""
         loads = np.zeros(self.offers)
-        for column, count in zip(columns, heads, strict=True):
+        for column, count in zip(columns, units, strict=True):
             np.add.at(loads, column.offers, count * column.rates / self.slot)
         return loads
 
     def largest(self) -> Floats:
-        """The largest load of a head on each offer, over the columns at hand, shape (offers,)."""
+        """The largest load of a unit on each offer, over the columns at hand, shape (offers,)."""
         return self._matrix.max(axis=1).toarray().ravel()
 
     def price(
         self, prices: Floats, worth: Floats | None = None, tolerance: float = 1e-9, effort: int | None = QUICK
     ) -> tuple[Floats, int]:
-        """What a head of each kind costs at least at prices (less its payment), and how many new columns
+        """What a unit of each kind costs at least at prices (less its payment), and how many new columns
         came with the answer.
 
-        worth: what a head is known to cost (kinds,); only cheaper columns are looked for, but the bound
+        worth: what a unit is known to cost (kinds,); only cheaper columns are looked for, but the bound
         holds all the same. effort: the most paths to size for a kind; the bound is looser for it (None: as
         many as it takes).
         """
@@ -194,7 +194,7 @@ class Flows:
         return np.array([answer.bound for answer in answers]) - self.payments, added
 
     def relaxed(self, prices: Floats) -> Floats | None:
-        """What a head of each kind costs at least at prices (less its payment), whatever it reserves; None
+        """What a unit of each kind costs at least at prices (less its payment), whatever it reserves; None
         where domains keep their envelopes to themselves."""
         if not isinstance(self.oracle, Oracle):
             return None
@@ -206,8 +206,8 @@ class Flows:
         """Whether the reservations of a path are finitely many, so that all that matter can be listed."""
         return isinstance(self.oracle, Oracle) and self.oracle.sizing.points
 
-    def within(self, kind: Kind, prices: Floats, limit: float) -> int:
-        """Add every column of a kind that costs a head less than a limit at prices; how many there were."""
+    def within(self, kind: TenantClass, prices: Floats, limit: float) -> int:
+        """Add every column of a kind that costs a unit less than a limit at prices; how many there were."""
         if not isinstance(self.oracle, Oracle):
             return 0
         columns = self.oracle.within(kind, prices / self.slot, limit + float(self.payments[kind.index]))
@@ -226,7 +226,7 @@ class Flows:
         return math.fsum(terms) - 1e-13 * math.fsum(np.abs(terms))
 
     def cheapest(self, prices: Floats) -> Floats:
-        """The least cost of a head of each kind over the columns at hand, shape (kinds,)."""
+        """The least cost of a unit of each kind over the columns at hand, shape (kinds,)."""
         each = self.charge + np.maximum(prices, 0.0) @ self._matrix
         least = np.full(len(self.counts), math.inf)
         np.minimum.at(least, self._kind, each)
@@ -298,12 +298,12 @@ class Flows:
                 np.ones(len(groups)),
             ]
         )
-        heads = sparse.csc_matrix((np.ones(count), (owner, np.arange(count))), shape=(kinds, count))
+        units = sparse.csc_matrix((np.ones(count), (owner, np.arange(count))), shape=(kinds, count))
         pad = sparse.csc_matrix((kinds, size - count))
         balance = sparse.hstack([load, -sparse.eye(offers), sparse.csc_matrix((offers, len(groups)))])
         rows = [
             balance,
-            sparse.hstack([heads, pad]),
+            sparse.hstack([units, pad]),
             sparse.hstack([-sparse.eye(count), sparse.csc_matrix((count, size - count))]),
         ]
         right = [np.zeros(offers), np.ones(kinds), np.zeros(count)]
@@ -374,7 +374,7 @@ def start_from(flows: Flows, quotes: Floats, settings: Settings, plan: Plan | No
 
 
 def _all_on_cheapest(flows: Flows, prices: Floats) -> Floats:
-    """Loads if every head took the cheapest column at hand."""
+    """Loads if every unit took the cheapest column at hand."""
     each = flows.charge + prices @ flows.matrix
     x = np.zeros(len(each))
     for kind, count in enumerate(flows.counts):

@@ -1,4 +1,4 @@
-"""From split plans to whole heads: an integer program proposes, the operators confirm.
+"""From split plans to whole units: an integer program proposes, the operators confirm.
 
 The broker knows the operators' costs from below, by the cuts. Its integer program proposes the plan that
 would be cheapest if they were exact; the operators say what it costs, or that it does not fit, and the next
@@ -23,7 +23,7 @@ from fedopt.federated.rounds import Run
 from fedopt.federated.session import Round, Session
 from fedopt.pricing import Column, Network
 
-__all__ = ["Candidates", "Choice", "Confirming", "Found", "Room", "cheapest", "whole_heads"]
+__all__ = ["Candidates", "Choice", "Confirming", "Found", "Room", "cheapest", "whole_units"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -138,7 +138,7 @@ def cheapest(
 
 _MOST_CANDIDATES = 60_000
 
-_NEAR = 0.02  # of a head's mean cost: how much dearer than its cheapest column a head's first candidates are
+_NEAR = 0.02  # of a unit's mean cost: how much dearer than its cheapest column a unit's first candidates are
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,13 +147,13 @@ class Choice:
     is for the loads (the rest are charges, less payments under profit)."""
 
     columns: list[Column]
-    heads: Floats
+    units: Floats
     loads: Floats
     cost: float
     variable: float
 
 
-def whole_heads(
+def whole_units(
     session: Session,
     evidence: BoundTracker,
     run: Run,
@@ -162,7 +162,7 @@ def whole_heads(
     wall: Floats,
     most: int,
 ) -> Choice | None:
-    """The best plan of whole heads that the operators confirm, to a relative gap or as far as `most`
+    """The best plan of whole units that the operators confirm, to a relative gap or as far as `most`
     confirmations go; None where none was confirmed.
 
     wall: penalties so large that an answer says where the capacity ends. `room` learns where domains end.
@@ -186,7 +186,7 @@ def whole_heads(
 
 
 class Confirming:
-    """What a search for whole heads knows of the operators: the best plan confirmed, the domains' ends."""
+    """What a search for whole units knows of the operators: the best plan confirmed, the domains' ends."""
 
     def __init__(
         self, session: Session, evidence: BoundTracker, run: Run, room: Room, gap: float, wall: Floats
@@ -206,29 +206,29 @@ class Confirming:
         best = self.best
         return best is not None and best.cost - self.run.lower_bound <= self.gap * abs(best.cost)
 
-    def confirm(self, columns: list[Column], heads: Floats) -> bool:
+    def confirm(self, columns: list[Column], units: Floats) -> bool:
         """Ask what a plan costs; False where it does not fit."""
-        loads = self.flows.loads_of(columns, heads)
+        loads = self.flows.loads_of(columns, units)
         answer = self.session.ask(loads, self.evidence.below.prices, self.wall)
         self.evidence.take(loads, answer)
         charges = math.fsum(
             count * (column.charge - self.flows.payments[column.kind])
-            for column, count in zip(columns, heads, strict=True)
+            for column, count in zip(columns, units, strict=True)
         )
         heard = len(answer.totals) == len(self.evidence.groups)
         fits = heard and all(totals.fits for totals in answer.totals.values())
         if fits:
             variable = math.fsum(totals.proposed_cost for totals in answer.totals.values())
             if self.best is None or charges + variable < self.best.cost:
-                self.best = Choice(columns, heads, loads, charges + variable, variable)
+                self.best = Choice(columns, units, loads, charges + variable, variable)
                 self.run.cost = self.best.cost
         self.evidence.bound(self.gap)
         self.run.record(self.evidence)
         return fits or not heard
 
-    def learn_room(self, columns: list[Column], heads: Floats) -> None:
-        """Ask what can be carried of a head more on every offer; domains that answer less end there."""
-        beyond = self.flows.loads_of(columns, heads) + self.flows.largest()
+    def learn_room(self, columns: list[Column], units: Floats) -> None:
+        """Ask what can be carried of a unit more on every offer; domains that answer less end there."""
+        beyond = self.flows.loads_of(columns, units) + self.flows.largest()
         answer = self.session.ask(beyond, np.zeros(len(beyond)), self.wall, of="capacity")
         self.room.learn(beyond, answer)
         self.run.record(self.evidence)
@@ -264,8 +264,8 @@ class _Search(Confirming):
         if not (self.flows.finite and math.isfinite(lower)):
             return False
         needed = self.cutoff - lower
-        heads = max(float(self.flows.counts.sum()), 1.0)
-        self._reach = max(4.0 * self._reach, _NEAR * abs(lower) / heads)
+        units = max(float(self.flows.counts.sum()), 1.0)
+        self._reach = max(4.0 * self._reach, _NEAR * abs(lower) / units)
         if self.best is not None and self.candidates is not None:
             self._reach = needed
         self.candidates = _within(self.evidence, min(self._reach, needed), needed)

@@ -174,7 +174,7 @@ class ShareAnswers(_Document):
 
 
 class Promise(_Document):
-    """Heads of a tenant on one offer under the split guarantee: `count` of them, with these shares."""
+    """Units of a tenant on one offer under the split guarantee: `count` of them, with these shares."""
 
     tenant: _Name
     offer: _Name
@@ -256,7 +256,7 @@ class Reveal(_Crossing):
 
 
 class Reservation(_Document):
-    """Heads of a tenant on one offer: `count` of them, `rate` work per unit of time each."""
+    """Units of a tenant on one offer: `count` of them, `rate` work per unit of time each."""
 
     tenant: _Name
     offer: _Name

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fedopt.central.certificate import bound_of
-from fedopt.central.report import dealt, instance_reference, tenant_plans
+from fedopt.central.report import assigned, instance_reference, tenant_plans
 from fedopt.federated.integer import Choice
 from fedopt.federated.split.report import agreed_body, owner_columns
 from fedopt.plan import DomainPlan, InstanceReference, Plan, TenantPlan, TenantPlans
 from fedopt.plan.charges import domain_loads
 from fedopt.plan.document import relative_gap
-from fedopt.pricing import Column, Kind, Network
+from fedopt.pricing import Column, Network, TenantClass
 
 if TYPE_CHECKING:
     from fedopt.federated.solver import Outcome
@@ -33,7 +33,7 @@ def entries_at_prices(network: Network, choice: Choice, prices: Floats) -> list[
     """
     if any("lane" in column.proof for column in choice.columns):
         return _agreed(network, choice, prices)
-    entries = tenant_plans(network, choice.columns, choice.heads)
+    entries = tenant_plans(network, choice.columns, choice.units)
     price = dict(zip(network.names, prices.tolist(), strict=True))
     worth = [
         entry.count * math.fsum(price[hop] * entry.reservations[hop.partition("/")[0]] for hop in entry.path)
@@ -56,14 +56,14 @@ def _agreed(network: Network, choice: Choice, prices: Floats) -> list[TenantPlan
         id(column): float(prices[column.offers] @ column.rates) / network.slot for column in choice.columns
     }
     total = math.fsum(
-        count * worth[id(column)] for column, count in zip(choice.columns, choice.heads, strict=True)
+        count * worth[id(column)] for column, count in zip(choice.columns, choice.units, strict=True)
     )
 
-    def body(network: Network, kind: Kind, column: Column) -> dict[str, Any]:
+    def body(network: Network, kind: TenantClass, column: Column) -> dict[str, Any]:
         variable = choice.variable * worth[id(column)] / total if total > 0.0 else 0.0
         return {**agreed_body(network, column), "cost": column.charge + variable}
 
-    entries = dealt(network, choice.columns, choice.heads, body)
+    entries = assigned(network, choice.columns, choice.units, body)
     return [entry.model_copy(update={"cost": entry.count * entry.cost}) for entry in entries]
 
 
@@ -78,7 +78,7 @@ def as_owner(outcome: Outcome, network: Network) -> Plan:
         columns = choice.columns
         if outcome.services:
             columns = owner_columns(network, columns, outcome.services)
-        entries = tenant_plans(network, columns, choice.heads)
+        entries = tenant_plans(network, columns, choice.units)
         update["tenants"] = TenantPlans(entries)
         if outcome.services:  # what the broker cannot know: what every domain needs by itself
             cost = float(plan.cost or 0.0)

@@ -20,10 +20,10 @@ class Settings:
         balance: whether penalties follow the residuals.
         anderson: whether the iteration is accelerated.
         list_penalty: one penalty for all offers, from the mean price, in place of one per price (textbook).
-        relaxation: the gap to which the relaxation is certified before whole heads are chosen; None: half of
+        relaxation: the gap to which the relaxation is certified before whole units are chosen; None: half of
             the plan's gap.
         most_rounds: rounds for the relaxation at most.
-        most_confirmations: rounds for whole heads at most.
+        most_confirmations: rounds for whole units at most.
         masked: whether sums over operators are masked (method admm).
         alone: each domain is its own operator, whatever the instance says.
         noise: relative noise of what operators disclose, in process.

@@ -15,7 +15,7 @@ from fedopt.central.report import instance_reference
 from fedopt.federated.bounds import BoundTracker
 from fedopt.federated.feasibility import Shortage, short_of_capacity
 from fedopt.federated.flows import Flows, Pricing, Start, start_from
-from fedopt.federated.integer import Choice, Confirming, Room, whole_heads
+from fedopt.federated.integer import Choice, Confirming, Room, whole_units
 from fedopt.federated.operator import InProcess, Operator, Transport
 from fedopt.federated.public import by_operator, public_view
 from fedopt.federated.report import as_broker, as_owner, entries_at_prices
@@ -27,7 +27,7 @@ from fedopt.federated.split.whole import whole_lanes
 from fedopt.kernels import clock
 from fedopt.plan import Explanation, Plan, TenantPlans
 from fedopt.plan.progress import Progress
-from fedopt.pricing import Kind, Network, Oracle, sizing_for
+from fedopt.pricing import Network, Oracle, TenantClass, sizing_for
 
 if TYPE_CHECKING:
     from fedopt.federated.messages import Service
@@ -152,10 +152,10 @@ class _Solve:
         if shares is not None:
             shares.begin(self.session, quotes, self.flows, run)
         start = start_from(self.flows, quotes, settings, warm_start)
-        lonely = self._lonely()
-        if lonely and not self.flows.profit:
+        unroutable = self._unroutable()
+        if unroutable and not self.flows.profit:
             proven = shares is None or shares.without_any_lane()
-            return self._without_plan("infeasible" if proven else "limit", lonely)
+            return self._without_plan("infeasible" if proven else "limit", unroutable)
         wall, room = _WALL * start.penalties, Room(self.network)
         proposer = self._proposer(method, start)
         patience = min(_PATIENCE, settings.most_rounds)
@@ -171,7 +171,7 @@ class _Solve:
             relax(proposer, self.session, evidence, run, target, left, shares)
         search = (self.session, evidence, run, room, gap, wall)
         if shares is None:
-            choice = whole_heads(*search, settings.most_confirmations)
+            choice = whole_units(*search, settings.most_confirmations)
         else:
             choice = whole_lanes(Confirming(*search), shares, settings.most_confirmations)
         if choice is None:
@@ -195,7 +195,7 @@ class _Solve:
         flows.add([replace(column, charge=0.0) for column in self.flows.columns])
         return flows
 
-    def _lonely(self) -> list[Explanation]:
+    def _unroutable(self) -> list[Explanation]:
         """Kinds that no admissible path serves, whatever it costs."""
         served = {int(kind) for kind in self.flows.kind}
         reasons = []
@@ -220,7 +220,7 @@ class _Solve:
             )
         return reasons
 
-    def _reachable(self, kind: Kind) -> bool:
+    def _reachable(self, kind: TenantClass) -> bool:
         oracle = self.flows.oracle
         return isinstance(oracle, Oracle) and bool(oracle.price(kind, np.ones(self.flows.offers)).columns)
 

@@ -25,7 +25,7 @@ __all__ = ["Decision", "no_plan", "to_plan"]
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """`count` heads on one route with the same rates and proof; rates in work/slot."""
+    """`count` units on one route with the same rates and proof; rates in work/slot."""
 
     route: Route
     count: int
@@ -47,7 +47,7 @@ def to_plan(
     history: Sequence[HistoryRow] = (),
     notes: Sequence[str] = (),
 ) -> Plan:
-    """The plan of the decisions; heads without one are not admitted.
+    """The plan of the decisions; units without one are not admitted.
 
     `lower_bound` is on all plans, whatever paths, reservations and θ they take, or None; `catalogue_bound` on
     those that the model chooses from. Both are lowered to the cost where rounding put them above. `prices`

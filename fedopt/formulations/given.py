@@ -23,10 +23,10 @@ Paths = Mapping[str, Sequence[Any]] | Plan | None
 def given_paths(
     program: Program, paths: Paths, guarantee: str, objective: str
 ) -> tuple[list[tuple[Route, int]], list[Explanation]]:
-    """(route, heads) entries, and why there are none where `path_selection` finds no choice.
+    """(route, units) entries, and why there are none where `path_selection` finds no choice.
 
-    `paths` is a plan, or for each tenant one path (a list of "domain/offer", for all its heads) or a list of
-    paths, one a head; tenants left out are not admitted (objective "profit" only). None: `path_selection`
+    `paths` is a plan, or for each tenant one path (a list of "domain/offer", for all its units) or a list of
+    paths, one a unit; tenants left out are not admitted (objective "profit" only). None: `path_selection`
     chooses, with rates sized under the guarantee. Raises ModelError for a path that the tenant may not take.
     """
     if paths is None:
@@ -48,13 +48,13 @@ def given_paths(
                 raise ModelError(f"no path is given for tenant {tenant.id!r}, and all must be served")
             continue
         several = not isinstance(stated[0], str)
-        heads: dict[tuple[str, ...], int] = {}
+        units: dict[tuple[str, ...], int] = {}
         for hops in stated if several else [stated]:
-            heads[tuple(hops)] = heads.get(tuple(hops), 0) + (1 if several else tenant.count)
-        total = sum(heads.values())
+            units[tuple(hops)] = units.get(tuple(hops), 0) + (1 if several else tenant.count)
+        total = sum(units.values())
         if total > tenant.count or (objective == "cost" and total < tenant.count):
-            raise ModelError(f"tenant {tenant.id!r} has {tenant.count} heads, {total} paths are given")
-        entries += [(_admitted(program, tenant.id, hops), count) for hops, count in heads.items()]
+            raise ModelError(f"tenant {tenant.id!r} has {tenant.count} units, {total} paths are given")
+        entries += [(_admitted(program, tenant.id, hops), count) for hops, count in units.items()]
     return entries, []
 
 

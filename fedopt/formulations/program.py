@@ -35,8 +35,8 @@ class Route:
     Attributes:
         tenant: tenant id. hops: ``"domain/offer"`` a stage.
         path: the path for the calculus, in slots.
-        fixed: fixed charges of the offers and costs of the links, for one head.
-        highs: largest possible rate of one head in each domain, work/slot, shape ``(L,)``.
+        fixed: fixed charges of the offers and costs of the links, for one unit.
+        highs: largest possible rate of one unit in each domain, work/slot, shape ``(L,)``.
     """
 
     tenant: str
@@ -116,7 +116,7 @@ class Program:
         return float(self.offers[hop][1].work_factor)
 
     def high(self, hop: str) -> float:
-        """Largest rate of one head at an offer, work/slot: its `max_rate`, and the domain's capacity."""
+        """Largest rate of one unit at an offer, work/slot: its `max_rate`, and the domain's capacity."""
         domain, offer = self.offers[hop]
         most = domain.capacity / offer.work_factor
         return float(min(most, offer.max_rate if offer.max_rate is not None else math.inf)) * self.slot

@@ -1,7 +1,7 @@
 """What a plan costs, by the instance's own price list.
 
-An offer's variable cost is a convex curve of the total rate that all heads reserve of it; its fixed charge
-and the costs of the links are paid per head. An entry's cost is its heads' fixed and link charges and, of
+An offer's variable cost is a convex curve of the total rate that all units reserve of it; its fixed charge
+and the costs of the links are paid per unit. An entry's cost is its units' fixed and link charges and, of
 each offer's variable cost, the part that its rate is of the offer's total.
 """
 
@@ -37,7 +37,7 @@ def domain_loads(instance: Instance, entries: Sequence[TenantPlan]) -> dict[str,
 
 
 def entry_costs(instance: Instance, entries: Sequence[TenantPlan]) -> list[float]:
-    """Cost of each entry, all its heads together; 0 for those not admitted. They add up to the total cost."""
+    """Cost of each entry, all its units together; 0 for those not admitted. They add up to the total cost."""
     loads = offer_loads(entries)
     unit_cost = {}
     for hop, load in loads.items():
@@ -58,5 +58,5 @@ def entry_costs(instance: Instance, entries: Sequence[TenantPlan]) -> list[float
 
 
 def payments(instance: Instance, entries: Sequence[TenantPlan]) -> float:
-    """What the admitted heads pay together."""
+    """What the admitted units pay together."""
     return sum(entry.count * instance.tenant(entry.id).payment for entry in entries if entry.admitted)

@@ -75,8 +75,8 @@ class CheckReport:
         if self.ok:
             checked = f"{self.entries} {'entry' if self.entries == 1 else 'entries'}"
             return f"The plan is correct: {checked} checked {scope}.{notes}"
-        head = f"The plan is wrong in {len(self.findings)} place{'s' * (len(self.findings) > 1)} ({scope}):"
-        return "\n".join([head, *(f"  {finding}" for finding in self.findings)])
+        first = f"The plan is wrong in {len(self.findings)} place{'s' * (len(self.findings) > 1)} ({scope}):"
+        return "\n".join([first, *(f"  {finding}" for finding in self.findings)])
 
 
 def check(
@@ -194,17 +194,17 @@ def _against(plan: Plan, instance: Instance, tolerance: float) -> Iterator[Findi
 
 
 def _counts(plan: Plan, instance: Instance) -> Iterator[Finding]:
-    heads: Counter[str] = Counter()
+    units: Counter[str] = Counter()
     known = {tenant.id: tenant for tenant in instance.tenants}
     for entry in plan.tenants:
-        heads[entry.id] += entry.count
+        units[entry.id] += entry.count
         if entry.id not in known:
             yield Finding("tenant", "there is no such tenant", tenant=entry.id)
         elif plan.objective == "cost" and not entry.admitted and entry.count:
             yield Finding("admission", "not admitted, though all must be served", tenant=entry.id)
     for tenant in instance.tenants:
-        if heads[tenant.id] != tenant.count:
-            message = f"the plan speaks of {heads[tenant.id]} heads, there are {tenant.count}"
+        if units[tenant.id] != tenant.count:
+            message = f"the plan speaks of {units[tenant.id]} units, there are {tenant.count}"
             yield Finding("count", message, tenant=tenant.id)
 
 

@@ -82,7 +82,7 @@ class TenantPlan(_Document):
     `reservations`, `deadlines`, `budgets`, `risk_shares` and `learned` are keyed by domain id. Where the path
     crosses domains without a contract, `log_bound` bounds the whole: the theorem's probability for the
     deadline less the delays in `learned`, plus the risks in `learned`. `cost` is that of all
-    `count` heads together: fixed and link charges, and the entry's share (by rate) of the variable costs.
+    `count` units together: fixed and link charges, and the entry's share (by rate) of the variable costs.
 
     `basis` says what the promise rests on: a `theorem` for the laws as stated; a theorem for laws `fitted` to
     records or learned from answers, which all hold at `confidence`; an `estimate`, where a record is taken
@@ -94,7 +94,7 @@ class TenantPlan(_Document):
     admitted: bool = True
     path: list[str] = Field(default_factory=list, description='"domain/offer" per stage')
     theta: float | None = Field(default=None, gt=0, description="tilting parameter, 1/work")
-    reservations: dict[str, float] = Field(default_factory=dict, description="rate per domain, per head")
+    reservations: dict[str, float] = Field(default_factory=dict, description="rate per domain, per unit")
     deadlines: dict[str, float] = Field(default_factory=dict, description="deadline per domain (split), time")
     budgets: dict[str, float] = Field(
         default_factory=dict, description="violation probability per domain (split)"
@@ -130,7 +130,7 @@ class TenantPlans(tuple[TenantPlan, ...]):
     __slots__ = ()
 
     def of(self, tenant: str) -> tuple[TenantPlan, ...]:
-        """All entries of a tenant group; several when its heads take different plans."""
+        """All entries of a tenant group; several when its units take different plans."""
         return tuple(entry for entry in self if entry.id == tenant)
 
     def ids(self) -> list[str]:
@@ -278,7 +278,7 @@ class Plan(_Document):
 
     @property
     def admitted(self) -> int:
-        """Number of admitted heads."""
+        """Number of admitted units."""
         return sum(entry.count for entry in self.tenants if entry.admitted)
 
     def to_json(self, indent: int | None = 2) -> str:

@@ -61,7 +61,7 @@ def inspect_plan(plan: Plan, rows: int = ROWS_SHOWN) -> Inspection:
         "cost": plan.cost,
         "lower_bound": plan.lower_bound,
         "gap": plan.gap,
-        "heads": sum(entry.count for entry in plan.tenants),
+        "count": sum(entry.count for entry in plan.tenants),
         "admitted": plan.admitted,
         "entries": len(plan.tenants),
         "domains": len(plan.domains),
@@ -90,7 +90,7 @@ def inspect_instance(instance: Instance, rows: int = ROWS_SHOWN) -> Inspection:
                 "paths": count_paths(graph),
             }
         )
-    heads = sum(tenant.count for tenant in instance.tenants)
+    units = sum(tenant.count for tenant in instance.tenants)
     load = sum(tenant["count"] * tenant["mean_rate"] for tenant in tenants)
     facts: dict[str, Any] = {
         "name": instance.name,
@@ -101,7 +101,7 @@ def inspect_instance(instance: Instance, rows: int = ROWS_SHOWN) -> Inspection:
         "domains": len(instance.domains),
         "offers": sum(len(domain.offers) for domain in instance.domains),
         "links": None if instance.links is None else len(instance.links),
-        "heads": heads,
+        "count": units,
         "mean_load": load,
         "capacity": {stage: sum(domain.capacity for domain in domains) for stage, domains in staged.items()},
         "tenants": tenants,
@@ -109,7 +109,7 @@ def inspect_instance(instance: Instance, rows: int = ROWS_SHOWN) -> Inspection:
     time, work = instance.units.time, instance.units.work
     words = (
         f"An instance: {instance.name}. {len(staged)} stages, {facts['domains']} domains with "
-        f"{facts['offers']} offers, {heads} tenants in {len(tenants)} entries. Time in {time}, "
+        f"{facts['offers']} offers, {units} tenants in {len(tenants)} entries. Time in {time}, "
         f"work in {work}, slots of {instance.slot:g} {time}. The tenants bring {load:.4g} {work}/{time} on "
         f"average; the tightest stage has room for {min(facts['capacity'].values()):.4g}."
     )

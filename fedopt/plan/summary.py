@@ -62,10 +62,10 @@ def paragraph(plan: Plan) -> str:
         return _infeasible_text(plan)
     if plan.status == "limit":
         return "A limit was reached before any plan was found. More time may find one."
-    heads = sum(entry.count for entry in plan.tenants)
-    served = f"{plan.admitted} of {_plural(heads, 'tenant')}"
-    if plan.admitted == heads:
-        served = f"{'the' if heads == 1 else 'all'} {_plural(heads, 'tenant')}"
+    units = sum(entry.count for entry in plan.tenants)
+    served = f"{plan.admitted} of {_plural(units, 'tenant')}"
+    if plan.admitted == units:
+        served = f"{'the' if units == 1 else 'all'} {_plural(units, 'tenant')}"
     sentences = [f"Serves {served} at a total cost of {plan.cost:.6g}."]
     if plan.objective == "profit":
         sentences = [f"Admits {served}; cost less payments is {plan.cost:.6g}."]

@@ -15,7 +15,7 @@ import numpy as np
 from fedopt.calculus import split
 from fedopt.calculus.forms import ALL, FORMS
 from fedopt.calculus.minplus import Evaluation, evaluate, slower_rates, verify
-from fedopt.pricing.network import Kind
+from fedopt.pricing.network import TenantClass
 from fedopt.pricing.profiles import MinplusSizing
 from fedopt.pricing.services import proof_of
 from fedopt.pricing.sizing import Column
@@ -32,7 +32,7 @@ _LOWER = np.array([0.3, 0.5, 0.7, 0.85, 0.93, 0.97, 0.985, _NEEDED])
 
 
 def cheaper(
-    sizing: MinplusSizing, kind: Kind, column: Column, prices: np.ndarray, *, thorough: bool
+    sizing: MinplusSizing, kind: TenantClass, column: Column, prices: np.ndarray, *, thorough: bool
 ) -> Column:
     """A column on the same path that costs less at prices per work/slot, shape (offers,), or the same one.
 
@@ -51,7 +51,7 @@ def cheaper(
 class _Search:
     """The best rates so far, their cost at the prices and what proves them."""
 
-    def __init__(self, sizing: MinplusSizing, kind: Kind, column: Column, prices: np.ndarray) -> None:
+    def __init__(self, sizing: MinplusSizing, kind: TenantClass, column: Column, prices: np.ndarray) -> None:
         self.sizing, self.kind, self.start = sizing, kind, column
         network = sizing.network
         self.own, self.cap = prices[column.offers], network.most[column.offers]

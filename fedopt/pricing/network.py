@@ -28,7 +28,7 @@ from fedopt.plan.paths import handover_of, pools_of, speaks_of_slots
 if TYPE_CHECKING:
     from fedopt.instance import Instance, Tenant
 
-__all__ = ["Abandoned", "Kind", "Network", "PathSet", "TooManyPaths"]
+__all__ = ["Abandoned", "Network", "PathSet", "TenantClass", "TooManyPaths"]
 
 MOST_PATHS = 4_000_000
 
@@ -42,15 +42,15 @@ class Abandoned(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Kind:
+class TenantClass:
     """Tenants that are served alike: the same arrivals, promise and admissible offers (and payment, where
     that counts).
 
     Attributes:
-        index: position among the kinds.
-        family: kinds that differ in nothing but what they pay are of one family, and are priced once.
+        index: position among the classes (`kind` in names).
+        family: classes that differ in nothing but what they pay are of one family, and are priced once.
         tenants: (tenant id, count) of its members.
-        count: heads in all.
+        count: units in all.
         tenant: one of its members, for what they share.
         arrival: row of the arrivals in the network's model table, with what hand-overs add to them.
         deadline: slots of the fluid whose bounds are those of whole requests (`calculus.whole`).
@@ -75,7 +75,7 @@ class Kind:
     allowed: np.ndarray
 
     @property
-    def relaxed(self) -> Kind:
+    def relaxed(self) -> TenantClass:
         """The kind as if it took the path with the fewest hand-overs: what it needs no path needs less of."""
         arrival, log_epsilon = self.least_charged
         if (arrival, log_epsilon) == (self.arrival, self.log_epsilon):
@@ -95,7 +95,7 @@ class Kind:
 
     @property
     def payment(self) -> float:
-        """What one head pays."""
+        """What one unit pays."""
         return self.tenant.payment
 
 
@@ -107,7 +107,7 @@ class PathSet:
         offers: offer indices, shape (P, L).
         links: delay of the links and of pools, slots, shape (P,).
         window: whole slots left for queueing, shape (P,).
-        charge: fixed and link charges of a head, shape (P,).
+        charge: fixed and link charges of a unit, shape (P,).
     """
 
     offers: np.ndarray
@@ -166,7 +166,7 @@ class Network:
         slack = 1e-9 if rounded is np.floor else -1e-9
         return np.where(speed > 0.0, rounded(rates / part + slack) * part, rates)
 
-    def pure(self, kind: Kind) -> np.ndarray:
+    def pure(self, kind: TenantClass) -> np.ndarray:
         """Pure delays of offers, for a kind, slots, shape (offers,)."""
         return np.where(self.guardrail, 0.0, self.latency) + kind.pool
 
@@ -269,7 +269,7 @@ class Network:
                 (charged(base, certain, cost), left if alike else math.log(epsilon)),
             )
         self.kinds = [
-            Kind(
+            TenantClass(
                 index,
                 families[key[0]],
                 tuple((tenant.id, tenant.count) for tenant in tenants),
@@ -306,7 +306,7 @@ class Network:
         return self._model_keys[row]
 
     def without_costs(self) -> Network:
-        """The same network with nothing to pay and no capacity in the way of a single head: what is missing
+        """The same network with nothing to pay and no capacity in the way of a single unit: what is missing
         is the question."""
         free = copy.copy(self)
         free.curves = [Linear(rate=0.0)] * len(self.names)
@@ -316,11 +316,11 @@ class Network:
         free._paths = {}
         return free
 
-    def at_most(self, kind: Kind) -> int:
+    def at_most(self, kind: TenantClass) -> int:
         """How many paths a kind could have at most, links and delays aside."""
         return math.prod(int(n) for n in np.bincount(self.stage[kind.allowed], minlength=self.stages))
 
-    def has_path(self, kind: Kind) -> bool:
+    def has_path(self, kind: TenantClass) -> bool:
         """Whether some admissible path's pure delays leave anything of the deadline."""
         pure = self.pure(kind)
         here = np.flatnonzero(kind.allowed & (self.stage == 0))
@@ -332,7 +332,7 @@ class Network:
             here = there
         return bool(spent.min(initial=math.inf) <= kind.deadline + 1e-9)
 
-    def paths(self, kind: Kind) -> PathSet:
+    def paths(self, kind: TenantClass) -> PathSet:
         """The admissible paths of a kind; kinds with the same policy and deadline share one set.
 
         Raises TooManyPaths where they cannot be enumerated.
@@ -342,7 +342,7 @@ class Network:
             self._paths[key] = self._enumerate(kind.allowed, kind)
         return self._paths[key]
 
-    def _enumerate(self, allowed: np.ndarray, kind: Kind) -> PathSet:
+    def _enumerate(self, allowed: np.ndarray, kind: TenantClass) -> PathSet:
         pure = self.pure(kind)
         first = np.flatnonzero(allowed & (self.stage == 0))
         offers, links, charge, spent = first[:, None], kind.pool[first], self.fixed[first], pure[first]
@@ -370,13 +370,13 @@ class Network:
         """Marginal cost of each offer at rate 0, per work/slot, shape (offers,)."""
         return np.array([float(curve.marginal(0.0)) for curve in self.curves]) / self.slot
 
-    def links(self, offers: np.ndarray, kind: Kind) -> np.ndarray:
+    def links(self, offers: np.ndarray, kind: TenantClass) -> np.ndarray:
         """Delay of the links and pools along paths of a kind, offers (N, L), slots, shape (N,)."""
         domains = self.domain[offers]
         return self.link_delay[domains[:, :-1], domains[:, 1:]].sum(axis=1) + kind.pool[offers].sum(axis=1)
 
     def charge(self, offers: np.ndarray) -> float:
-        """Fixed and link charges of a head on one path, shape (L,)."""
+        """Fixed and link charges of a unit on one path, shape (L,)."""
         domains = self.domain[offers]
         return float(self.fixed[offers].sum() + self.link_cost[domains[:-1], domains[1:]].sum())
 
@@ -402,7 +402,7 @@ class Network:
                     values[p, list(group)] = len(group)
         return values
 
-    def forms(self, kind: Kind, offers: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    def forms(self, kind: TenantClass, offers: np.ndarray, exponents: np.ndarray) -> np.ndarray:
         """Masks of the minplus forms whose assumptions hold, for paths of shape (P, L)."""
         models, rows = self.models, self.row[offers]
         own = kind.arrival
@@ -413,7 +413,7 @@ class Network:
         table = np.array([allowed_forms(*(bool(code >> b & 1) for b in range(4))) for code in range(16)])
         return table[monotone + 2 * independent + 4 * iid + 8 * dependent]
 
-    def path(self, kind: Kind, offers: np.ndarray, links: float) -> Path:
+    def path(self, kind: TenantClass, offers: np.ndarray, links: float) -> Path:
         """One path as the calculus takes it: the fluid whose bounds are those of whole requests."""
         by_requests = bool(self.objects[kind.arrival].per_stage)
         return Path(

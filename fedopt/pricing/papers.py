@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fedopt.calculus.paper import local, margin, path_bound, path_proven
 from fedopt.calculus.theta_search import theta_grid
-from fedopt.pricing.network import Kind, Network
+from fedopt.pricing.network import Network, TenantClass
 from fedopt.pricing.sizing import Column
 
 __all__ = ["PaperLocalSizing", "PaperPathSizing"]
@@ -33,7 +33,7 @@ class _Paper:
         self._kinds: dict[int, tuple[Floats, Floats]] = {}
 
     def _least(
-        self, kind: Kind, offers: np.ndarray, latency: Floats, deadline: Floats
+        self, kind: TenantClass, offers: np.ndarray, latency: Floats, deadline: Floats
     ) -> tuple[Floats, Floats]:
         """(least common rate, θ) of N chains of offers (N, L) with latencies (N, L) and deadlines (N,),
         slots."""
@@ -80,22 +80,22 @@ class _Paper:
         coarse = values.min(axis=0)
         return np.minimum(found, coarse) * (1.0 + 1e-12), np.where(found <= coarse, theta, grid[best])
 
-    def _of(self, kind: Kind) -> tuple[Floats, Floats]:
+    def _of(self, kind: TenantClass) -> tuple[Floats, Floats]:
         raise TypeError("use a paper guarantee's own sizing")
 
-    def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
+    def least(self, kind: TenantClass, prices: np.ndarray) -> np.ndarray:
         """Priced reservations of each path, exact, shape (P,)."""
         rates, _ = self._rates(kind)
         with np.errstate(invalid="ignore"):
             cost = (prices[self.network.paths(kind).offers] * rates).sum(axis=1)
         return np.where(np.isfinite(rates).all(axis=1), cost, math.inf)
 
-    def floors(self, kind: Kind) -> np.ndarray:
+    def floors(self, kind: TenantClass) -> np.ndarray:
         """The rates themselves: the formulas know only the smallest, or each domain's own, shape (P, L)."""
         rates, _ = self._rates(kind)
         return rates
 
-    def _rates(self, kind: Kind) -> tuple[Floats, Floats]:
+    def _rates(self, kind: TenantClass) -> tuple[Floats, Floats]:
         if kind.family not in self._kinds:
             rates, theta = self._of(kind)
             cap = self.network.most[self.network.paths(kind).offers]
@@ -104,7 +104,7 @@ class _Paper:
         return self._kinds[kind.family]
 
     def size(
-        self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
+        self, kind: TenantClass, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
     ) -> list[list[Column]]:
         """The points of the paths asked that cost less than the ceilings."""
         rates, theta = self._rates(kind)
@@ -120,20 +120,20 @@ class _Paper:
                 answer.append([])
         return answer
 
-    def _proof(self, kind: Kind, path: int, rates: Floats, theta: Floats) -> dict[str, Any]:
+    def _proof(self, kind: TenantClass, path: int, rates: Floats, theta: Floats) -> dict[str, Any]:
         raise TypeError("use a paper guarantee's own sizing")
 
 
 class PaperPathSizing(_Paper):
     """The path bound (15)–(17): a common rate on every path."""
 
-    def _of(self, kind: Kind) -> tuple[Floats, Floats]:
+    def _of(self, kind: TenantClass) -> tuple[Floats, Floats]:
         net, paths = self.network, self.network.paths(kind)
         rate, theta = self._least(kind, paths.offers, net.latency[paths.offers], kind.deadline - paths.links)
         hops = paths.offers.shape[1]
         return np.repeat(rate[:, None], hops, axis=1), np.repeat(theta[:, None], hops, axis=1)
 
-    def _proof(self, kind: Kind, path: int, rates: Floats, theta: Floats) -> dict[str, Any]:
+    def _proof(self, kind: TenantClass, path: int, rates: Floats, theta: Floats) -> dict[str, Any]:
         paths = self.network.paths(kind)
         whole = self.network.path(kind, paths.offers[path], float(paths.links[path]))
         return {
@@ -148,7 +148,7 @@ class PaperLocalSizing(_Paper):
     """The local bound (10) with the whole deadline in every domain, as problem (20) has it: no end-to-end
     promise."""
 
-    def _of(self, kind: Kind) -> tuple[Floats, Floats]:
+    def _of(self, kind: TenantClass) -> tuple[Floats, Floats]:
         net, paths = self.network, self.network.paths(kind)
         hops = paths.offers.shape[1]
         pairs = np.stack([paths.offers.ravel().astype(float), np.repeat(paths.links, hops)], axis=1)
@@ -158,7 +158,7 @@ class PaperLocalSizing(_Paper):
         back = position.reshape(paths.offers.shape)
         return rate[back], theta[back]
 
-    def _proof(self, kind: Kind, path: int, rates: Floats, theta: Floats) -> dict[str, Any]:
+    def _proof(self, kind: TenantClass, path: int, rates: Floats, theta: Floats) -> dict[str, Any]:
         paths = self.network.paths(kind)
         whole = self.network.path(kind, paths.offers[path], float(paths.links[path]))
         bounds = [float(local(whole, rates, np.array([tilt]))[0, d]) for d, tilt in enumerate(theta)]

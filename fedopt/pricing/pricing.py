@@ -1,4 +1,4 @@
-"""The cheapest way to serve a head of a kind at given prices, and a lower bound on it."""
+"""The cheapest way to serve a unit of a kind at given prices, and a lower bound on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fedopt.errors import InputError
-from fedopt.pricing.network import Abandoned, Kind, Network
+from fedopt.pricing.network import Abandoned, Network, TenantClass
 from fedopt.pricing.papers import PaperLocalSizing, PaperPathSizing
 from fedopt.pricing.profiles import MinplusSizing
 from fedopt.pricing.regions import SplitSizing
@@ -29,7 +29,7 @@ class Priced:
     """The answer of the oracle for one kind.
 
     Attributes:
-        bound: no admissible way to serve a head costs less (charge and priced reservations); +inf if there
+        bound: no admissible way to serve a unit costs less (charge and priced reservations); +inf if there
         is none.
         columns: the columns met on the way, cheapest first; empty where nothing is cheaper than `known`.
     """
@@ -55,15 +55,15 @@ class Oracle:
         if isinstance(self.sizing, MinplusSizing):
             self.sizing.keep()
 
-    def _service(self, kind: Kind) -> Service | None:
+    def _service(self, kind: TenantClass) -> Service | None:
         return self.sizing.service(kind) if isinstance(self.sizing, MinplusSizing) else None
 
-    def _listed(self, kind: Kind) -> bool:
+    def _listed(self, kind: TenantClass) -> bool:
         return self.sizing.listed(kind) if isinstance(self.sizing, MinplusSizing) else True
 
     def price(
         self,
-        kind: Kind,
+        kind: TenantClass,
         prices: np.ndarray,
         known: float = math.inf,
         *,
@@ -94,7 +94,7 @@ class Oracle:
 
     def _among_listed(
         self,
-        kind: Kind,
+        kind: TenantClass,
         prices: np.ndarray,
         known: float,
         tolerance: float,
@@ -127,7 +127,7 @@ class Oracle:
             remaining[batch] = math.inf
         return Priced(min(best, float(remaining.min())), found)
 
-    def cheapest(self, kind: Kind, prices: np.ndarray, count: int) -> Priced:
+    def cheapest(self, kind: TenantClass, prices: np.ndarray, count: int) -> Priced:
         """The least cost and the columns of about so many cheapest paths, cheapest first."""
         found = self.price(kind, prices, keep=count)
         service = self._service(kind)
@@ -155,7 +155,7 @@ class Oracle:
         """
         answers: dict[int, Priced] = {}
 
-        def work(members: list[Kind]) -> None:
+        def work(members: list[TenantClass]) -> None:
             limit = max(float(known[kind.index]) for kind in members)
             if stop():
                 found = Priced(-math.inf, [])
@@ -175,12 +175,12 @@ class Oracle:
         return [answers[kind.index] for kind in self.network.kinds]
 
     def relaxed(self, prices: np.ndarray) -> tuple[np.ndarray, list[Column]]:
-        """(least cost of a head of each kind, shape (kinds,), columns that reach it) with every domain at its
+        """(least cost of a unit of each kind, shape (kinds,), columns that reach it) with every domain at its
         floor: a lower bound on whatever the guarantee proves, be it in the catalogue or not."""
         least = np.full(len(self.network.kinds), math.inf)
         columns: list[Column] = []
 
-        def work(members: list[Kind]) -> None:
+        def work(members: list[TenantClass]) -> None:
             kind = members[0].relaxed
             service = self._service(kind)
             if service is not None:
@@ -195,7 +195,7 @@ class Oracle:
         self._each_family(work)
         return least, sorted(columns, key=lambda column: column.kind)
 
-    def _relaxed_list(self, kind: Kind, prices: np.ndarray) -> tuple[float, Column | None]:
+    def _relaxed_list(self, kind: TenantClass, prices: np.ndarray) -> tuple[float, Column | None]:
         paths = self.network.paths(kind)
         floors = self.sizing.floors(kind)
         possible = (floors <= self.network.most[paths.offers]).all(axis=1)
@@ -214,7 +214,7 @@ class Oracle:
         """
         answers: dict[int, list[Column]] = {}
 
-        def work(members: list[Kind]) -> None:
+        def work(members: list[TenantClass]) -> None:
             kind, found = members[0], []
             if stop():
                 raise Abandoned("told to stop")
@@ -229,17 +229,17 @@ class Oracle:
         self._each_family(work)
         return [answers[kind.index] for kind in self.network.kinds]
 
-    def _each_family(self, work: Callable[[list[Kind]], None]) -> None:
+    def _each_family(self, work: Callable[[list[TenantClass]], None]) -> None:
         """Do something for the kinds of each family; services side by side, a service's families in turn."""
-        families: dict[int, list[Kind]] = {}
+        families: dict[int, list[TenantClass]] = {}
         for kind in self.network.kinds:
             families.setdefault(kind.family, []).append(kind)
-        services: dict[object, list[list[Kind]]] = {}
+        services: dict[object, list[list[TenantClass]]] = {}
         for members in families.values():
             key = members[0].service if self._service(members[0]) is not None else None
             services.setdefault(key, []).append(members)
 
-        def serve(group: list[list[Kind]]) -> None:
+        def serve(group: list[list[TenantClass]]) -> None:
             for members in group:
                 work(members)
 
@@ -249,7 +249,7 @@ class Oracle:
                 list(pool.map(serve, services.values()))
         serve(listed)
 
-    def along(self, kind: Kind, paths: np.ndarray, prices: np.ndarray) -> list[Column]:
+    def along(self, kind: TenantClass, paths: np.ndarray, prices: np.ndarray) -> list[Column]:
         """The columns of given paths, offer indices (N, L), at prices; paths that are not admissible are left
         out."""
         if not len(paths):
@@ -280,7 +280,7 @@ class Oracle:
         """
         answers: dict[int, list[Column]] = {}
 
-        def work(members: list[Kind]) -> None:
+        def work(members: list[TenantClass]) -> None:
             left = most - sum(len(own) for own in tuple(answers.values()))
             if left < 0 or stop():
                 raise Abandoned("told to stop" if left >= 0 else f"more than {most} columns")
@@ -301,7 +301,7 @@ class Oracle:
 
     def within(
         self,
-        kind: Kind,
+        kind: TenantClass,
         prices: np.ndarray,
         limit: float,
         most: int = ALL,

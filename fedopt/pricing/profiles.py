@@ -22,7 +22,7 @@ from fedopt.calculus import store_and_forward
 from fedopt.calculus.forms import ALL, IMAGE, bit
 from fedopt.calculus.scaling import least_scales
 from fedopt.laws import ModelTable
-from fedopt.pricing.network import Kind, Network, PathSet
+from fedopt.pricing.network import Network, PathSet, TenantClass
 from fedopt.pricing.services import Service, floors, path_floors, proof_of
 from fedopt.pricing.sizing import Column
 
@@ -88,7 +88,7 @@ class MinplusSizing:
         self._kinds: dict[int, _Points] = {}  # by family
         self._services: dict[tuple[int, float, float, bool], Service] = {}
 
-    def service(self, kind: Kind) -> Service | None:
+    def service(self, kind: TenantClass) -> Service | None:
         """What prices the kind's paths without listing them; None where listing them has to do.
 
         Its bounds are those of the image form: work i.i.d. per slot, domains independent.
@@ -108,7 +108,7 @@ class MinplusSizing:
             self._services[key] = Service(net, kind)
         return self._services[key]
 
-    def listed(self, kind: Kind) -> bool:
+    def listed(self, kind: TenantClass) -> bool:
         """Whether the kind's paths are listed, for points along profiles."""
         return self.service(kind) is None or self.network.at_most(kind) <= _LISTED
 
@@ -118,7 +118,7 @@ class MinplusSizing:
             service.keep()
         self._services.clear()
 
-    def rough(self, kind: Kind, prices: np.ndarray, known: float) -> list[Column]:
+    def rough(self, kind: TenantClass, prices: np.ndarray, known: float) -> list[Column]:
         """The cheapest path cheaper than `known` if all paths needed the same scale; it proves nothing."""
         service = self.service(kind)
         if service is not None:
@@ -133,19 +133,19 @@ class MinplusSizing:
         charge = float(points.paths.charge[best])
         return [Column(kind.index, best, 0, points.paths.offers[best], rates[best], charge)]
 
-    def floors(self, kind: Kind) -> np.ndarray:
+    def floors(self, kind: TenantClass) -> np.ndarray:
         """What no reservation of a listed path goes below in any domain, shape (P, L); +inf where none is
         enough."""
         points = self._of(kind)
         possible = np.isfinite(points.below).any(axis=1)
         return np.where(possible[:, None], points.shape[:, PROPORTIONAL], math.inf)
 
-    def _of(self, kind: Kind) -> _Points:
+    def _of(self, kind: TenantClass) -> _Points:
         if kind.family not in self._kinds:
             self._kinds[kind.family] = self._prepare(kind)
         return self._kinds[kind.family]
 
-    def _prepare(self, kind: Kind) -> _Points:
+    def _prepare(self, kind: TenantClass) -> _Points:
         net = self.network
         paths = net.paths(kind)
         exponent = net.exponents(paths.offers)
@@ -174,7 +174,7 @@ class MinplusSizing:
         return _Points(paths, shape, cap, exponent, mask, below, np.isinf(below), {})
 
     def _shared(
-        self, kind: Kind, offers: np.ndarray, window: np.ndarray, own: np.ndarray, prices: np.ndarray
+        self, kind: TenantClass, offers: np.ndarray, window: np.ndarray, own: np.ndarray, prices: np.ndarray
     ) -> np.ndarray:
         """Floors in shares of the windows (P,) at prices per work/slot, shape (P, L); where a share leaves
         none, a domain's floor in the whole window."""
@@ -195,18 +195,18 @@ class MinplusSizing:
             shape[here] = np.where(np.isfinite(found), found, own[here])
         return shape
 
-    def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
+    def least(self, kind: TenantClass, prices: np.ndarray) -> np.ndarray:
         """Priced reservations at the scales known or bounded from below, the cheaper profile; shape (P,)."""
         return self._priced(kind, prices).min(axis=1, initial=math.inf)
 
-    def _priced(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
+    def _priced(self, kind: TenantClass, prices: np.ndarray) -> np.ndarray:
         points = self._of(kind)
         own = prices[points.paths.offers]
         cost = np.einsum("pjl,pl->pj", points.rates(points.below), own)
         return np.where(np.isfinite(points.below), cost, math.inf)
 
     def size(
-        self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
+        self, kind: TenantClass, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
     ) -> list[list[Column]]:
         """The points of the paths asked that cost less than the ceilings."""
         points = self._of(kind)
@@ -233,7 +233,7 @@ class MinplusSizing:
 
     def _solve(
         self,
-        kind: Kind,
+        kind: TenantClass,
         points: _Points,
         paths: np.ndarray,
         profile: np.ndarray,
@@ -269,7 +269,9 @@ class MinplusSizing:
                 int(split[n]),
             )
 
-    def _solve_by_requests(self, kind: Kind, points: _Points, paths: np.ndarray, profile: np.ndarray) -> None:
+    def _solve_by_requests(
+        self, kind: TenantClass, points: _Points, paths: np.ndarray, profile: np.ndarray
+    ) -> None:
         """The same for requests whose sizes are drawn anew in each domain."""
         net = self.network
         spent = points.paths.links + np.where(net.guardrail, 0.0, net.latency)[points.paths.offers].sum(
@@ -289,7 +291,7 @@ class MinplusSizing:
 
     def _least_scales(
         self,
-        kind: Kind,
+        kind: TenantClass,
         offers: np.ndarray,
         mask: np.ndarray,
         exponent: np.ndarray,
@@ -320,7 +322,12 @@ class MinplusSizing:
         )
 
     def scales(
-        self, kind: Kind, offers: np.ndarray, shapes: np.ndarray, ceilings: np.ndarray, forms: int = ALL
+        self,
+        kind: TenantClass,
+        offers: np.ndarray,
+        shapes: np.ndarray,
+        ceilings: np.ndarray,
+        forms: int = ALL,
     ) -> tuple[np.ndarray, ...]:
         """(scale, form, θ, parameter, split), each (N,): the least multiples of shapes (N, L) that some of
         the forms (a mask) proves on one path (L,); +inf above the ceilings (N,)."""
@@ -333,7 +340,7 @@ class MinplusSizing:
             ceilings = np.full(len(shapes), math.inf)
         return self._least_scales(kind, many, mask, exponent, window, shapes, ceilings)
 
-    def shapes(self, kind: Kind, offers: np.ndarray, prices: np.ndarray) -> np.ndarray:
+    def shapes(self, kind: TenantClass, offers: np.ndarray, prices: np.ndarray) -> np.ndarray:
         """Shapes worth a start on one path (L,), at prices of its own (L,): equal rates, floors, and floors
         in shares of the window; (3, L)."""
         net, hops = self.network, len(offers)
@@ -346,7 +353,7 @@ class MinplusSizing:
         shared = self._shared(kind, offers[None], window, own, everywhere)
         return np.vstack([np.ones(hops), own, shared])
 
-    def _window(self, kind: Kind, offers: np.ndarray) -> int:
+    def _window(self, kind: TenantClass, offers: np.ndarray) -> int:
         net = self.network
         pure = np.where(net.guardrail, 0.0, net.latency)[offers].sum()
         pure += float(net.links(offers[None], kind)[0])  # pools included
@@ -360,7 +367,7 @@ class MinplusSizing:
             proof["parameters"] = own | {"exponents": [float(p) for p in exponent]}
         return proof
 
-    def _column(self, kind: Kind, points: _Points, path: int, profile: int) -> Column:
+    def _column(self, kind: TenantClass, points: _Points, path: int, profile: int) -> Column:
         rates = np.minimum(points.below[path, profile] * points.shape[path, profile], points.cap[path])
         rates = self.network.in_servers(rates, points.paths.offers[path], np.ceil)
         if (path, profile) in points.by_requests:
@@ -382,7 +389,7 @@ class MinplusSizing:
             proof,
         )
 
-    def catalogue(self, kind: Kind) -> Iterator[Column]:
+    def catalogue(self, kind: TenantClass) -> Iterator[Column]:
         """Every point of every path of a kind, sized; for tests and small instances."""
         points = self._of(kind)
         everything = np.arange(len(points.paths))

@@ -14,7 +14,7 @@ from fedopt.calculus import split
 from fedopt.calculus.path import Path
 from fedopt.calculus.split_batch import SplitBatch, SplitSizings
 from fedopt.calculus.theta_search import theta_grid
-from fedopt.pricing.network import Kind, Network
+from fedopt.pricing.network import Network, TenantClass
 from fedopt.pricing.services import path_floors
 from fedopt.pricing.sizing import Column
 
@@ -39,7 +39,7 @@ class SplitSizing:
         self._floors: dict[int, np.ndarray] = {}
         self._past: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
 
-    def path(self, kind: Kind, path: int) -> Path:
+    def path(self, kind: TenantClass, path: int) -> Path:
         """The calculus path, built once."""
         key = (kind.index, path)
         if key not in self._paths:
@@ -47,7 +47,7 @@ class SplitSizing:
             self._paths[key] = self.network.path(kind, paths.offers[path], float(paths.links[path]))
         return self._paths[key]
 
-    def _placed(self, kind: Kind, which: np.ndarray) -> np.ndarray:
+    def _placed(self, kind: TenantClass, which: np.ndarray) -> np.ndarray:
         """Places in the batch of a kind's paths, over the θ grid: the instance's own, or one that covers
         each path."""
         own = self.network.instance.theta
@@ -58,7 +58,7 @@ class SplitSizing:
             places[path] = self._batch.add(split.terms(whole, grid))
         return places[which]
 
-    def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
+    def least(self, kind: TenantClass, prices: np.ndarray) -> np.ndarray:
         """Lower bounds from the mean rates and from what was solved before, shape (P,)."""
         paths = self.network.paths(kind)
         if kind.index not in self._isolation:
@@ -74,7 +74,7 @@ class SplitSizing:
             least = np.maximum(least, np.where(values == math.inf, math.inf, known))
         return least
 
-    def floors(self, kind: Kind) -> np.ndarray:
+    def floors(self, kind: TenantClass) -> np.ndarray:
         """What no reservation of a path goes below in any domain, at any θ and any shares, shape (P, L).
 
         With the whole deadline and budget its own, a domain's constraint is that of ville with φ ≥ 0 and the
@@ -84,14 +84,14 @@ class SplitSizing:
             self._floors[kind.family] = path_floors(self.network, kind)
         return self._floors[kind.family]
 
-    def mean(self, kind: Kind, offer: int) -> float:
-        """The mean work that a head of a kind and the impairment bring to an offer, work/slot: at no lower
+    def mean(self, kind: TenantClass, offer: int) -> float:
+        """The mean work that a unit of a kind and the impairment bring to an offer, work/slot: at no lower
         rate is any guarantee finite."""
         net = self.network
         return float(net.objects[kind.arrival].mean + net.objects[net.row[offer]].mean)
 
     def size(
-        self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
+        self, kind: TenantClass, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
     ) -> list[list[Column]]:
         """The cheapest reservations of each path at the prices, where they cost less than the ceiling."""
         every = self.network.paths(kind)
@@ -110,7 +110,7 @@ class SplitSizing:
             for n, path in enumerate(which)
         ]
 
-    def _column(self, kind: Kind, path: int, found: SplitSizings, n: int) -> Column:
+    def _column(self, kind: TenantClass, path: int, found: SplitSizings, n: int) -> Column:
         every = self.network.paths(kind)
         piece = path * self._batch.thetas + int(found.index[n])
         proof = {

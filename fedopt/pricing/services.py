@@ -18,7 +18,7 @@ from fedopt.calculus.margin import least_margin
 from fedopt.kernels import formula
 from fedopt.pricing.image_margin import ACCURACY, image_margin, margin_workspace, neighbour
 from fedopt.pricing.mildest import mildest
-from fedopt.pricing.network import Abandoned, Kind, Network, TooManyPaths
+from fedopt.pricing.network import Abandoned, Network, TenantClass, TooManyPaths
 from fedopt.pricing.remembered import give, take
 from fedopt.pricing.sizing import Column
 from fedopt.pricing.tree import (
@@ -57,7 +57,7 @@ def floors(models, arrival, rows, lags, windows, biased, log_epsilon):
     return result, guess
 
 
-def path_floors(network: Network, kind: Kind) -> np.ndarray:
+def path_floors(network: Network, kind: TenantClass) -> np.ndarray:
     """What each domain of each listed path must reserve by itself, whatever the others do, shape (P, L)."""
     paths = network.paths(kind)
     law = network.objects[kind.arrival]
@@ -99,7 +99,7 @@ class Service:
     Raises TooManyPaths where paths cannot be numbered in 62 bits.
     """
 
-    def __init__(self, network: Network, kind: Kind) -> None:
+    def __init__(self, network: Network, kind: TenantClass) -> None:
         self.network = network
         self.arrival, self.deadline = kind.arrival, kind.deadline
         self.biased, self.log_epsilon = kind.biased, kind.log_epsilon
@@ -207,7 +207,7 @@ class Service:
             self._start = neighbour(self.network.stages, margin, *proof)
             self.memory.last[:] = self._start
 
-    def graph_of(self, kind: Kind) -> Graph:
+    def graph_of(self, kind: TenantClass) -> Graph:
         """The graph with what the kind may not use left out."""
         return self.graph._replace(floor=np.where(kind.allowed[self.order], self.graph.floor, math.inf))
 
@@ -262,7 +262,7 @@ class Service:
         refill(old.keys, old.values, keys, values)
         self.memory = Memory(keys, values, old.used, old.last)
 
-    def columns(self, kind: Kind, hops: np.ndarray, windows: np.ndarray) -> list[Column | None]:
+    def columns(self, kind: TenantClass, hops: np.ndarray, windows: np.ndarray) -> list[Column | None]:
         """The points of paths, positions in stage order (N, S), sized exactly; None where there is none."""
         keys: list[_Key] = [
             (tuple(int(o) for o in own), int(window)) for own, window in zip(hops, windows, strict=True)
@@ -342,7 +342,7 @@ class Service:
         """Floors along a path, shape (S,)."""
         return np.ascontiguousarray(self.graph.floor[np.searchsorted(self.windows, window), hops])
 
-    def _column(self, kind: Kind, key: _Key) -> Column | None:
+    def _column(self, kind: TenantClass, key: _Key) -> Column | None:
         margin, proof = self._sized[key]
         if proof is None:
             return None
@@ -358,7 +358,7 @@ class Service:
         stated = proof_of((IMAGE, *proof, 0), len(own))
         return Column(kind.index, path, path, offers, rates, self.network.charge(offers), stated)
 
-    def cheapest(self, kind: Kind, prices: np.ndarray, count: int) -> list[Column]:
+    def cheapest(self, kind: TenantClass, prices: np.ndarray, count: int) -> list[Column]:
         """The columns of so many cheapest paths, cheapest first."""
         leaves, _ = self.leaves(self.graph_of(kind), prices, math.inf, 0.0, wanted=count)
         columns = self.columns(kind, leaves.hops, leaves.window)
@@ -367,7 +367,7 @@ class Service:
 
     def price(
         self,
-        kind: Kind,
+        kind: TenantClass,
         prices: np.ndarray,
         known: float,
         tolerance: float,
@@ -390,7 +390,7 @@ class Service:
         found.sort(key=lambda column: column.cost(prices))
         return min(bound, best, float(leaves.cost[waiting].min(initial=math.inf))), found[:keep]
 
-    def rough(self, kind: Kind, prices: np.ndarray, known: float) -> list[Column]:
+    def rough(self, kind: TenantClass, prices: np.ndarray, known: float) -> list[Column]:
         """The cheapest path cheaper than `known` if all paths needed the same margin; nothing is proven of
         it."""
         margin = max(float(self.memory.last[-1, 0]), 0.0)
@@ -403,7 +403,7 @@ class Service:
         offers = self.order[hops]
         return [Column(kind.index, 0, 0, offers, rates, self.network.charge(offers))]
 
-    def relaxed(self, kind: Kind, prices: np.ndarray) -> tuple[float, Column | None]:
+    def relaxed(self, kind: TenantClass, prices: np.ndarray) -> tuple[float, Column | None]:
         """(least cost of a path whose domains reserve their floors, that path); no proof of any form is
         cheaper."""
         leaves, bound = self.leaves(self.graph_of(kind), prices, math.inf, 0.0, rough=0.0)
@@ -418,7 +418,7 @@ class Service:
 
     def within(
         self,
-        kind: Kind,
+        kind: TenantClass,
         prices: np.ndarray,
         limit: float,
         most: int = ALL,
@@ -435,7 +435,7 @@ class Service:
             columns += [column for column in sized if column is not None and column.cost(prices) < limit]
         return columns
 
-    def along(self, kind: Kind, paths: np.ndarray) -> list[Column]:
+    def along(self, kind: TenantClass, paths: np.ndarray) -> list[Column]:
         """The points of given paths, offer indices (N, S) in stage order; paths that leave no window are left
         out."""
         where = np.empty(len(self.order), dtype=np.int64)

@@ -13,14 +13,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fedopt.pricing.network import Kind
+from fedopt.pricing.network import TenantClass
 
 __all__ = ["Column", "Sizing"]
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One way to serve a head of a kind: a path, reservations, and what proves the promise.
+    """One way to serve a unit of a kind: a path, reservations, and what proves the promise.
 
     Attributes:
         kind: index of the kind.
@@ -28,7 +28,7 @@ class Column:
         piece: which convex set of reservations of that path it belongs to; columns of one piece may be mixed.
         offers: offer indices along the path, shape (L,).
         rates: reservations, work/slot, shape (L,).
-        charge: fixed and link charges of a head.
+        charge: fixed and link charges of a unit.
         proof: form, θ and the other parameters of the guarantee, as a plan entry states them.
     """
 
@@ -51,16 +51,16 @@ class Sizing(Protocol):
     points: bool
     """Whether the catalogue of a path is finite: columns are then chosen whole, never mixed."""
 
-    def least(self, kind: Kind, prices: np.ndarray) -> np.ndarray:
+    def least(self, kind: TenantClass, prices: np.ndarray) -> np.ndarray:
         """Lower bounds on the priced reservations of each path of a kind, shape (P,); +inf where none is
         enough."""
 
-    def floors(self, kind: Kind) -> np.ndarray:
+    def floors(self, kind: TenantClass) -> np.ndarray:
         """Rates below which no proof of the guarantee goes, whatever is reserved in the other domains, for
         each listed path, shape (P, L)."""
 
     def size(
-        self, kind: Kind, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
+        self, kind: TenantClass, paths: np.ndarray, prices: np.ndarray, ceilings: np.ndarray
     ) -> list[list[Column]]:
         """For each path asked, its columns cheaper than its ceiling (priced reservations), the cheapest
         among them.

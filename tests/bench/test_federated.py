@@ -38,7 +38,7 @@ def test_a_round_counts_when_its_interval_is_narrow_enough():
 
 def test_the_summary_counts_what_each_switch_saves():
     def row(case, method, rounds, **more):
-        about = {"heads": 20, "joint": False, "method": method, "rounds_to_relaxation": rounds}
+        about = {"units": 20, "joint": False, "method": method, "rounds_to_relaxation": rounds}
         return Row(f"{case}: {method}", 1.0, gap=0.01, more={**about, **more})
 
     plain = [row(f"c{k}", "admm", k, dearer_than_central=0.001 * k) for k in range(1, 21)]
@@ -46,7 +46,7 @@ def test_the_summary_counts_what_each_switch_saves():
     admm, anderson = summary([*plain, *other])
     assert admm.more["rounds_median"] == 10.5
     assert admm.more["rounds_95"] == 19
-    assert admm.more["dearer_than_central_fewer_heads"] == pytest.approx(0.02)
+    assert admm.more["dearer_than_central_fewer_units"] == pytest.approx(0.02)
     assert anderson.more["rounds_more_than_admm"] == 2.0
     assert anderson.more["not_certified"] == 1
 

@@ -14,7 +14,7 @@ from fedopt.plan.paths import speaks_of_slots
 def random_instance(
     seed: int, *, tenants: int = 3, stages: int = 2, domains: int = 2, slack: float = 1.0
 ) -> Instance:
-    """An instance with mixed models, latencies, costs and links; capacities in reach of `tenants` heads."""
+    """An instance with mixed models, latencies, costs and links; capacities in reach of `tenants` units."""
     rng = np.random.default_rng(seed)
     impairments = [
         lambda: {"model": "exponential", "mean": float(rng.uniform(0.05, 0.4))},

@@ -1,4 +1,4 @@
-"""Knapsack cuts spare every whole choice of heads and part what is none; bounds stay below optima."""
+"""Knapsack cuts spare every whole choice of units and part what is none; bounds stay below optima."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def choices(capacity, counts, kinds, loads):
     """Every multiplicity of the columns within counts and capacity, shape (sets, columns)."""
     most = [min(counts[k], int(capacity // w)) for k, w in zip(kinds, loads, strict=True)]
     for x in itertools.product(*(range(n + 1) for n in most)):
-        heads = np.bincount(kinds, weights=x, minlength=len(counts))
-        if (heads <= counts).all() and np.dot(x, loads) <= capacity:
+        units = np.bincount(kinds, weights=x, minlength=len(counts))
+        if (units <= counts).all() and np.dot(x, loads) <= capacity:
             yield np.array(x, dtype=float)
 
 

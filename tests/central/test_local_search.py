@@ -33,16 +33,16 @@ def _search(catalogue, profit=False, **options):
 
 def _cost(catalogue, found, profit=False):
     plan = Master(catalogue.network, profit, 0.0)
-    plan.columns, heads = found
-    assert not plan.overloaded(heads)
-    return plan.cost(heads)
+    plan.columns, units = found
+    assert not plan.overloaded(units)
+    return plan.cost(units)
 
 
 def _served(catalogue, found):
-    heads = np.zeros(len(catalogue.network.kinds))
+    units = np.zeros(len(catalogue.network.kinds))
     for column, count in zip(*found, strict=True):
-        heads[column.kind] += count
-    return heads
+        units[column.kind] += count
+    return units
 
 
 def _enumerated(catalogue, profit=False):
@@ -54,14 +54,14 @@ def _enumerated(catalogue, profit=False):
     plan = Master(catalogue.network, profit, 0.0)
     for combination in itertools.product(*per_kind):
         plan.columns = [column for column in combination if column is not None]
-        heads = np.ones(len(plan.columns))
-        if not plan.overloaded(heads):
-            best = min(best, plan.cost(heads))
+        units = np.ones(len(plan.columns))
+        if not plan.overloaded(units):
+            best = min(best, plan.cost(units))
     return best
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_finds_the_cheapest_combination_of_few_heads(seed):
+def test_finds_the_cheapest_combination_of_few_units(seed):
     catalogue = _catalogue(random_instance(seed, slack=0.75 if seed % 2 else 1.0))
     best, found = _enumerated(catalogue), _search(catalogue)
     if math.isinf(best):

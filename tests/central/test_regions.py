@@ -1,4 +1,4 @@
-"""Split with whole heads: every cut of the program from below holds for every admissible reservation."""
+"""Split with whole units: every cut of the program from below holds for every admissible reservation."""
 
 from __future__ import annotations
 

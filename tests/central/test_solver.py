@@ -28,8 +28,8 @@ def _enumerated(instance, guarantee="minplus"):
             for c in oracle.within(kind, np.ones(len(network.names)), math.inf)
         ]
         for tenant, count in kind.tenants:
-            for head in range(count):
-                catalogue[f"{tenant}#{head}"] = own
+            for unit in range(count):
+                catalogue[f"{tenant}#{unit}"] = own
     return cheapest(instance, catalogue)
 
 
@@ -220,7 +220,7 @@ def test_identical_tenants_are_one_kind():
 
 
 def test_effort_ends_a_search_without_a_clock():
-    """Few heads and binding capacities: a proof may take long, so it ends with the gap reached."""
+    """Few units and binding capacities: a proof may take long, so it ends with the gap reached."""
     instance = generate(14, 2, 4, 4, binding=0.7)
     first, second = (solve(instance, gap=1e-7, effort=1) for _ in range(2))
     assert first.has_plan

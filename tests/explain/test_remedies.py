@@ -46,7 +46,7 @@ def test_a_remedy_counts_all_heads_and_the_others():
     (reason,) = infeasibility(instance, seconds=600.0)
     assert reason.tenant == "chat"
     (capacity,) = (remedy for remedy in reason.remedies if remedy.change == "capacity")
-    assert capacity.needed > 3 * 20.0  # one head alone would need twenty times the capacity
+    assert capacity.needed > 3 * 20.0  # one unit alone would need twenty times the capacity
     for remedy in reason.remedies:
         assert_mended(instance, remedy)
 

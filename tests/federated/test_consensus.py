@@ -68,14 +68,14 @@ def test_the_broker_step_is_the_best_of_all_paths(run):
     rng = np.random.default_rng(4)
     near = rng.uniform(-0.5, 2.5, run.rates.shape)
     wanted = run._broker(near)
-    for head, kind in enumerate(run._kinds):
+    for unit, kind in enumerate(run._kinds):
         costs = []
         for offers, needs, charge in zip(*run._needs[kind], strict=True):
             rates = np.zeros(near.shape[1])
-            rates[offers] = np.maximum(near[head, offers], needs)
-            costs.append(charge + 0.5 * run._rho * float(((rates - near[head]) ** 2).sum()))
-        own = run._needs[kind][2][run.choice[head]]
-        assert own + 0.5 * run._rho * float(((wanted[head] - near[head]) ** 2).sum()) == pytest.approx(
+            rates[offers] = np.maximum(near[unit, offers], needs)
+            costs.append(charge + 0.5 * run._rho * float(((rates - near[unit]) ** 2).sum()))
+        own = run._needs[kind][2][run.choice[unit]]
+        assert own + 0.5 * run._rho * float(((wanted[unit] - near[unit]) ** 2).sum()) == pytest.approx(
             min(costs)
         )
 

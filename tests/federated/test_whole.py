@@ -1,4 +1,4 @@
-"""Whole heads: confirmed plans, ends of domains learnt in one round, bounds that stay bounds."""
+"""Whole units: confirmed plans, ends of domains learnt in one round, bounds that stay bounds."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tests.models.instances import small
 
 
 def cheapest(instance, guarantee: str) -> float:
-    """The least cost over all choices of one path a tenant (one head each), rates as the model sizes them."""
+    """The least cost over all choices of one path a tenant (one unit each), rates as the model sizes them."""
     program = Program(instance)
     choices = []
     for tenant in program.tenants:
@@ -44,7 +44,7 @@ def test_equals_enumeration(seed, guarantee):
     assert check(plan, instance).ok, check(plan, instance).text()
 
 
-def test_groups_take_whole_heads():
+def test_groups_take_whole_units():
     instance = small(3, tenants=2, stages=3, counts=True, capacity=5.0)
     plan = formulations.solve(instance, "path_selection", guarantee="minplus", gap=1e-6)
     assert check(plan, instance).ok, check(plan, instance).text()

@@ -34,7 +34,7 @@ def test_capacity_used_counts_work_factors(metro):
 
 def test_costs_by_hand(metro):
     # variable: access 4 (linear), metro 1.5·5 + 0.05·25 = 8.75, large 6, small 2 + 1.625 at rate 3
-    # fixed: access 0.25 a head, small 0.5 a head; links 0.1 + 0.2 a head
+    # fixed: access 0.25 a unit, small 0.5 a unit; links 0.1 + 0.2 a unit
     chat = 2 * 0.25 + 4 * 2 / 4 + 8.75 * 4 / 5 + 6 + 2 * 0.3
     batch = 0.25 + 4 * 2 / 4 + 8.75 * 1 / 5 + 0.5 + 3.625 + 0.3
     costs = entry_costs(metro, ENTRIES)

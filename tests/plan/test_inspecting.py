@@ -53,7 +53,7 @@ def test_plan_file(good, tmp_path):
         "cost": 0,
         "lower_bound": 0,
         "gap": 0,
-        "heads": 3,
+        "count": 3,
         "admitted": 3,
         "entries": 2,
         "domains": 4,

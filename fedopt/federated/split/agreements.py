@@ -22,7 +22,7 @@ from fedopt.federated.split.catalogue import Catalogue, KindLanes
 from fedopt.federated.split.hops import Answers, Hops
 from fedopt.federated.split.lane_bounds import LaneBounds
 from fedopt.federated.split.lanes import LARGEST_MARGIN, LEAST_MARGIN, Lane, Lanes, after, phi
-from fedopt.pricing import Column, Kind, Network, Priced
+from fedopt.pricing import Column, Network, Priced, TenantClass
 
 if TYPE_CHECKING:
     from fedopt.federated.flows import Flows
@@ -38,7 +38,7 @@ Place = tuple[int, int, int]
 
 _OPENED = 4  # lanes of a kind opened at a time
 _EVERY = 3  # rounds between sweeps at the prices of each kind's best lane
-_NEAR = 25  # lanes of a kind that whole heads are assigned to, at most
+_NEAR = 25  # lanes of a kind that whole units are assigned to, at most
 _FINE = 2e-5  # relative, to which the shares of chosen lanes are settled
 _ALONE = 40  # rounds about shares alone, at most
 _HARD = 3  # rounds without shares that can be kept before only such are looked for
@@ -70,11 +70,11 @@ class Agreements:
         """What the tenants ask for, as the opening names it."""
         return self.catalogue.services
 
-    def serves(self, kind: Kind) -> bool:
+    def serves(self, kind: TenantClass) -> bool:
         """Whether a lane of a kind is known whose domains can keep its shares."""
         return any(self._rates[n] for n in self._of_kind[kind.index].values())
 
-    def without_any_lane(self, kinds: Iterable[Kind] | None = None) -> bool:
+    def without_any_lane(self, kinds: Iterable[TenantClass] | None = None) -> bool:
         """Whether some kind (of these, or of all) has no lane whose domains could keep any shares, which is
         then proven."""
         nothing = np.zeros(len(self.network.names))
@@ -95,8 +95,8 @@ class Agreements:
             told = session.ask_shares(asked)
         self.open_first(asked, told)
         for _ in range(_ALONE):
-            lonely = [kind for kind in self.network.kinds if not self.serves(kind)]
-            if not lonely or run.expired() or self.without_any_lane(lonely):
+            unroutable = [kind for kind in self.network.kinds if not self.serves(kind)]
+            if not unroutable or run.expired() or self.without_any_lane(unroutable):
                 break
             questions = self.questions(worth)
             if questions is None:
@@ -270,7 +270,7 @@ class Agreements:
     def price_all(
         self, prices: Floats, known: Floats, *, tolerance: float = 1e-9, effort: int | None = None
     ) -> list[Priced]:
-        """What a head of each kind costs at least; with an effort, as far as is known."""
+        """What a unit of each kind costs at least; with an effort, as far as is known."""
         worth = prices * self.network.slot
         answers = []
         for kind in self.network.kinds:
@@ -306,12 +306,12 @@ class Agreements:
         return np.array(sorted(some), dtype=np.int64)
 
     def _cost(self, n: int, worth: Floats) -> float:
-        """What a head costs on an open lane by the best of its columns."""
+        """What a unit costs on an open lane by the best of its columns."""
         lane, rates = self.lanes.lanes[n], self._rates[n]
         return lane.charge + (float((np.array(rates) @ worth[lane.offers]).min()) if rates else math.inf)
 
     def _best(self, worth: Floats) -> Floats:
-        """The least cost of a head of each kind over all columns, (kinds,)."""
+        """The least cost of a unit of each kind over all columns, (kinds,)."""
         best = np.full(len(self.network.kinds), math.inf)
         for n, lane in enumerate(self.lanes.lanes):
             best[lane.kind] = min(best[lane.kind], self._cost(n, worth))
@@ -436,7 +436,7 @@ class _WithoutCharges:
     def price_all(
         self, prices: Floats, known: Floats, *, tolerance: float = 1e-9, effort: int | None = None
     ) -> list[Priced]:
-        """Lower bounds on what the rates of a head of each kind cost."""
+        """Lower bounds on what the rates of a unit of each kind cost."""
         agreements = self._agreements
         worth = prices * agreements.network.slot
         least = [agreements.bounds.least(kind.index, worth, False) for kind in agreements.network.kinds]

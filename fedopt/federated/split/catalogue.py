@@ -18,7 +18,7 @@ from fedopt.calculus.split import LARGEST_LOG_BUDGET
 from fedopt.federated.messages import Service
 from fedopt.federated.split.bounds import Key, Tangent
 from fedopt.federated.split.lanes import LARGEST_MARGIN, LEAST_MARGIN, Lane
-from fedopt.pricing import Kind, Network
+from fedopt.pricing import Network, TenantClass
 
 __all__ = ["Catalogue", "KindLanes", "Sweep", "public_grid", "service_of"]
 
@@ -31,7 +31,7 @@ _MOST_NATS = 1e4  # of load or burst; nobody reserves that much
 _FEW = 16  # points of an instance's own grid that are all looked at
 
 
-def public_grid(network: Network, kind: Kind) -> Floats:
+def public_grid(network: Network, kind: TenantClass) -> Floats:
     """The θ at which a kind's lanes may be looked at, 1/work, (M,): the instance's own, or a ladder around
     the θ at which the load θρ uses up log(1/ε) over the deadline.
     """
@@ -47,7 +47,7 @@ def public_grid(network: Network, kind: Kind) -> Floats:
     return np.asarray(middle * 2.0 ** (np.arange(-_BELOW * _OCTAVE, _ABOVE * _OCTAVE + 1) / _OCTAVE))
 
 
-def service_of(network: Network, kind: Kind) -> Service:
+def service_of(network: Network, kind: TenantClass) -> Service:
     """What a kind asks of every domain, at the θ of its grid where its own arrivals allow them."""
     arrival, thetas = network.objects[kind.arrival], public_grid(network, kind)
     with np.errstate(all="ignore"):
@@ -72,7 +72,7 @@ class KindLanes:
     """The lanes of a kind: θ of its service by paths. Of the service's θ those from `first` on count,
     `thetas` of them, `step` apart.
 
-    offers, powers: along each path, (P, L); slots: what its domains share, charge: of a head, (P,); hops: the
+    offers, powers: along each path, (P, L); slots: what its domains share, charge: of a unit, (P,); hops: the
     different (offer, power), and which of them each hop of each path is, (P, L).
     """
 
@@ -168,7 +168,7 @@ class Catalogue:
 
 
 def _cheapest(lanes: KindLanes, costs: Mapping[Key, float]) -> Floats:
-    """What a head costs at least on a kind's lanes at each θ, (θ,)."""
+    """What a unit costs at least on a kind's lanes at each θ, (θ,)."""
     least = np.empty(lanes.thetas)
     for theta in range(lanes.thetas):
         own = np.array([costs.get(lanes.key(theta, hop), math.inf) for hop in lanes.hops])
@@ -203,7 +203,7 @@ class Sweep:
     _known: dict[int, tuple[Floats, npt.NDArray[np.bool_]]] = field(default_factory=dict)
 
     def bounds(self, lanes: KindLanes, worth: Floats) -> Floats:
-        """Lower bounds on what a head costs on every lane of a kind, charge included, (θ, P)."""
+        """Lower bounds on what a unit costs on every lane of a kind, charge included, (θ, P)."""
         if lanes.kind not in self._known:
             self._known[lanes.kind] = self._parts(lanes)
         parts, never = self._known[lanes.kind]

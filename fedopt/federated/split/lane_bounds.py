@@ -1,4 +1,4 @@
-"""Lower bounds on what a head costs on every lane there is: from sweeps where they suffice, else by the
+"""Lower bounds on what a unit costs on every lane there is: from sweeps where they suffice, else by the
 lane's own linear program over all tangents."""
 
 from __future__ import annotations

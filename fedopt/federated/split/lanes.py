@@ -37,7 +37,7 @@ class Lane:
     """A kind on a path at a θ.
 
     service, theta: as the opening numbers them; offers, powers: along the path, (L,); slots: what its domains
-    share; charge: of a head.
+    share; charge: of a unit.
     """
 
     kind: int
@@ -105,7 +105,7 @@ class Lanes:
 
     def open(self, lanes: Sequence[Lane], wanted: Floats, prices: Floats, base: Floats, cost: Floats) -> None:
         """Open lanes, from shares (n, L, 3) that their domains would have at these prices, the domains' base
-        bursts and what a head costs in each, (n, L)."""
+        bursts and what a unit costs in each, (n, L)."""
         self.lanes.extend(lanes)
         self.base = np.concatenate([self.base, base])
         self.wanted = np.concatenate([self.wanted, wanted])
@@ -167,7 +167,7 @@ class Lanes:
         return replace(hops, prices=self.common[some].reshape(-1, 3), pulls=_FREE * hops.pulls)
 
     def learn(self, some: Indices, hops: Hops, answers: Answers, cost: Floats) -> None:
-        """The dual step; cost (n, L): what a head costs in each domain at the shares answered."""
+        """The dual step; cost (n, L): what a unit costs in each domain at the shares answered."""
         shape = (len(some), self.stages, 3)
         heard = np.isfinite(answers.wanted.sum(axis=1)).reshape(shape[:2])[..., None]
         wanted = np.where(heard, answers.wanted.reshape(shape), self.wanted[some])
@@ -201,7 +201,7 @@ class Lanes:
 
 
 def _pulls(cost: Floats, wanted: Floats) -> Floats:
-    """Penalties scaled to what a head costs in each domain and to the shares."""
+    """Penalties scaled to what a unit costs in each domain and to the shares."""
     return _comparable(_PULL * cost[..., None] / np.maximum(wanted, 0.02) ** 2)
 
 

@@ -1,4 +1,4 @@
-"""Whole heads under agreed shares: a program over tangents assigns them to lanes, their domains come to terms
+"""Whole units under agreed shares: a program over tangents assigns them to lanes, their domains come to terms
 at the prices of these lanes, the operators confirm."""
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _FITS = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """Heads on lanes, by (kind, θ, path); a lower bound on every assignment to the lanes looked at."""
+    """Units on lanes, by (kind, θ, path); a lower bound on every assignment to the lanes looked at."""
 
-    heads: dict[tuple[int, int, int], int]
+    units: dict[tuple[int, int, int], int]
     bound: float
 
 
@@ -56,7 +56,7 @@ def assigned(
     gap: float,
     run: Run,
 ) -> Assignment | None:
-    """The whole heads on lanes that are cheapest if tangents and cuts are exact; None without an answer in
+    """The whole units on lanes that are cheapest if tangents and cuts are exact; None without an answer in
     time. lanes: each with the tangents of its hops."""
     flows = evidence.flows
     program = Below(flows, evidence.groups)
@@ -78,35 +78,35 @@ def assigned(
     if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
         return None
     solved = np.array(lp.getSolution().col_value)
-    heads = {key: round(solved[place]) for key, place in zip(lanes, places, strict=True)}
-    return Assignment({key: n for key, n in heads.items() if n}, float(info.mip_dual_bound))
+    units = {key: round(solved[place]) for key, place in zip(lanes, places, strict=True)}
+    return Assignment({key: n for key, n in units.items() if n}, float(info.mip_dual_bound))
 
 
 def _add_lane(program: Below, lane: Lane, tangents: list[list[Tangent]]) -> int:
-    """A lane's heads (integer), its shares times heads, its rates; where the heads stand."""
+    """A lane's units (integer), its shares times units, its rates; where the units stand."""
     lp, flows, length = program.lp, program.flows, len(lane.offers)
     most = float(flows.counts[lane.kind])
     charge = lane.charge - float(flows.payments[lane.kind])
     lp.addCol(charge, 0.0, most, 1, np.array([lane.kind], np.int32), np.ones(1))
-    heads = lp.getNumCol() - 1
-    lp.changeColIntegrality(heads, highspy.HighsVarType.kInteger)
-    first = heads + 1  # time, risk and margin of each hop, one after the other
+    units = lp.getNumCol() - 1
+    lp.changeColIntegrality(units, highspy.HighsVarType.kInteger)
+    first = units + 1  # time, risk and margin of each hop, one after the other
     for high in (lane.slots * most, most, LARGEST_MARGIN * most):
         for _ in range(length):
             lp.addVar(0.0, high)
     for k, whole in ((0, lane.slots), (1, 1.0)):
-        index = np.array([*range(first + k * length, first + (k + 1) * length), heads], np.int32)
+        index = np.array([*range(first + k * length, first + (k + 1) * length), units], np.int32)
         lp.addRow(-_INF, 0.0, length + 1, index, np.array([*([1.0] * length), -whole]))
     for i in range(length):
         margin = first + 2 * length + i
-        index = np.array([margin, heads], np.int32)
+        index = np.array([margin, units], np.int32)
         lp.addRow(0.0, _INF, 2, index, np.array([1.0, -LEAST_MARGIN]))
         lp.addRow(-_INF, 0.0, 2, index, np.array([1.0, -LARGEST_MARGIN]))
     for i, offer in enumerate(lane.offers):
         lp.addCol(0.0, 0.0, _INF, 1, np.array([program.kinds + int(offer)], np.int32), np.ones(1))
         rate = lp.getNumCol() - 1
         for tangent in tangents[i]:
-            places = [rate, heads, first + i, first + length + i]
+            places = [rate, units, first + i, first + length + i]
             value = [0.0 if tangent.wall else 1.0, -tangent.constant, -tangent.slots, -tangent.risk]
             if i < length - 1:
                 places.append(first + 2 * length + i)
@@ -117,11 +117,11 @@ def _add_lane(program: Below, lane: Lane, tangents: list[list[Tangent]]) -> int:
             lp.addRow(
                 0.0, _INF, len(used), np.array([j for j, _ in used], np.int32), np.array([v for _, v in used])
             )
-    return heads
+    return units
 
 
-def mixed(evidence: BoundTracker, heads: Mapping[tuple[int, int], int], room: Room) -> Mixed | None:
-    """The cheapest mixture of the columns at hand on chosen lanes, heads by (kind, piece); None where a lane
+def mixed(evidence: BoundTracker, units: Mapping[tuple[int, int], int], room: Room) -> Mixed | None:
+    """The cheapest mixture of the columns at hand on chosen lanes, units by (kind, piece); None where a lane
     has none. What lies beyond the domains' known ends is dear, so that the prices tell which shares would
     fit."""
     flows = evidence.flows
@@ -137,17 +137,17 @@ def mixed(evidence: BoundTracker, heads: Mapping[tuple[int, int], int], room: Ro
             beyond.append(lp.getNumCol() - 1)
     program.take_columns()
     upper = np.zeros(len(flows.columns))
-    members: dict[tuple[int, int], list[int]] = {key: [] for key in heads}
+    members: dict[tuple[int, int], list[int]] = {key: [] for key in units}
     for j, column in enumerate(flows.columns):
         if (column.kind, column.piece) in members:
             members[column.kind, column.piece].append(j)
-            upper[j] = heads[column.kind, column.piece]
+            upper[j] = units[column.kind, column.piece]
     if not all(members.values()):
         return None
     places = np.array(program.positions, np.int32)
     lp.changeColsBounds(len(places), places, np.zeros(len(places)), upper)
     for key, mine in members.items():
-        count = float(heads[key])
+        count = float(units[key])
         lp.addRow(count, count, len(mine), places[mine], np.ones(len(mine)))
     if not program.solve():
         return None
@@ -160,11 +160,11 @@ _SETTLING = 16  # rounds about shares at the prices of chosen lanes, at most
 
 _FRUITLESS = 12  # assignments in a row that brought nothing better
 
-_ROOM = 0.08  # how much dearer than the cheapest, relative to a head's cost, the lanes looked at are at most
+_ROOM = 0.08  # how much dearer than the cheapest, relative to a unit's cost, the lanes looked at are at most
 
 
 def whole_lanes(search: Confirming, shares: Agreements, most: int) -> Choice | None:
-    """The best plan of whole heads that the operators confirm; None where none was confirmed in `most`
+    """The best plan of whole units that the operators confirm; None where none was confirmed in `most`
     assignments."""
     run, flows, gap = search.run, search.flows, search.gap
     fruitless = 0
@@ -174,7 +174,7 @@ def whole_lanes(search: Confirming, shares: Agreements, most: int) -> Choice | N
             break
         lower = search.evidence.below
         served = max(float(flows.counts.sum()), 1.0)
-        missing = search.cutoff - lower.best  # what any head of a better plan can be dearer by
+        missing = search.cutoff - lower.best  # what any unit of a better plan can be dearer by
         room = min(missing, _ROOM * abs(lower.best) / served)
         lanes = shares.near(lower.prices, lower.least + flows.payments + room)
         found = assigned(search.evidence, lanes, search.room, gap, run)
@@ -182,16 +182,16 @@ def whole_lanes(search: Confirming, shares: Agreements, most: int) -> Choice | N
             break
         if room >= missing:
             run.lower_bound = max(run.lower_bound, min(found.bound, search.cutoff))
-        if not found.heads:
+        if not found.units:
             break
         before = search.best
-        settled = _settle(search, shares, found.heads)
+        settled = _settle(search, shares, found.units)
         if settled is not None and not settled.overloads:
-            columns, heads = flows.whole(settled.x)
+            columns, units = flows.whole(settled.x)
             asked = shares.ask_again(columns)
             columns = shares.told_again(columns, search.session.ask_shares(asked))
-            if not search.confirm(columns, heads):
-                search.learn_room(columns, heads)
+            if not search.confirm(columns, units):
+                search.learn_room(columns, units)
         better = search.best is not None and (
             before is None or search.best.cost < before.cost - 0.05 * gap * abs(before.cost)
         )
@@ -199,9 +199,9 @@ def whole_lanes(search: Confirming, shares: Agreements, most: int) -> Choice | N
     return search.best
 
 
-def _settle(search: Confirming, shares: Agreements, heads: dict[tuple[int, int, int], int]) -> Mixed | None:
+def _settle(search: Confirming, shares: Agreements, units: dict[tuple[int, int, int], int]) -> Mixed | None:
     """The cheapest mixture on the lanes assigned, after their domains have come to terms at its prices."""
-    pieces = {shares.piece(*key): count for key, count in heads.items()}
+    pieces = {shares.piece(*key): count for key, count in units.items()}
     prices, found = search.evidence.below.prices, None
     for _ in range(_SETTLING):
         last, found = found, mixed(search.evidence, pieces, search.room)
@@ -213,7 +213,7 @@ def _settle(search: Confirming, shares: Agreements, heads: dict[tuple[int, int, 
                 and last.value - found.value < 0.02 * search.gap * abs(found.value)
             ):
                 break
-        questions = shares.refine(heads, prices)
+        questions = shares.refine(units, prices)
         if questions is None or search.run.expired():
             break
         search.flows.add(shares.learn(questions, search.session.ask_shares(questions)))
