@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fedopt.instance import Instance as Instance
     from fedopt.instance import InstanceError as InstanceError
     from fedopt.instance import load as load
-    from fedopt.instance.examples import examples as examples
+    from fedopt.instance.reading import examples as examples
     from fedopt.plan import Plan as Plan
     from fedopt.plan import check as check
     from fedopt.simulate import SimulationResult as SimulationResult
@@ -41,7 +41,7 @@ _HOME = {
     "SimulationResult": "fedopt.simulate",
     "check": "fedopt.plan",
     "compare": "fedopt.compare",
-    "examples": "fedopt.instance.examples",
+    "examples": "fedopt.instance.reading",
     "load": "fedopt.instance",
     "simulate": "fedopt.simulate",
     "solve": "fedopt.solve",

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fedopt.bench.fresh_process import in_fresh_process
-from fedopt.bench.row import Row
+from fedopt.bench.row import Row, in_fresh_process
 from fedopt.errors import InputError
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ def read_instance(path: Path) -> Instance:
 
 def found(path: Path) -> Path:
     """The path itself, or the shipped example that it names where there is no such file."""
-    from fedopt.instance.examples import shipped
+    from fedopt.instance.reading import shipped
 
     if not path.exists() and (example := shipped(path)) is not None:
         say(f"{path}: taken from {example.parent}, which comes with fedopt")

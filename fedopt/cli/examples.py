@@ -24,7 +24,7 @@ def command(
 
     Example: fedopt examples --copy instances
     """
-    from fedopt.instance.examples import examples
+    from fedopt.instance.reading import examples
     from fedopt.storage import write_atomically
 
     rows = []

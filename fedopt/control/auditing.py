@@ -8,9 +8,9 @@ from typing import Any
 from fedopt.audit import Audit, AuditError
 from fedopt.audit.recalibration import recalibrate
 from fedopt.contracts import Contract
+from fedopt.control.accounts import Journal
 from fedopt.control.contracts import Register
 from fedopt.control.environment import Environment
-from fedopt.control.journal import Journal
 from fedopt.control.measurement import Observer, Period, audit_worst, blame, refuting, remeasure
 from fedopt.control.packets import BATCHES
 from fedopt.control.scenario import Audits

@@ -19,7 +19,7 @@ from fedopt.control.admission import Ledger, Prices, Pricing
 from fedopt.instance import SLO, Instance, InstanceError, LearnedImpairment, Policy, Problem, Tenant
 from fedopt.instance.arrivals import Arrivals
 from fedopt.instance.base import Document, Name, NonNegative, OpenProbability, Positive, Share
-from fedopt.instance.policy import admissible
+from fedopt.instance.graph import admissible
 from fedopt.instance.reading import read_document
 from fedopt.instance.writing import plain
 from fedopt.plan import Plan, TenantPlan

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fedopt.contracts import Contract
-from fedopt.control.accounts import Accounts, Settler, costs_by_domain, disclosed, judge
+from fedopt.control.accounts import Accounts, Journal, Settler, costs_by_domain, disclosed, judge
 from fedopt.control.admission import Prices
 from fedopt.control.auditing import Auditor
 from fedopt.control.contracts import Register, Signed
 from fedopt.control.environment import Environment, Moment, Timeline, environment
 from fedopt.control.fifo_baseline import fifo_baseline
-from fedopt.control.journal import Journal
 from fedopt.control.kinds import Sender
 from fedopt.control.learning import Learner
 from fedopt.control.measurement import Observer, Period
@@ -22,8 +21,8 @@ from fedopt.control.planner_view import PlannerView, Queues
 from fedopt.control.planning import Decision, Standing
 from fedopt.control.policies import Policy, Shrinker, check_policy, choose
 from fedopt.control.scenario import Budgets, Scenario, scenario_for
+from fedopt.control.sessions import Prover, Verdict
 from fedopt.control.store import Store
-from fedopt.control.verdicts import Prover, Verdict
 from fedopt.instance import Instance
 from fedopt.plan import Plan
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fedopt.control.sessions import CONFIDENCE, sessions
+from fedopt.control.sessions import CONFIDENCE, REPLAYS, sessions
 from fedopt.control.store import StateError, Store, column_types
-from fedopt.control.verdicts import REPLAYS
 from fedopt.storage import write_atomically
 
 __all__ = ["Row", "export_parquet", "plot_trade_off", "summarize", "table", "trade_off"]

@@ -15,7 +15,7 @@ from fedopt.explain.remedies import (
     max_rate_remedies,
     policy_remedies,
 )
-from fedopt.instance.policy import exclusions
+from fedopt.instance.graph import exclusions
 from fedopt.plan.document import Explanation, Remedy
 
 if TYPE_CHECKING:

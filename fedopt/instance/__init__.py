@@ -13,7 +13,7 @@ from .arrivals import (
 from .costs import Linear, OwnCost, Piecewise, Quadratic
 from .documents import SLO, Domain, Instance, Link, Offer, Policy, Tenant, Units
 from .errors import InstanceError, Problem
-from .examples import examples
+from .graph import admissible
 from .impairments import (
     Ask,
     ExponentialImpairment,
@@ -25,8 +25,7 @@ from .impairments import (
     PoissonImpairment,
     TableImpairment,
 )
-from .policy import admissible
-from .reading import load, loads
+from .reading import examples, load, loads
 from .writing import dump, dumps
 
 __all__ = [

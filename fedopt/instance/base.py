@@ -9,8 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
 
-from .diagnosing import problems_of, shown
-from .errors import InstanceError
+from .errors import InstanceError, problems_of, shown
 
 LARGEST = 1e15
 """The largest number an instance may hold; beyond it sums of products lose their digits."""

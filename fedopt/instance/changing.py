@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arrivals import EnvelopeArrivals, TraceArrivals
 from .base import Document
-from .diagnosing import written_names
-from .errors import InstanceError, Problem, choice_remedy
+from .errors import InstanceError, Problem, choice_remedy, written_names
 from .impairments import TableImpairment
 from .quantities import converted_value
 

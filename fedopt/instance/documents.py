@@ -28,8 +28,8 @@ from .base import (
 )
 from .costs import Cost, Linear
 from .errors import InstanceError, Problem, choice_remedy
+from .graph import RatedStages
 from .impairments import Impairment, NoImpairment
-from .policy import RatedStages
 from .quantities import Unit, converted, measures
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class SLO(Document):
     `deadline` is in units of time. A `percentile` such as 99.9 may be given in the place of `epsilon`, which
     is then 0.001. `min_accuracy` and `max_staleness` (seconds) admit only offers that
     state an accuracy or a staleness within the limit, on every stage where some offer states one (see
-    `fedopt.instance.policy.RatedStages`).
+    `fedopt.instance.graph.RatedStages`).
     """
 
     deadline: Annotated[Positive, Unit("time")]

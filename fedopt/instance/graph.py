@@ -1,16 +1,95 @@
-"""The stage graph: offers as nodes, and edges along the links from each stage to the next."""
+"""Who may use what, and the stage graph: offers as nodes, edges along the links to the next stage.
+
+A tenant's policy and the quality that its SLO asks for stand against a domain and an offer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import networkx as nx
 
-from .policy import admissible
-
 if TYPE_CHECKING:
-    from .documents import Domain, Instance, Tenant
+    from .documents import Domain, Instance, Offer, Tenant
+
+
+@dataclass(frozen=True)
+class RatedStages:
+    """The stages whose offers must state an accuracy or a staleness to be admitted under a limit on it.
+
+    A stage where some offer states a quality is rated: there an offer that does not state it may have any,
+    and a limit does not admit it. A stage where none does, such as transport, has no such quality. Where no
+    offer of the instance states it, every stage is rated, so that nothing is admitted.
+    """
+
+    accuracy: frozenset[str]
+    staleness: frozenset[str]
+
+    @classmethod
+    def of(cls, stages: Sequence[str], domains: Iterable[Domain]) -> RatedStages:
+        """The rated stages of an instance with these stages and domains."""
+        stated: dict[str, set[str]] = {"accuracy": set(), "staleness": set()}
+        for domain in domains:
+            for quality, where in stated.items():
+                if any(getattr(offer, quality) is not None for offer in domain.offers):
+                    where.add(domain.stage)
+        return cls(**{quality: frozenset(where or stages) for quality, where in stated.items()})
+
+
+def admissible(tenant: Tenant, domain: Domain, offer: Offer, rated: RatedStages) -> list[str]:
+    """The reasons for which a tenant may not use an offer of a domain; empty where it may.
+
+    Allow-lists of operators and regions admit only domains that state one of them; limits on accuracy and
+    staleness only offers that state theirs, on the stages that are `rated`. A domain of capacity 0 is
+    drained and serves nobody.
+    """
+    policy, slo, reasons = tenant.policy, tenant.slo, []
+    if policy.operators is not None and domain.operator not in policy.operators:
+        stated = f"operator {domain.operator}" if domain.operator is not None else "a domain without operator"
+        reasons.append(
+            f"{stated} is not among {', '.join(policy.operators) or 'the (empty) list of operators'}"
+        )
+    if policy.regions is not None and domain.region not in policy.regions:
+        stated = f"region {domain.region}" if domain.region is not None else "a domain without region"
+        reasons.append(f"{stated} is not among {', '.join(policy.regions) or 'the (empty) list of regions'}")
+    if policy.min_trust is not None and domain.trust < policy.min_trust:
+        reasons.append(f"trust {domain.trust:g} is below {policy.min_trust:g}")
+    if domain.id in policy.forbid:
+        reasons.append(f"domain {domain.id} is forbidden")
+    elif f"{domain.id}/{offer.id}" in policy.forbid:
+        reasons.append(f"offer {domain.id}/{offer.id} is forbidden")
+    if domain.capacity == 0:
+        reasons.append(f"domain {domain.id} is drained (capacity 0)")
+    if slo.min_accuracy is not None:
+        if offer.accuracy is None:
+            if domain.stage in rated.accuracy:
+                reasons.append("states no accuracy")
+        elif offer.accuracy < slo.min_accuracy:
+            reasons.append(f"accuracy {offer.accuracy:g} is below {slo.min_accuracy:g}")
+    if slo.max_staleness is not None:
+        if offer.staleness is None:
+            if domain.stage in rated.staleness:
+                reasons.append("states no staleness")
+        elif offer.staleness > slo.max_staleness:
+            reasons.append(f"staleness {offer.staleness:g} s is above {slo.max_staleness:g} s")
+    return reasons
+
+
+def exclusions(instance: Instance, tenant: Tenant, most: int = 12) -> list[str]:
+    """What keeps a tenant from the stages where it may use nothing: `stage: offer (reasons); …`, a line each.
+
+    At most `most` offers of a stage are listed.
+    """
+    lines = []
+    for stage in instance.stages:
+        offers = [(d, o) for d in instance.domains if d.stage == stage for o in d.offers]
+        reasons = [(f"{d.id}/{o.id}", admissible(tenant, d, o, instance.rated)) for d, o in offers]
+        if all(why for _, why in reasons):
+            shown = "; ".join(f"{name} ({', '.join(why)})" for name, why in reasons[:most])
+            lines.append(f"{stage}: {shown}" + ("; …" if len(reasons) > most else ""))
+    return lines
 
 
 def stage_graph(instance: Instance, tenant: str | Tenant | None = None) -> nx.DiGraph:

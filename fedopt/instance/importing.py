@@ -38,8 +38,7 @@ from .documents import SLO, Domain, Instance, Link, Offer, Policy, Tenant
 from .errors import InstanceError, Problem
 from .impairments import ExponentialImpairment, GammaImpairment, PoissonImpairment
 from .placing import Placement, place, rounded, rounded_up
-from .topology import Topology
-from .topology_files import topology
+from .topology import Topology, topology
 
 MS_PER_KM = 0.005
 MS_PER_HOP = 0.02

@@ -23,8 +23,8 @@ import numpy as np
 
 from .arrivals import EnvelopeArrivals, ExponentialSize, ExponentialWork, Poisson, TokenBucket
 from .documents import SLO, Domain, Link, Offer, Tenant
+from .graph import RatedStages, admissible
 from .impairments import ExponentialImpairment, GammaImpairment, NoImpairment, PoissonImpairment
-from .policy import RatedStages, admissible
 
 BATCHES = 24
 """Batches into which the tenants of one kind are divided, so that they may take different paths."""

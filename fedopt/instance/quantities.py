@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic_core import core_schema
 
-from .diagnosing import place_of, shown, variants, written_names
-from .errors import InstanceError, Problem
+from .errors import InstanceError, Problem, place_of, shown, variants, written_names
 
 if TYPE_CHECKING:
     from pint import UnitRegistry

@@ -1,4 +1,7 @@
-"""Reading an instance from a file or a text: bounded, safe, and with all problems reported at once."""
+"""Reading an instance from a file or a text: bounded, safe, and with all problems reported at once.
+
+Also the instances that come with fedopt, from a checkout or an installed wheel.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from .consistency import inconsistencies
-from .diagnosing import place_of, problems_of
 from .documents import Instance
-from .errors import InstanceError, Problem
+from .errors import InstanceError, Problem, place_of, problems_of
 from .quantities import converted
 from .yaml_text import MAX_DEPTH, EmptyText, Lines, TextError, read_yaml
 
@@ -316,3 +318,25 @@ def _next(here: dict[str, Any] | list[Any], rest: str) -> tuple[Any, str] | None
         if not tail or tail[0] in ".[":
             return key, tail.removeprefix(".")
     return None
+
+
+def examples() -> dict[str, Path]:
+    """The files of the instances that come with fedopt, by name.
+
+    Returns
+    -------
+    dict of str to Path
+        Such as ``{"quickstart": …, "metro-llm": …}``; `fedopt.load` and `fedopt.solve` take the paths.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "_instances", package.parent / "instances"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def shipped(path: Path) -> Path | None:
+    """The example that a path such as `instances/quickstart.yaml` or `quickstart` means, if there is one."""
+    if path.suffix not in ("", ".yaml") or str(path.parent) not in (".", "instances"):
+        return None
+    return examples().get(path.stem)

@@ -15,8 +15,7 @@ from fedopt.storage import write_atomically
 
 from .arrivals import TraceArrivals
 from .base import Document
-from .diagnosing import written_names
-from .errors import InstanceError, Problem
+from .errors import InstanceError, Problem, written_names
 
 if TYPE_CHECKING:
     from .documents import Instance

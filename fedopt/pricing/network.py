@@ -20,8 +20,8 @@ from fedopt.calculus.path import Path, groups, log_difference
 from fedopt.calculus.whole import Handover, slots_lost
 from fedopt.errors import InputError
 from fedopt.instance.costs import Linear
+from fedopt.instance.graph import admissible
 from fedopt.instance.impairments import NoImpairment
-from fedopt.instance.policy import admissible
 from fedopt.laws import WholeRequests, build, own_arrival, pack
 from fedopt.plan.paths import handover_of, pools_of, speaks_of_slots
 

@@ -18,8 +18,8 @@ from fedopt.bench import (
     run,
     simulation,
 )
-from fedopt.bench.enumeration import enumerate_and_solve
-from fedopt.bench.fresh_process import OutOfTime, ProcessDied, in_fresh_process
+from fedopt.bench.against import enumerate_and_solve
+from fedopt.bench.row import OutOfTime, ProcessDied, in_fresh_process
 from fedopt.calculus.forms import FORMS
 
 FIELDS = {"case", "seconds", "peak_mb", "gap", "ratio_to", "ratio"}

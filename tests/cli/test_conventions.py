@@ -17,7 +17,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from fedopt.cli import command_lines, run
-from fedopt.cli._folding import fitted
+from fedopt.cli._output import fitted
 from fedopt.cli._progress import TrialProgress
 from fedopt.instance import load
 from tests.cli.conftest import answer

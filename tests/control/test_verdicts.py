@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.control.verdicts import intervals, verdicts
+from fedopt.control.sessions import intervals, verdicts
 from fedopt.simulate.estimates import tail_share
 
 

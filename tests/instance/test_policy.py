@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedopt.instance import SLO, Domain, Instance, Offer, Poisson, Policy, Tenant, admissible
-from fedopt.instance.policy import RatedStages
+from fedopt.instance.graph import RatedStages
 from fedopt.plan.policy import policy_violations
 
 DOMAIN = Domain(

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from fedopt.instance import InstanceError
-from fedopt.instance.topology import Edge
-from fedopt.instance.topology_files import topology
+from fedopt.instance.topology import Edge, topology
 
 SNDLIB = """<?xml version="1.0" encoding="ISO-8859-1"?>
 <network xmlns="http://sndlib.zib.de/network" version="1.0">
@@ -232,7 +231,7 @@ def test_xml_that_is_refused(tmp_path: Path, content: str, said: str) -> None:
 
 
 def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedopt.instance.topology_files.MAX_BYTES", 1_000_000)
+    monkeypatch.setattr("fedopt.instance.topology.MAX_BYTES", 1_000_000)
     path = tmp_path / "a.xml"
     path.write_text("<a>" + " " * 1_000_000 + "</a>")
     with pytest.raises(InstanceError, match="larger than 1 MB"):
