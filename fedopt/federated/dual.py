@@ -1,13 +1,17 @@
-"""The dual step, and how hard the broker pulls: prices follow disagreement, penalties follow residuals."""
+"""The dual step, how hard the broker pulls, and what answers must have in common.
+
+Prices follow disagreement, penalties follow residuals; costs and bounds of all rounds fit one convex cost.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Residuals", "answered_prices", "balanced"]
+__all__ = ["Residuals", "Statements", "answered_prices", "balanced"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,3 +53,59 @@ def balanced(residuals: Residuals, ratio: float = 4.0, factor: float = 2.0) -> f
     if residuals.dual > ratio * residuals.primal:
         return 1.0 / factor
     return 1.0
+
+
+class Statements:
+    """What one side stated of its cost v in a run: points (z, v(z)) and cuts v(y) ≥ D + p·y.
+
+    Every cost lies above every cut, whatever v is. The operator sees to it with `take`, and the broker, who
+    knows the same numbers (or their sums over operators, of which the same is true), holds it to that with
+    `add`.
+    """
+
+    def __init__(self) -> None:
+        self._loads: list[Floats] = []
+        self._costs: list[float] = []
+        self._prices: list[Floats] = []
+        self._bounds: list[float] = []
+
+    def take(
+        self, prices: Floats, bound: float, points: Sequence[tuple[Floats, float]]
+    ) -> tuple[float, list[float]]:
+        """A bound and costs that contradict nothing: the bound lowered and the costs raised by what the
+        solvers behind them left open. Both stay true: a lower bound may be lower, a cost at most higher.
+        """
+        costs = [cost for _, cost in points]
+        if self._bounds:
+            known_prices, known_bounds = np.array(self._prices), np.array(self._bounds)
+            costs = [
+                max(c, float((known_bounds + known_prices @ z).max()))
+                for (z, _), c in zip(points, costs, strict=True)
+            ]
+        self._loads.extend(z for z, _ in points)
+        self._costs.extend(costs)
+        bound = min(bound, float((np.array(self._costs) - np.array(self._loads) @ prices).min()))
+        self._prices.append(prices)
+        self._bounds.append(bound)
+        return bound, costs
+
+    def add(
+        self,
+        prices: Floats,
+        bound: float,
+        points: Sequence[tuple[Floats, float]],
+        relative: float,
+        absolute: float,
+    ) -> bool:
+        """Take a round; False where a cost lies below a bound by more than rounding, relative to the terms."""
+        first = len(self._costs)
+        self._loads.extend(z for z, _ in points)
+        self._costs.extend(cost for _, cost in points)
+        self._prices.append(prices)
+        self._bounds.append(bound)
+        costs, bounds = np.array(self._costs)[:, None], np.array(self._bounds)
+        worth = np.array(self._loads) @ np.array(self._prices).T
+        fine = costs - bounds - worth >= -(
+            relative * (np.abs(costs) + np.abs(bounds) + np.abs(worth)) + absolute
+        )
+        return bool(fine[first:].all() and fine[:, -1].all())

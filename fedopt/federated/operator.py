@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedopt.federated.domain import InUnits, PrivateDomain, Subproblem, offers_of
-from fedopt.federated.dual import answered_prices
+from fedopt.federated.dual import Statements, answered_prices
 from fedopt.federated.messages import (
     Acknowledged,
     Answer,
@@ -116,7 +116,7 @@ class Operator:
     ) -> None:
         self.name = name
         self.offers = offers_of(domains)
-        self._stated = list(domains)
+        self._domains = list(domains)
         if problem is not None:
             everything = slice(0, len(self.offers))
             self._private: list[tuple[Subproblem, slice]] = [
@@ -129,6 +129,7 @@ class Operator:
                 for end, d in zip(ends, domains, strict=True)
             ]
         self._stated_sides = self._private
+        self._stated = Statements()
         self._secret, self._book, self._broker = secret, reservations, broker
         self._survivors = survivors
         self._masker: Masker | None = None
@@ -182,9 +183,9 @@ class Operator:
         from fedopt.federated.split.domain import ContractSide, unit_of
 
         secret = self._secret or b""
-        units = np.array([unit_of(secret, message.run, d.id) for d in self._stated for _ in d.offers])
+        units = np.array([unit_of(secret, message.run, d.id) for d in self._domains for _ in d.offers])
         self._private = [(InUnits(private, units[part]), part) for private, part in self._stated_sides]
-        self._contracts = ContractSide(self._stated, self._slot, units, message.services)
+        self._contracts = ContractSide(self._domains, self._slot, units, message.services)
 
     def _take_keys(self, message: Keys, place: dict[str, Any]) -> Acknowledged:
         from fedopt.federated.masking import Masker
@@ -215,7 +216,12 @@ class Operator:
         cost = 0.0 if free else sum(side.cost(z[part]) for side, part in self._private)
         proposed = sum(side.cost(x[part]) for side, part in self._private)
         carried = math.isfinite(proposed)
-        if free or not carried:
+        if free:
+            support, proposed = min(support, -float(prices @ z)), 0.0
+        elif carried:
+            support, (cost, proposed) = self._stated.take(prices, support, [(z, cost), (x, proposed)])
+        else:
+            support, (cost,) = self._stated.take(prices, support, [(z, cost)])
             proposed = 0.0
         sums = (support, cost, proposed, 0.0 if carried else 1.0)
         summed = self._summed(sums, message.sequence)

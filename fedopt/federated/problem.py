@@ -146,6 +146,7 @@ class CompiledProblem:
             self._target, self._asked = cp.Parameter(count), cp.Parameter(count, nonneg=True)
             booked_already = np.zeros(count) if booked is None else np.asarray(booked, float)
             own = [*problem.constraints, load >= z + booked_already]
+            self._worth = own[-1]
             near = 0.5 * cp.sum_squares(cp.multiply(self._root, z) - self._target)
             priced = near - self._prices @ z
             self._step = self._checked(cp.Problem(cp.Minimize(problem.cost + priced), own))
@@ -177,16 +178,29 @@ class CompiledProblem:
         return np.maximum(np.where(np.isfinite(shadow), shadow, 0.0), 0.0)
 
     def step(self, loads: Floats, prices: Floats, penalties: Floats, free: bool = False) -> Floats:
-        """The loads z of the domain step."""
+        """The loads z of the domain step.
+
+        What it certifies are the prices p + ρ(x − z). Under a large penalty they are a small difference times
+        a large number, so z is then taken from them: the solver's multiplier λ of the loads is their value,
+        and z = x + (p − λ)/ρ.
+        """
         root = np.sqrt(penalties)
         with _CVXPY:
             self._prices.value, self._root.value, self._target.value = prices, root, root * loads
             status, _, _ = self._solved(self._free if free else self._step)
             if status != cp.OPTIMAL:
                 raise ProblemError("numerics", "the domain step has no solution")
-            # a solver's point may lie outside of the limits by its tolerance; this one lies inside
-            inside = 1.0 - 20.0 * self._tolerance
-            return np.maximum(np.asarray(self._z.value, float) * inside, 0.0)
+            z = np.maximum(np.asarray(self._z.value, float), 0.0)
+            worth = np.maximum(np.nan_to_num(np.asarray(self._worth.dual_value, float).reshape(-1)), 0.0)
+            by_price = np.maximum(loads + (prices - worth) / penalties, 0.0)
+            z = np.where(penalties * z > worth, by_price, z)
+            # a solver's point may lie outside of the limits by its tolerance
+            inside = 20.0 * self._tolerance
+            while math.isinf(self.cost(z)):
+                if inside > 1.0:
+                    raise ProblemError("numerics", "the loads of the domain step cannot be carried")
+                z, inside = z * (1.0 - inside), 10.0 * inside
+            return z
 
     def support(self, prices: Floats, free: bool = False) -> float:
         """The dual value of the step without its penalty, the standing cost taken off."""

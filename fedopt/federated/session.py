@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedopt.errors import FedoptError
-from fedopt.federated.dual import answered_prices
+from fedopt.federated.dual import Statements, answered_prices
 from fedopt.federated.ledger import Ledger
 from fedopt.federated.messages import (
     LARGEST,
@@ -38,7 +38,8 @@ from fedopt.federated.split.hops import Answers, Hops, put, read
 __all__ = ["BadAnswer", "OperatorLost", "Round", "Session", "Totals"]
 
 Floats = npt.NDArray[np.float64]
-_LIE = 3e-8  # relative to the terms: closed forms keep the identity to 1e-12, private problems to a few 1e-9
+_LIE = 1e-10  # relative to the terms; an honest operator states nothing that contradicts itself, so this is
+# the rounding of sums alone (`Statements`)
 _WHOLE = 1e-6  # how near a count of refusals must be to an integer; a sum that does not open is off by chance
 
 
@@ -127,7 +128,7 @@ class Session:
         self._sequence = 0
         self._missed = dict.fromkeys(self.offers, 0)
         self._last = np.zeros(len(self.names))
-        self._stated: dict[tuple[str, ...], _Stated] = {}
+        self._stated: dict[tuple[str, ...], Statements] = {}
 
     @property
     def groups(self) -> list[np.ndarray]:
@@ -296,11 +297,17 @@ class Session:
             known = {(name,): _totals_of([_plain(response)]) for name, response in responses.items()}
         for operators, sums in known.items():
             mine = np.concatenate([self.offers[name] for name in operators])
-            stated = self._stated.setdefault(operators, _Stated())
+            stated = self._stated.setdefault(operators, Statements())
             points = [(z[mine], sums.cost)]
             if sums.fits and not free:
                 points.append((proposed[mine], sums.proposed_cost))
-            if not stated.add(points, prices[mine], sums.support, free, len(self.offers)):
+            slack = len(self.offers) * 2.0**-39  # of masked numbers in fixed point
+            if free:
+                carried = Statements()
+                fine = carried.add(prices[mine], sums.support, [(z[mine], 0.0)], _LIE, slack)
+            else:
+                fine = stated.add(prices[mine], sums.support, points, _LIE, slack)
+            if not fine:
                 what = f"its answer to round {self.rounds} contradicts itself or an earlier one"
                 raise BadAnswer(operators, f"{what}: a cost is below a bound that it stated")
 
@@ -369,49 +376,6 @@ class Session:
             answer = answers.setdefault(name, Lost(name, "no answer"))
             self.ledger.note(name, message, None if isinstance(answer, Lost) else answer)
         return answers
-
-
-class _Stated:
-    """What a group of operators stated of its cost: points (loads, cost) and cuts (prices, bound)."""
-
-    def __init__(self) -> None:
-        self._loads: list[Floats] = []
-        self._costs: list[float] = []
-        self._prices: list[Floats] = []
-        self._bounds: list[float] = []
-
-    def add(
-        self,
-        points: Sequence[tuple[Floats, float]],
-        prices: Floats,
-        bound: float,
-        free: bool,
-        operators: int,
-    ) -> bool:
-        """Take a round; False where a cost is below a bound. `free`: the round was about capacity alone, and
-        says nothing of costs later."""
-        if free:
-            return self._above(
-                np.array([points[0][0]]), np.zeros(1), prices[None], np.array([bound]), operators
-            )
-        loads = np.array([point for point, _ in points])
-        costs = np.array([cost for _, cost in points])
-        self._prices.append(prices)
-        self._bounds.append(bound)
-        fine = self._above(loads, costs, np.array(self._prices), np.array(self._bounds), operators)
-        if fine and self._loads:
-            before, known = np.array(self._loads), np.array(self._costs)
-            fine = self._above(before, known, prices[None], np.array([bound]), operators)
-        self._loads.extend(loads)
-        self._costs.extend(costs)
-        return fine
-
-    @staticmethod
-    def _above(loads: Floats, costs: Floats, prices: Floats, bounds: Floats, operators: int) -> bool:
-        """cost_i ≥ D_j + p_j·z_i for all pairs, to the rounding of the terms."""
-        worth = loads @ prices.T
-        size = np.abs(costs)[:, None] + np.abs(bounds) + np.abs(worth)
-        return bool((costs[:, None] - bounds - worth >= -(_LIE * size + operators * 2.0**-39)).all())
 
 
 def _sums(response: Response) -> Sums:
