@@ -97,7 +97,7 @@ class Statements:
         relative: float,
         absolute: float,
     ) -> bool:
-        """Take a round; False where a cost lies below a bound by more than rounding, relative to the terms."""
+        """Take a round; False where a cost lies below a bound by more than rounding."""
         first = len(self._costs)
         self._loads.extend(z for z, _ in points)
         self._costs.extend(cost for _, cost in points)

@@ -86,16 +86,21 @@ def make_certificate(
 
 def fingerprint_of(certificate: str | Path | bytes) -> str:
     """SHA-256 of a certificate, given as a PEM file or in DER. Raises CertificateError."""
-    if not isinstance(certificate, bytes):
-        try:
-            text = Path(certificate).read_text(encoding="ascii")
-            start = text.index("-----BEGIN CERTIFICATE-----")
-            end = text.index("-----END CERTIFICATE-----") + len("-----END CERTIFICATE-----")
-            certificate = ssl.PEM_cert_to_DER_cert(text[start:end])
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no certificate in PEM form"
-            raise CertificateError(f"{certificate!s}: cannot be used as a certificate: {reason}") from error
-    return hashlib.sha256(certificate).hexdigest()
+    shown = certificate if isinstance(certificate, bytes) else _first(certificate)
+    return hashlib.sha256(shown).hexdigest()
+
+
+def _first(file: str | Path) -> bytes:
+    """The first certificate of a PEM file in DER: its owner's, where authorities follow. Raises
+    CertificateError."""
+    try:
+        text = Path(file).read_text(encoding="ascii")
+        start = text.index("-----BEGIN CERTIFICATE-----")
+        end = text.index("-----END CERTIFICATE-----") + len("-----END CERTIFICATE-----")
+        return ssl.PEM_cert_to_DER_cert(text[start:end])
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no certificate in PEM form"
+        raise CertificateError(f"{file!s}: cannot be used as a certificate: {reason}") from error
 
 
 def server_context(certificate: Path, key: Path, clients: Iterable[Path]) -> ssl.SSLContext:
@@ -129,9 +134,8 @@ def _mutual(context: ssl.SSLContext, certificate: Path, key: Path, peers: Iterab
         reason = error.strerror or "they do not belong together"
         raise CertificateError(f"{certificate}, {key}: cannot be used for TLS: {reason}") from error
     for peer in peers:
-        fingerprint_of(peer)
-        try:
-            context.load_verify_locations(peer)
+        try:  # its own certificate alone: an authority that stands in the file too would vouch for others
+            context.load_verify_locations(cadata=_first(peer))
         except (OSError, ssl.SSLError) as error:
             raise CertificateError(f"{peer}: cannot be used as a certificate: {error}") from error
     return context

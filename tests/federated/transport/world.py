@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,12 @@ tenants:
     slo: {deadline: 60, epsilon: 0.001}
 """
 
+
+def states(text: str, number: str) -> bool:
+    """Whether a number stands in a text, not merely its digits within another."""
+    return re.search(rf"(?<![\d.]){re.escape(number)}0*(?!\d)", text) is not None
+
+
 PRIVATE_NUMBERS = ("37.31", "11.93", "41.77", "1.1731", "0.0173", "1.0379", "0.0419", "1.4143", "0.0271")
 
 
@@ -106,6 +113,45 @@ def federation(folder: Path, of: Instance | None = None, **options: Any) -> Spli
     count = len({domain.operator or domain.id for domain in whole.domains})
     options = {"masking_required": False, **options}
     return split_instance(whole, folder, ports=free_ports(count), **options)
+
+
+def under_an_authority(divided: SplitInstance) -> None:
+    """Certificates of an organisation in place of self-signed ones: a root, an intermediate authority, and in
+    every `.crt` the owner's certificate with those above it."""
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+    now = datetime.now(UTC)
+
+    def issued(name: str, key: Any, issuer: str, by: Any, depth: int | None, names: Any = None) -> Any:
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(minutes=5))
+            .not_valid_after(now + timedelta(days=2))
+            .add_extension(x509.BasicConstraints(ca=depth is not None, path_length=depth), critical=True)
+        )
+        return (made if names is None else made.add_extension(names, critical=False)).sign(
+            by, hashes.SHA256()
+        )
+
+    top, middle = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    root = issued("root", top, "root", top, 1)
+    between = issued("intermediate", middle, "root", top, 0)
+    for own in (divided.broker.parent, *(config.parent for config in divided.agents.values())):
+        file = own.parent / "shared" / f"{own.name}.crt"
+        key = load_pem_private_key((own / f"{own.name}.tls.key").read_bytes(), None)
+        before = x509.load_pem_x509_certificate(file.read_bytes())
+        names = before.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        leaf = issued(own.name, key, "intermediate", middle, None, names)
+        file.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in (leaf, between, root)))
 
 
 def changed(config: Path, **fields: Any) -> Path:
@@ -132,13 +178,21 @@ def served(config: Path) -> Iterator[str]:
 class Process:
     """The agent of a configuration as a process of its own, `fedopt agent CONFIG`."""
 
-    def __init__(self, config: Path) -> None:
-        self.config = config
+    def __init__(self, config: Path, *options: str) -> None:
+        self.config, self.options = config, options
         self.start()
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from fedopt.cli import main; main()", "agent", str(self.config)],
+            [
+                sys.executable,
+                "-c",
+                "from fedopt.cli import main; main()",
+                "agent",
+                "run",
+                str(self.config),
+                *self.options,
+            ],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -175,9 +229,14 @@ class Process:
 
 
 @contextmanager
-def processes(divided: SplitInstance) -> Iterator[dict[str, Process]]:
-    """All agents of a federation as processes, ready to be asked."""
-    running = {operator: Process(config) for operator, config in divided.agents.items()}
+def processes(
+    divided: SplitInstance, options: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[dict[str, Process]]:
+    """All agents of a federation as processes, ready to be asked; with options by operator."""
+    running = {
+        operator: Process(config, *(options or {}).get(operator, ()))
+        for operator, config in divided.agents.items()
+    }
     try:
         for one in running.values():
             one.ready()
