@@ -101,7 +101,6 @@ class _Joint:
                             inside, outside = (middle, outside) if fine else (inside, middle)
                         if missed > 1e-6:
                             self._tangent(terms, heads, rates, outside)
-                print(relaxed, value, worst, len(self.rows), flush=True)
                 if worst < 1e-5:
                     break
         return value
