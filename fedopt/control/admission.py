@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fedopt.central.report import tenant_plans
+from fedopt.control.settings import SETTINGS
 from fedopt.instance import Instance, Tenant
 from fedopt.instance.writing import plain
 from fedopt.plan import Plan, TenantPlan
@@ -38,12 +39,6 @@ __all__ = [
     "tenant_class",
     "total_cost",
 ]
-
-
-KEEP = 48
-"""Candidates that are kept, cheapest first."""
-
-REMEMBERED = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +81,7 @@ class Pricing:
         """The least cost of one unit of demand at prices per work and unit of time, by "domain/offer"."""
         key = self._key(tenant, prices)
         if key not in self._answers:
-            if len(self._answers) >= REMEMBERED:
+            if len(self._answers) >= SETTINGS.cached_answers:
                 self._answers.clear()
                 self._chosen.clear()
             self._answers[key] = self._priced(tenant, key)
@@ -96,7 +91,7 @@ class Pricing:
         """What one unit costs at least at the prices, whatever it reserves."""
         key = self._key(tenant, prices)
         if key not in self._floors:
-            if len(self._floors) >= REMEMBERED:
+            if len(self._floors) >= SETTINGS.cached_answers:
                 self._floors.clear()
             alone = (
                 planned(self.infrastructure, [mildest(self.infrastructure, tenant)])
@@ -127,7 +122,7 @@ class Pricing:
         ]
         self._chosen[key] = min(range(len(answers)), key=lambda v: answers[v].least)
         ways = sorted((way for answer in answers for way in answer.candidates), key=lambda way: way[0])
-        return Answer(min(answer.least for answer in answers), tuple(ways[:KEEP]))
+        return Answer(min(answer.least for answer in answers), tuple(ways[: SETTINGS.candidates]))
 
     def _contracted(self, tenant: Tenant) -> Planned:
         """The infrastructure with this tenant alone, which may use offers with a contract."""
@@ -140,7 +135,7 @@ class Pricing:
         network = Network(alone.instance)
         oracle = Oracle(network, sizing_for(self.guarantee, network))
         own = self._own_prices(alone, network, prices)
-        found = oracle.cheapest(network.kinds[0], own, KEEP)
+        found = oracle.cheapest(network.kinds[0], own, SETTINGS.candidates)
         return Answer(
             found.bound,
             tuple((column.cost(own), alone.back(_entry(network, column))) for column in found.columns),
@@ -155,13 +150,6 @@ class Pricing:
 
 def _entry(network: Network, column: Column) -> TenantPlan:
     return tenant_plans(network, [column], np.array([1.0]))[0]
-
-
-ROOM = 1e-9
-"""Relative tolerance of capacities."""
-
-DETOURS = 6
-"""How often a newcomer that finds its domains full is priced again with those made dear."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +218,7 @@ class Ledger:
         return [
             domain
             for domain, need in self._needs(entry)
-            if self.used[domain] + need > self._capacity[domain] * (1 + ROOM)
+            if self.used[domain] + need > self._capacity[domain] * (1 + SETTINGS.capacity_tolerance)
         ]
 
     def _needs(self, entry: TenantPlan) -> list[tuple[str, float]]:
@@ -262,7 +250,7 @@ def _fitting(
 ) -> TenantPlan | None:
     asked = dict(prices)
     blocked: set[str] = set()
-    for _ in range(DETOURS):
+    for _ in range(SETTINGS.detours):
         answer = pricing.price(tenant, asked)
         chosen, full = _first_fit(ledger, answer, blocked)
         if chosen is not None or not full - blocked or not answer.candidates:

@@ -14,12 +14,10 @@ from fedopt.control.environment import Environment
 from fedopt.control.measurement import Observer, Period, audit_worst, blame, refuting, remeasure
 from fedopt.control.packets import BATCHES
 from fedopt.control.scenario import Audits
+from fedopt.control.settings import SETTINGS
 from fedopt.plan import Plan, TenantPlan
 
 __all__ = ["Auditor"]
-
-CHANGED = 1.25
-"""A degraded domain measures anew where its exceedances have grown or fallen by this factor."""
 
 
 class Auditor:
@@ -124,7 +122,10 @@ class Auditor:
         """
         share = float(observed.counts[subject].sum()) / (observed.windows[subject] * BATCHES)
         before = self.measured.get(subject)
-        if before is not None and before / CHANGED <= share <= before * CHANGED:
+        if (
+            before is not None
+            and before / SETTINGS.exceedance_change <= share <= before * SETTINGS.exceedance_change
+        ):
             return True
         found = remeasure(
             self.observer,

@@ -9,21 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedopt.control.settings import SETTINGS
 from fedopt.instance import Ask as Learned
 from fedopt.instance import Tenant
 from fedopt.learn.risk_table import Batches
 from fedopt.plan import TenantPlan
 
-__all__ = ["STEP", "Kind", "PublishedRisk", "Remembered", "Sender", "in_words", "useful", "worth_publishing"]
-
-STEP = 10.0**0.125
-"""Risks are published rounded up to powers of this, so that they do not change with every answer."""
-
-BETWEEN = 3
-"""Delays that are put between two of a grid."""
-
-FALL = 2.3
-"""A risk that has fallen by this factor is worth publishing: everybody's plan is looked at again for it."""
+__all__ = ["Kind", "PublishedRisk", "Remembered", "Sender", "in_words", "useful", "worth_publishing"]
 
 
 @dataclass(frozen=True)
@@ -114,8 +106,8 @@ class Kind:
         if ((share > 0.02) & (share < 0.5)).any() or not mostly.size or not hardly.size:
             return
         low, high = int(mostly[-1]), int(hardly[0])
-        if high == low + 1 and len(self.delay) + BETWEEN <= most:
-            between = np.geomspace(self.delay[low], self.delay[high], BETWEEN + 2)[1:-1]
+        if high == low + 1 and len(self.delay) + SETTINGS.refined_delays <= most:
+            between = np.geomspace(self.delay[low], self.delay[high], SETTINGS.refined_delays + 2)[1:-1]
             new = [float(f"{delay:.6g}") for delay in between]
             self.delay = tuple(sorted({*self.delay, *new}))
 
@@ -135,13 +127,13 @@ def useful(rows: Iterable[tuple[float, Learned]]) -> list[tuple[float, Learned]]
 
 
 def worth_publishing(old: Sequence[tuple[float, Learned]], fresh: Sequence[tuple[float, Learned]]) -> bool:
-    """Whether a risk has risen, or one has fallen by FALL."""
+    """Whether a risk has risen, or one has fallen by as much as is published."""
     for factor, ask in old:
         now = _known(fresh, factor, ask)
         if any(risk > before for risk, before in zip(now, ask.risk, strict=True)):
             return True
     return any(
-        risk <= before / FALL
+        risk <= before / SETTINGS.published_fall
         for factor, ask in fresh
         for risk, before in zip(ask.risk, _known(old, factor, ask), strict=True)
     )
@@ -163,7 +155,11 @@ def in_words(rows: Sequence[tuple[float, Learned]], refuted: bool) -> str:
         return f"{before}nothing can be promised"
     parts = []
     for factor, row in rows:
-        first = next(k for k, risk in enumerate(row.risk) if risk <= STEP * row.risk[-1] * (1 + 1e-9))
+        first = next(
+            k
+            for k, risk in enumerate(row.risk)
+            if risk <= SETTINGS.published_step * row.risk[-1] * (1 + 1e-9)
+        )
         parts.append(
             f"risk {row.risk[first]:.2g} of more than {row.delay[first]:g}, up to throughput "
             f"{row.throughput:.3g} at {factor:g} times its traffic ({row.answers:,} answers)"

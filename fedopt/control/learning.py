@@ -18,7 +18,6 @@ from fedopt.control.admission import Ledger, Prices, Pricing
 from fedopt.control.environment import Moment, scaled_arrivals, tenant_now
 from fedopt.control.hidden import BATCHES, Answers, Ask
 from fedopt.control.kinds import (
-    STEP,
     Kind,
     PublishedRisk,
     Remembered,
@@ -29,6 +28,7 @@ from fedopt.control.kinds import (
 )
 from fedopt.control.planning import Decision
 from fedopt.control.scenario import Scenario
+from fedopt.control.settings import SETTINGS
 from fedopt.instance import Ask as Learned
 from fedopt.instance import Instance, LearnedImpairment, Tenant, admissible
 from fedopt.learn.risk_table import batches_needed, expected_risks, lower_limit, upper_limits
@@ -311,7 +311,8 @@ class Learner:
     def _row(self, kind: Kind, factor: float, throughput: float) -> Learned | None:
         known = kind.batches(factor, throughput)
         limits = upper_limits(known, len(kind.delay), self.settings.confidence)
-        risk = np.minimum(STEP ** np.ceil(np.log(limits) / math.log(STEP) - 1e-9), 1.0)
+        step = SETTINGS.published_step
+        risk = np.minimum(step ** np.ceil(np.log(limits) / math.log(step) - 1e-9), 1.0)
         if not risk[-1] < 1:
             return None
         expected = expected_risks(known, np.array(kind.delay), throughput, self.settings.model)

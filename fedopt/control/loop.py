@@ -22,14 +22,12 @@ from fedopt.control.planning import Decision, Standing
 from fedopt.control.policies import Policy, Shrinker, check_policy, choose
 from fedopt.control.scenario import Budgets, Scenario, scenario_for
 from fedopt.control.sessions import Prover, Verdict
+from fedopt.control.settings import SETTINGS
 from fedopt.control.store import Store
 from fedopt.instance import Instance
 from fedopt.plan import Plan
 
 __all__ = ["Run", "identity_of", "operate", "run_name"]
-
-
-SHRINK_SLOTS = 400_000
 
 
 class Run:
@@ -59,7 +57,7 @@ class Run:
         self.accounts = Accounts(scenario, instance)
         self.settler = Settler(seed)
         self.prover = Prover(scenario.steps(instance), seed, threads)
-        self.shrinker = Shrinker(SHRINK_SLOTS, seed)
+        self.shrinker = Shrinker(SETTINGS.shrink_slots, seed)
         self.standing: Standing | None = None
         self.refused: set[str] = set()
         self.suspended: set[str] = set()

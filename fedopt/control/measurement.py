@@ -25,6 +25,7 @@ from fedopt.control.packets import (
     probe,
     reference_level,
 )
+from fedopt.control.settings import SETTINGS
 from fedopt.instance import Instance
 from fedopt.plan import TenantPlan
 from fedopt.plan.paths import Paths
@@ -37,13 +38,6 @@ if TYPE_CHECKING:
     from fedopt.calculus.path import Path
 
 __all__ = ["Observer", "Period", "audit_worst", "blame", "refuting", "remeasure"]
-
-MEASURED_TENANTS = 4
-TILTS = 32
-
-TOLERATED = 1.15
-"""A domain is named where its exceedances are significantly above this much of the reference share: the
-reference is itself measured, and a tenth more is not what a contract is raised for."""
 
 
 @dataclass(eq=False)
@@ -199,7 +193,7 @@ def remeasure(
 ) -> Measured | None:
     """A domain's envelope of one offer, measured anew from the work it took away in this period.
 
-    From the slots of at most MEASURED_TENANTS tenants, at tilts up to 0.8 of the promised law's limit; with
+    From the slots of a few tenants (`Settings`), at tilts up to 0.8 of the promised law's limit; with
     the negative side where the promised law declares independent slots. None where nothing can be supported.
     """
     from fedopt.laws import build
@@ -213,7 +207,7 @@ def remeasure(
             observer.slots,
             observer.stream(moment.period, entry.id),
         )
-        for entry in crossing[:MEASURED_TENANTS]
+        for entry in crossing[: SETTINGS.measured_tenants]
     ]
     if not series or not law.mean > 0:
         return None
@@ -222,7 +216,7 @@ def remeasure(
     try:
         return measure_impairment(
             np.concatenate(series),
-            np.geomspace(top / 100, top, TILTS),
+            np.geomspace(top / 100, top, SETTINGS.measured_tilts),
             slot=truth.slot,
             confidence=confidence,
             independent_increments=independent,
@@ -236,7 +230,7 @@ def blame(period: Period, shares: Mapping[str, float], alarm: float) -> list[Bla
     """Which offers exceed the reference of their contracts significantly, the most suspicious first."""
     reports = {
         name: Segment(
-            min(TOLERATED * shares.get(name, SHARE), 0.5),
+            min(SETTINGS.tolerated_exceedances * shares.get(name, SHARE), 0.5),
             period.windows[name],
             tuple(int(count) for count in period.counts[name]),
             tuple(float(value) for value in period.excess[name]),

@@ -25,6 +25,7 @@ from fedopt.control.learning import Learner
 from fedopt.control.planning import Standing
 from fedopt.control.policies import MeanPricing, Policy
 from fedopt.control.scenario import Budgets, Planning, Scenario
+from fedopt.control.settings import SETTINGS
 from fedopt.instance import Instance, Linear, Piecewise, Quadratic, Tenant
 
 __all__ = ["PlannerView", "Queues", "dearer", "dearer_domains"]
@@ -112,10 +113,6 @@ def dearer(cost: Any, factor: float) -> Any:
     raise ValueError(f"costs of the kind {type(cost).__name__} cannot be scaled")
 
 
-UNREACHABLE = 1e-9
-"""What is left of a failed domain's capacity in the plan."""
-
-
 class PlannerView:
     """The planned side of a run.
 
@@ -157,7 +154,7 @@ class PlannerView:
         if self.policy.rule != "certified":
             return instance
         changes: dict[str, object] = {
-            f"domains.{name}.capacity": self.instance.domain(name).capacity * UNREACHABLE
+            f"domains.{name}.capacity": self.instance.domain(name).capacity * SETTINGS.failed_capacity
             for name in sorted(moment.failed)
         }
         instance = instance.with_(changes) if changes else instance

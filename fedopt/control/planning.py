@@ -25,6 +25,7 @@ from fedopt.control.admission import (
     total_cost,
 )
 from fedopt.control.scenario import Planning
+from fedopt.control.settings import SETTINGS
 from fedopt.errors import FedoptError
 from fedopt.instance import Instance, Tenant
 from fedopt.plan import DomainPlan, InstanceReference, Plan, TenantPlan
@@ -38,10 +39,6 @@ from fedopt.plan.stand_in import Variant, planned, variants
 from fedopt.solve import Objective, solve
 
 __all__ = ["Decision", "PlanningError", "Standing", "decide", "solved", "stated", "whom_to_serve"]
-
-
-ROUNDS = 3
-"""How often the variants are chosen anew, at most."""
 
 
 def solved(
@@ -58,7 +55,7 @@ def solved(
     if not best.has_plan:
         return _in_variants(pricing, instance, planning, [_open(pricing, t) for t in instance.tenants])
     bound, at = _certified(pricing, instance, best)
-    for _ in range(ROUNDS - 1):
+    for _ in range(SETTINGS.variant_rounds - 1):
         gap = relative_gap(float(best.cost or 0.0), bound)
         if gap is not None and gap <= planning.replan_gap:
             break
@@ -159,7 +156,6 @@ def _solve(
 
 
 Mode = Literal["kept", "patched", "planned"]
-TOLERANCE = 1e-6
 
 
 class PlanningError(FedoptError, RuntimeError):
@@ -298,9 +294,11 @@ def _proven(
 
 def _proves(instance: Instance, paths: Paths, entry: TenantPlan, guarantee: str) -> bool:
     """Whether an entry's promise follows from contracts, and from what is learned where there are none."""
-    if next(learned_violations(instance, entry, TOLERANCE), None) is not None:
+    if next(learned_violations(instance, entry, SETTINGS.proof_tolerance), None) is not None:
         return False
-    found = promise_violations(paths.entry(entry), paths.rates(entry), entry, guarantee, TOLERANCE)
+    found = promise_violations(
+        paths.entry(entry), paths.rates(entry), entry, guarantee, SETTINGS.proof_tolerance
+    )
     return next(iter(found), None) is None
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedopt.control.admission import KEEP, Answer, Ledger, Prices, Pricing, admit, tenant_class
+from fedopt.control.admission import Answer, Ledger, Prices, Pricing, admit, tenant_class
 from fedopt.control.planning import Decision, Standing, decide, stated
 from fedopt.control.scenario import Planning
+from fedopt.control.settings import SETTINGS
 from fedopt.errors import InputError
 from fedopt.instance import Instance, Tenant
 from fedopt.plan import Plan, TenantPlan
@@ -91,7 +92,7 @@ class MeanPricing(Pricing):
         )
         rates = np.minimum((1 + self.margin) * mean, network.stated_most)
         cost = paths.charge + (rates * self._own_prices(alone, network, key[1]))[paths.offers].sum(axis=1)
-        order = np.argsort(cost, kind="stable")[:KEEP]
+        order = np.argsort(cost, kind="stable")[: SETTINGS.candidates]
         candidates = tuple(
             (
                 float(cost[p]),

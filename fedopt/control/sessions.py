@@ -30,6 +30,7 @@ from fedopt.calculus import minplus
 from fedopt.calculus.path import Path
 from fedopt.control.admission import tenant_class
 from fedopt.control.environment import Environment
+from fedopt.control.settings import SETTINGS
 from fedopt.control.store import Store, unpacked
 from fedopt.plan import TenantPlan
 from fedopt.plan.guarantees import FORMS
@@ -38,10 +39,7 @@ from fedopt.simulate.paths import slot_path
 from fedopt.simulate.simulated import counted
 
 __all__ = [
-    "CONFIDENCE",
     "NOTHING",
-    "REPLAYS",
-    "TOLERANCE",
     "Known",
     "Prover",
     "Session",
@@ -99,16 +97,6 @@ def verdicts(
         "broken" if bottom > limit else "kept" if top <= limit else "undecided"
         for bottom, top, limit in zip(low, high, np.asarray(epsilon, float), strict=True)
     ]
-
-
-REPLAYS = 256
-"""How many times as long as the period itself a replay is."""
-
-CERTAINTY = 0.9995
-"""Confidence of each end of a replay's interval: a stay of fifty different replays is judged at 95 %."""
-
-TOLERANCE = 1e-6
-"""Relative: how far a bound that is found again may lie above the one that was planned with."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +157,7 @@ class Prover:
             path, rates = paths.entry(entry), paths.rates(entry)
             log_bound = _log_bound(path, rates, entry)
             bound = math.exp(log_bound) if log_bound < 0 else 1.0
-            if bound <= tenant.slo.epsilon * (1 + TOLERANCE):
+            if bound <= tenant.slo.epsilon * (1 + SETTINGS.proof_tolerance):
                 self._found[key] = Known(bound)
             else:
                 self._found[key] = Known(bound, *self._replayed(path, rates, key))
@@ -178,7 +166,12 @@ class Prover:
     def _replayed(self, path: Path, rates: np.ndarray, key: str) -> tuple[float, float]:
         seed = (self.seed, crc32(key.encode()), len(key))
         share = counted(
-            path, slot_path(path, rates), REPLAYS * self.slots, seed, CERTAINTY, threads=self.threads
+            path,
+            slot_path(path, rates),
+            SETTINGS.replays * self.slots,
+            seed,
+            SETTINGS.replay_confidence,
+            threads=self.threads,
         )
         return share.low, share.high
 
@@ -192,15 +185,9 @@ def _log_bound(path: Path, rates: np.ndarray, entry: TenantPlan) -> float:
     return found
 
 
-CONFIDENCE = 0.95
-
-SEVERAL = 8
-"""Periods from which what is measured is judged by its periods instead of their batches."""
-
-
 @dataclass(frozen=True)
 class Session:
-    """An admitted tenant over its whole stay.
+    """An admitted tenant over its whole session.
 
     sent, share: its requests and the part of them that was late; interval: of the probability of being late;
     bound: mean over its requests of the bounds at the domains' true laws (1 in a period that has none);
@@ -245,7 +232,7 @@ def _stay(tenant: str, epsilon: float, rows: list[Any]) -> Session:
     share, low, high = judged(counts[:, 0], counts[:, 1], bounds, replayed, epsilon)
     bound = float(sent @ bounds) / total if total > 0 else 1.0
     high = min(high, bound)  # a theorem holds whatever the confidence
-    limit = epsilon * (1 + TOLERANCE)
+    limit = epsilon * (1 + SETTINGS.proof_tolerance)
     return Session(
         tenant=tenant,
         epsilon=epsilon,
@@ -267,10 +254,10 @@ def judged(
 
     sent, late: requests by period and batch, shape (periods, batches); bounds: by period; replayed: ends of
     the interval of each period's replay, nan where there was none, shape (2, periods). Where packets have to
-    tell something, the lower end is what they tell of the whole stay.
+    tell something, the lower end is what they tell of the whole session.
     """
     share, low, high = _measured(sent, late)
-    proven = bounds <= epsilon * (1 + TOLERANCE)
+    proven = bounds <= epsilon * (1 + SETTINGS.proof_tolerance)
     again = ~proven & np.isfinite(replayed[1])
     rest = ~proven & ~again
     if rest.all():
@@ -287,11 +274,11 @@ def judged(
 
 def _measured(sent: np.ndarray, late: np.ndarray) -> tuple[float, float, float]:
     """Late requests come in clusters, and one period alone would count each of them as news: the independent
-    parts are the periods where there are SEVERAL or more, else the batches.
+    parts are the periods where there are several (`Settings`), else the batches.
     """
-    if len(sent) >= SEVERAL:
-        of = intervals(sent.sum(axis=1)[None], late.sum(axis=1)[None], CONFIDENCE)
+    if len(sent) >= SETTINGS.separate_periods:
+        of = intervals(sent.sum(axis=1)[None], late.sum(axis=1)[None], SETTINGS.session_confidence)
     else:
-        of = intervals(sent.reshape(1, -1), late.reshape(1, -1), CONFIDENCE)
+        of = intervals(sent.reshape(1, -1), late.reshape(1, -1), SETTINGS.session_confidence)
     share, low, high = (float(values[0]) for values in of)
     return share, low, high

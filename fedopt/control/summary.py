@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fedopt.control.sessions import CONFIDENCE, REPLAYS, sessions
+from fedopt.control.sessions import sessions
+from fedopt.control.settings import SETTINGS
 from fedopt.control.store import StateError, Store, column_types
 from fedopt.storage import write_atomically
 
@@ -19,7 +20,7 @@ __all__ = ["Row", "export_parquet", "plot_trade_off", "summarize", "table", "tra
 
 @dataclass(frozen=True)
 class Row:
-    """One run. Tenants are counted by what holds of their whole stay (see `sessions`).
+    """One run. Tenants are counted by what holds of their whole session (see `sessions`).
 
     proven: of whom a theorem says, at the domains' true laws, that the probability of being late is at most
     ε; met: whose late requests are at most ε of all; kept, undecided, broken: whose probability of being late
@@ -151,10 +152,11 @@ def table(rows: list[Row]) -> str:
     ]
     text.append("")
     text.append(
-        "Of each admitted tenant's whole stay: proven: late with a probability of at most ε, by a theorem at"
-        " the domains'\ntrue laws; met: at most ε of its requests were late; kept, undecided, broken: by that"
-        f" theorem and, in periods\nwhere it does not reach, by replays of {REPLAYS} times their length (by"
-        f" the late requests, where nothing can\nbe replayed), at {CONFIDENCE:.0%} confidence."
+        "Of each admitted tenant's whole session: proven: late with a probability of at most ε, by a\n"
+        "theorem at the domains' true laws; met: at most ε of its requests were late; kept, undecided,\n"
+        "broken: by that theorem and, in periods where it does not reach, by replays of "
+        f"{SETTINGS.replays} times\ntheir length (by the late requests, where nothing can be replayed), at "
+        f"{SETTINGS.session_confidence:.0%} confidence."
     )
     if any(row.learned for row in rows):
         text.append(

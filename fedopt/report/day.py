@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Any
 
 import fedopt
-from fedopt.control.sessions import CONFIDENCE, sessions
+from fedopt.control.sessions import sessions
+from fedopt.control.settings import SETTINGS
 from fedopt.control.store import Store
 from fedopt.control.summary import summarize
 from fedopt.report.drawing import Drawing, Linear, axes, clean
@@ -255,7 +256,7 @@ def _sessions(store: Store, run: str) -> Table:
     found = sessions(store, run)
     return Table(
         "day-tenants",
-        f"Admitted tenants over their whole sessions; intervals at {CONFIDENCE:.0%}",
+        f"Admitted tenants over their whole sessions; intervals at {SETTINGS.session_confidence:.0%}",
         [
             Column("tenant"),
             Column("periods", True),
