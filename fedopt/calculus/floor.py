@@ -15,7 +15,7 @@ import numpy as np
 
 from fedopt.calculus.theta_pieces import pieces
 from fedopt.kernels import formula
-from fedopt.laws.compiled import log_burst, log_rate, request_log_bias, ville_burst
+from fedopt.laws.compiled import log_burst, log_rate, request_log_bias, seen_on, ville_burst
 
 __all__ = ["ville_floor"]
 
@@ -33,6 +33,8 @@ def floor_at_theta(models, arrival, row, exponent, window, lag, biased, log_epsi
     burst += log_burst(models, row, theta * exponent) / exponent
     if not free + kappa + burst < math.inf:
         return math.inf
+    if biased:
+        burst -= seen_on(models, arrival, np.array([row]), theta, free + kappa)
     need = (burst - log_epsilon + free + kappa * (window + 1)) / (window + 1 - lag)
     return max(free + kappa, need) / theta
 

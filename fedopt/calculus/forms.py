@@ -12,7 +12,7 @@ from fedopt.calculus.image import image, main_growth, set_charges
 from fedopt.calculus.monotone import monotone
 from fedopt.calculus.ville import ville
 from fedopt.kernels import formula
-from fedopt.laws.compiled import log_burst, log_rate, request_log_bias, ville_burst
+from fedopt.laws.compiled import log_burst, log_rate, request_log_bias, seen_on, ville_burst
 
 __all__ = [
     "ALL",
@@ -139,6 +139,8 @@ def at_theta(
     if not kappa_sum < math.inf:
         return math.inf
     if form == VILLE:
+        if biased:
+            burst -= seen_on(models, arrival, impair, theta, free + kappa_sum)
         return burst + ville(free, kappa_sum, theta * least, theta * least * lag_sum, window, 1)
     if form == MONOTONE:
         return burst + monotone(free, kappa_sum, theta * least, theta * least * lag_sum, window)

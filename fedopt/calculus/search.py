@@ -380,6 +380,8 @@ def best_of_form(goal, form, path, target, guess, parameter, split, work):
     if (form in (BLOCK, BLOCK_VILLE)) and hops > 1:
         given = parameter >= 1.0
         sizes = block_sizes(path[5], hops)
+        if sizes.size == 0 and not given:  # not a slot is left
+            return math.inf, guess, 1.0, 0
         best, theta, chosen = math.inf, guess, parameter if given else 0.0
         whole = cut_at(hops, 0)
         size, sweeps = chosen if given else float(sizes[0]), 0

@@ -1,4 +1,4 @@
-"""Compute the papers' figures and tables again: CSV, PNG and JSON, published values beside ours.
+"""Compute the papers' figures and tables again: CSV, tables, PNG and JSON, published values beside ours.
 
 Each paper is a module of fedopt.papers with a function `figures`: name to (trials, seed, quick) to curves.
 """
@@ -37,7 +37,7 @@ def command(
         typer.Option(
             "--out",
             "-o",
-            help="Folder for one CSV and one PNG per figure; guarantees go on there.",
+            help="Folder for a CSV, a table and a PNG per figure; guarantees go on there.",
             metavar="DIR",
         ),
     ] = None,
@@ -45,13 +45,13 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compute the papers' figures and tables again: CSV, PNG and JSON, published values beside ours.
+    """Compute the papers' figures and tables again: CSV, tables, PNG and JSON, published values beside ours.
 
     Example: fedopt reproduce tre fig2 --quick --out figures/
     """
     if paper not in PAPERS:
         fail(BAD_INPUT, f"there is no paper {paper!r}; there are {', '.join(PAPERS)}")
-    from fedopt.papers.output import as_document, as_text, write_csv, write_png
+    from fedopt.papers.output import as_document, as_text, write_csv, write_markdown, write_png
 
     progress = TrialProgress("cases", quiet)
     kept: dict[str, Any] = {}
@@ -73,6 +73,7 @@ def command(
             say(f"{paper} {name}: {time.monotonic() - start:.1f} s")
         if out is not None:
             write_csv(out / f"{paper}-{name}.csv", series)
+            write_markdown(out / f"{paper}-{name}.md", series)
             write_png(out / f"{paper}-{name}.png", series, f"{paper.upper()} {name}")
         document[name] = as_document(series)
         texts.append(as_text(f"{paper} {name}", series))

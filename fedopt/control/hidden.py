@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from fedopt.control.packets import CHUNK, DRAIN, OWN, by_batch
+from fedopt.control.packets import DRAIN, by_batch
 from fedopt.kernels import kernel
 from fedopt.laws import build
-from fedopt.simulate.slot_work import begin, fill, slot_work
-from fedopt.simulate.slots import SlotPath
-from fedopt.simulate.streams import mix, streams
+from fedopt.simulate.slot_work import slot_work
+from fedopt.simulate.slots import CHUNK, SlotPath, cross_slot, draw, laws_of, left_over, start_sources
+from fedopt.simulate.streams import streams
 
 __all__ = ["BATCHES", "TOLERANCE", "Answers", "Ask", "HiddenServer", "answered", "delays_in"]
 
@@ -88,25 +88,17 @@ def answered(sender: str, ask: Ask, delay: np.ndarray, weight: np.ndarray, slot:
 
 
 @kernel
-def _run(
-    code, parameters, mean, work, requests, work_start, number, rates, hidden_rate, start, step, slots,
-    warmup, worst,
-):  # fmt: skip
+def _run(laws, numbers, mean, rates, hidden_rate, start, step, slots, warmup, worst):
     domains = rates.shape[0]
     sources = domains + 2
     tolerance = 1e-9 * mean
     block = np.empty((sources, CHUNK))
-    weights = np.empty(CHUNK)
+    weights = np.empty((sources, CHUNK))
     state = np.empty((sources, 2))
     origin = np.empty(sources, dtype=np.uint64)
     own = np.zeros(domains)
     first = np.zeros(domains + 1)
-    for s in range(sources):
-        origin[s] = mix(start + OWN * np.uint64(number[s] + 1))
-        begin(
-            code[s], parameters[s, 0], parameters[s, 1], parameters[s, 2],
-            work[work_start[s] : work_start[s + 1]], origin[s], step, state[s],
-        )  # fmt: skip
+    start_sources(laws, numbers, start, step, origin, state)
     size = warmup + slots + DRAIN + 1
     came = np.empty(size, dtype=np.int64)  # what has not left the shaper, in order
     left = np.empty(size)
@@ -127,36 +119,13 @@ def _run(
                 break
         if at == CHUNK:
             at = 0
-            for s in range(sources):
-                table = slice(work_start[s], work_start[s + 1])
-                fill(
-                    code[s], parameters[s, 0], parameters[s, 1], parameters[s, 2], work[table],
-                    requests[table], origin[s], step, state[s], block[s], weights,
-                )  # fmt: skip
+            draw(laws, origin, step, state, block, weights)
         x = block[0, at]
         if x > 0.0:
             came[tail] = now
             left[tail] = x
             tail += 1
-        waiting = 0.0
-        for d in range(domains):
-            priority = first[d] + block[d + 1, at]
-            free = rates[d]
-            if priority >= free:
-                first[d] = priority - free
-                free = 0.0
-            else:
-                first[d] = 0.0
-                free -= priority
-            queue = own[d] + x
-            if queue <= free:
-                x = queue
-                queue = 0.0
-            else:
-                x = free
-                queue -= free
-            own[d] = queue
-            waiting += queue
+        x, waiting = cross_slot(x, block, at, rates, own, first)
         while head != tail:  # what leaves the shaper enters the hidden server
             piece = left[head]
             part = waiting > 0.0 and piece - x > tolerance
@@ -172,14 +141,7 @@ def _run(
             if part:
                 break
             head += 1
-        priority = first[domains] + block[domains + 1, at]
-        free = hidden_rate
-        if priority >= free:
-            first[domains] = priority - free
-            free = 0.0
-        else:
-            first[domains] = 0.0
-            free -= priority
+        first[domains], free = left_over(first[domains], block[domains + 1, at], hidden_rate)
         while next_out != next_in and free > 0.0:
             piece = rest[next_out]
             if piece - free > tolerance:
@@ -220,13 +182,9 @@ def delays_in(
         number = [*range(place + 2), len(path.impairments) + 1 + place]
         worst = np.full(slots, -1.0)
         _kernel(
-            np.array([s.code for s in sources], dtype=np.int64),
-            np.array([s.parameters for s in sources]),
-            max(path.arrivals.mean, 1e-300),
-            np.concatenate([s.work for s in sources]),
-            np.concatenate([s.requests for s in sources]),
-            np.concatenate([[0], np.cumsum([s.work.size for s in sources])]).astype(np.int64),
+            laws_of(sources),
             np.array(number, dtype=np.int64),
+            max(path.arrivals.mean, 1e-300),
             path.rates[: place + 1],
             server.rate,
             start,

@@ -14,7 +14,7 @@ import numpy as np
 
 from fedopt.kernels import kernel
 from fedopt.simulate.slot_work import begin, fill
-from fedopt.simulate.slots import SlotPath
+from fedopt.simulate.slots import CHUNK, OWN, SlotPath, cross_slot, draw, laws_of, start_sources
 from fedopt.simulate.streams import mix, streams
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "reference_level",
 ]
 
-CHUNK = 512
 BATCHES = 24
 WINDOW = 10
 """Slots over which a domain adds up its impairment before it is compared with the reference."""
@@ -39,7 +38,6 @@ SHARE = 0.02
 DRAIN = 4096
 """Slots after a period in which its last work may still leave; what has not left then is late."""
 _REFERENCE_WINDOWS = 200_000
-OWN = np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +76,7 @@ def by_batch(weight: np.ndarray, late: np.ndarray, batches: int = BATCHES) -> tu
 
 
 @kernel
-def _run(
-    code, parameters, mean, work, requests, work_start, rates, levels, start, step, slots, warmup,
-    delay, weight, counts, excess,
-):  # fmt: skip
+def _run(laws, mean, rates, levels, start, step, slots, warmup, delay, weight, counts, excess):
     domains = rates.shape[0]
     sources = domains + 1
     tolerance = 1e-9 * mean
@@ -94,12 +89,7 @@ def _run(
     own = np.zeros(domains)
     first = np.zeros(domains)
     window = np.zeros(domains)
-    for s in range(sources):
-        origin[s] = mix(start + OWN * np.uint64(s + 1))
-        begin(
-            code[s], parameters[s, 0], parameters[s, 1], parameters[s, 2],
-            work[work_start[s] : work_start[s + 1]], origin[s], step, state[s],
-        )  # fmt: skip
+    start_sources(laws, np.arange(sources), start, step, origin, state)
     size = warmup + slots + DRAIN + 1
     came = np.empty(size, dtype=np.int64)
     left = np.empty(size)
@@ -110,12 +100,7 @@ def _run(
     while now < slots or (head != tail and came[head] < slots and now < slots + DRAIN):
         if at == CHUNK:
             at = 0
-            for s in range(sources):
-                table = slice(work_start[s], work_start[s + 1])
-                fill(
-                    code[s], parameters[s, 0], parameters[s, 1], parameters[s, 2], work[table],
-                    requests[table], origin[s], step, state[s], block[s], weights[s],
-                )  # fmt: skip
+            draw(laws, origin, step, state, block, weights)
         x = block[0, at]
         if x > 0.0:
             came[tail] = now
@@ -123,31 +108,13 @@ def _run(
             tail += 1
             if 0 <= now < slots:
                 weight[now] = weights[0, at]
-        waiting = 0.0
-        counted = 0 <= now < slots
-        for d in range(domains):
-            taken = block[d + 1, at]
-            priority = first[d] + taken
-            free = rates[d]
-            if priority >= free:
-                first[d] = priority - free
-                free = 0.0
-            else:
-                first[d] = 0.0
-                free -= priority
-            queue = own[d] + x
-            if queue <= free:
-                x = queue
-                queue = 0.0
-            else:
-                x = free
-                queue -= free
-            own[d] = queue
-            waiting += queue
-            if counted:
-                window[d] += taken
-                if (now + 1) % WINDOW == 0:
-                    place = now // WINDOW
+        x, waiting = cross_slot(x, block, at, rates, own, first)
+        if 0 <= now < slots:
+            ends = (now + 1) % WINDOW == 0
+            place = now // WINDOW
+            for d in range(domains):
+                window[d] += block[d + 1, at]
+                if ends:
                     if place < windows and window[d] > levels[d]:
                         batch = place * batches // windows
                         counts[d, batch] += 1
@@ -179,20 +146,14 @@ def listen(path: SlotPath, slots: int, seed: np.random.SeedSequence, levels: np.
     counted. Independent of threads and of what ran before. Work that has not left 4,096 slots after the end
     counts as delayed beyond all.
     """
-    sources = (path.arrivals, *path.impairments)
-    starts = np.concatenate([[0], np.cumsum([s.work.size for s in sources])]).astype(np.int64)
     delay = np.full(slots, -1, dtype=np.int64)
     weight = np.zeros(slots)
     counts = np.zeros((len(path.impairments), BATCHES), dtype=np.int64)
     excess = np.zeros((len(path.impairments), BATCHES))
     start, step = streams(seed, 1)[0]
     _kernel(
-        np.array([s.code for s in sources], dtype=np.int64),
-        np.array([s.parameters for s in sources]),
+        laws_of((path.arrivals, *path.impairments)),
         max(path.arrivals.mean, 1e-300),
-        np.concatenate([s.work for s in sources]),
-        np.concatenate([s.requests for s in sources]),
-        starts,
         path.rates,
         np.asarray(levels, dtype=float),
         start,

@@ -20,7 +20,7 @@ from fedopt.laws.protocol import Law
 from fedopt.laws.requests import WholeRequests
 from fedopt.laws.table import Table, tabulate
 
-__all__ = ["ModelTable", "log_burst", "log_rate", "pack", "request_log_bias", "ville_burst"]
+__all__ = ["ModelTable", "log_burst", "log_rate", "pack", "request_log_bias", "seen_on", "ville_burst"]
 
 NONE, POISSON, POISSON_EXPONENTIAL, GAMMA, ON_OFF, TOKEN_BUCKET, TABLE = range(7)
 
@@ -239,6 +239,35 @@ def ville_burst(models, m, theta):
     if m >= 0 and models.rows[m, 14] > 0.0:
         burst -= log_rate(models, m, theta)
     return burst
+
+
+@formula
+def _most_work(models, m):
+    """What no slot of row m brings more of, its burst apart, work; +inf where nothing is known."""
+    code = NONE if m < 0 else models.rows[m, 0]
+    if code == NONE:
+        return 0.0
+    return models.rows[m, 1] if code in (ON_OFF, TOKEN_BUCKET) else math.inf
+
+
+@formula
+def seen_on(models, arrival, impair, theta, growth):
+    """What a bound per request by Ville's inequality gains, nats, where an excess can only begin with a slot
+    in which arrivals are on: log(w_on/w_off).
+
+    impair: rows, shape (L,); growth: θρ + Σθκ, nats a slot, at most θR wherever such a bound holds. While
+    arrivals are off a slot brings no more than the impairments' peaks; if that is at most R, the excess
+    does not rise. Proof: docs/explanation/forms.md.
+    """
+    if arrival < 0 or models.rows[arrival, 0] != ON_OFF:
+        return 0.0
+    most = models.rows[arrival, 12]
+    for i in range(impair.size):
+        most += _most_work(models, impair[i])
+    if not theta * most <= growth:
+        return 0.0
+    peak, leave, enter = models.rows[arrival, 1], models.rows[arrival, 2], models.rows[arrival, 3]
+    return max(_on_off(theta, peak, leave, enter)[1], 0.0)
 
 
 @formula

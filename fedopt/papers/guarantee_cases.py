@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any
@@ -150,10 +151,10 @@ def _stable(path: Path) -> float:
 
 
 class Rows:
-    """Measured rows: ``least``, its standard error ``error``, and the rate of every guarantee.
+    """Measured rows, each a dictionary of numbers.
 
-    record: a JSON file of the rows measured so far, for the same release, samples and seed; written after
-    every case, so that a study that was stopped goes on where it ended.
+    record: a JSON file of the rows measured so far, by release, case, effort and seed; written after every
+    case, so that a study that was stopped goes on where it ended.
     """
 
     def __init__(self, record: File | None = None, progress: Progress | None = None) -> None:
@@ -168,19 +169,24 @@ class Rows:
                     f"{record}: not a record of measured cases ({error}); delete it or choose another folder"
                 ) from None
 
-    def measure(self, cases: list[Case], samples: int, seed: int) -> list[dict[str, float]]:
-        """One row a case."""
+    def measure(
+        self, cases: Sequence[Any], row: Callable[[Any], dict[str, float]], *settings: Any
+    ) -> list[dict[str, float]]:
+        """One row a case; settings: what else a row depends on."""
         rows = []
         for number, case in enumerate(cases):
             if self.progress is not None:
                 self.progress(number, len(cases))
-            key = json.dumps([fedopt.__version__, repr(case), samples, seed])
+            key = json.dumps([fedopt.__version__, repr(case), *settings])
             if key not in self._known:
-                least, error = least_rate(case, samples, seed)
-                row = {"least": least, "error": error}
-                row.update({guarantee: proven_rate(case, guarantee) for guarantee in GUARANTEES})
-                self._known[key] = row
+                self._known[key] = row(case)
                 if self.record is not None:
                     write_atomically(self.record, json.dumps(self._known, indent=1) + "\n")
             rows.append(self._known[key])
         return rows
+
+
+def measured(case: Case, samples: int, seed: int) -> dict[str, float]:
+    """``least``, its standard error ``error``, and the rate of every guarantee."""
+    least, error = least_rate(case, samples, seed)
+    return {"least": least, "error": error} | {name: proven_rate(case, name) for name in GUARANTEES}

@@ -6,7 +6,7 @@ The table of the documentation, and studies over the number of domains, the load
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,16 @@ from fedopt.papers.guarantee_cases import (
     Case,
     Rows,
     case_b,
+    measured,
 )
 from fedopt.papers.series import Series
+from fedopt.papers.whole_systems import cost, draw
 from fedopt.simulate.trials import Progress
 
 Figure = Callable[..., list[Series]]
+
+SYSTEMS = range(300, 340)
+EFFORT, QUICK_EFFORT = 600, 100
 
 
 def figures(record: Path | None = None, progress: Progress | None = None) -> dict[str, Figure]:
@@ -40,6 +45,7 @@ def figures(record: Path | None = None, progress: Progress | None = None) -> dic
         "load": over_load,
         "epsilon": over_epsilon,
         "burstiness": over_sizes,
+        "whole": whole_requests,
     }
     return {name: partial(study, rows) for name, study in studies.items()}
 
@@ -47,10 +53,8 @@ def figures(record: Path | None = None, progress: Progress | None = None) -> dic
 def table(rows: Rows, trials: int = SAMPLES, seed: int = 0, quick: bool = False) -> list[Series]:
     """The table of the docs: a point a case, a curve a guarantee; the prototype's figures as published."""
     names = list(TABLE)[:3] if quick else list(TABLE)
-    label = f"case ({'; '.join(f'{i} {name}' for i, name in enumerate(names))})"
-    return _curves(
-        rows, [TABLE[name] for name in names], tuple(range(len(names))), label, trials, seed, quick, names
-    )
+    points = tuple(range(len(names)))
+    return _curves(rows, [TABLE[name] for name in names], points, "case", trials, seed, quick, names)
 
 
 def over_hops(rows: Rows, trials: int = SAMPLES, seed: int = 0, quick: bool = False) -> list[Series]:
@@ -82,6 +86,34 @@ def over_sizes(rows: Rows, trials: int = SAMPLES, seed: int = 0, quick: bool = F
     return _curves(rows, cases, sizes, "size of an impairment (case B with 3)", trials, seed, quick)
 
 
+def whole_requests(rows: Rows, trials: int = EFFORT, seed: int = 0, quick: bool = False) -> list[Series]:
+    """Random systems of whole requests: what is reserved over the least rate that simulation needs.
+
+    trials: requests of each of the 64 trials of a look.
+    """
+    numbers = range(SYSTEMS.start, SYSTEMS.start + 3) if quick else SYSTEMS
+    effort = QUICK_EFFORT if quick else trials
+    found = rows.measure(numbers, lambda number: cost(number, effort, seed), "whole", effort, seed)
+    names = tuple(f"{number}: {draw(number).name}" for number in numbers)
+    points = tuple(map(float, numbers))
+
+    def curve(label: str, values: Sequence[float], errors: Sequence[float]) -> Series:
+        low, high = (
+            tuple(value + side * 1.96 * error for value, error in zip(values, errors, strict=True))
+            for side in (-1, 1)
+        )
+        return Series(label, points, tuple(values), low, high, None, "system", label, names)
+
+    facts = {"domains": "hops", "load": "load", "ε": "epsilon", "window": "window"}
+    exact = [0.0] * len(points)
+    ratios = [row["proven"] / row["least"] for row in found]
+    errors = [ratio * row["error"] / row["least"] for ratio, row in zip(ratios, found, strict=True)]
+    return [
+        *(curve(label, [row[key] for row in found], exact) for label, key in facts.items()),
+        curve("reserved over least rate", ratios, errors),
+    ]
+
+
 def _curves(
     rows: Rows,
     cases: list[Case],
@@ -90,23 +122,21 @@ def _curves(
     trials: int,
     seed: int,
     quick: bool,
-    names: list[str] | None = None,
+    names: Sequence[str] = (),
 ) -> list[Series]:
     """The least rate and one curve a guarantee, with 95 % bands from the least rate's standard error."""
-    found = rows.measure(cases, QUICK_SAMPLES if quick else trials, seed)
+    samples = QUICK_SAMPLES if quick else trials
+    found = rows.measure(cases, lambda case: measured(case, samples, seed), samples, seed)
     x = tuple(map(float, points))
     least = [(row["least"], 1.96 * row["error"]) for row in found]
 
     def published(column: str) -> tuple[float | None, ...] | None:
-        values = tuple(PROTOTYPE[name].get(column) for name in names or ())
+        values = tuple(PROTOTYPE[name].get(column) for name in names)
         return values if any(value is not None for value in values) else None
 
     low, high = tuple(v - e for v, e in least), tuple(v + e for v, e in least)
-    series = [
-        Series(
-            "least rate", x, tuple(v for v, _ in least), low, high, published("least"), label, "work per slot"
-        )
-    ]
+    means, axes = tuple(value for value, _ in least), (label, "work per slot", tuple(names))
+    series = [Series("least rate", x, means, low, high, published("least"), *axes)]
     for guarantee in GUARANTEES:
         rates = [row[guarantee] for row in found]
         mean, low, high = (
@@ -114,5 +144,7 @@ def _curves(
             for side in (0, 1, -1)
         )
         known = published(guarantee.partition(":")[2] or guarantee)
-        series.append(Series(guarantee, x, mean, low, high, known, label, "rate over least rate"))
+        series.append(
+            Series(guarantee, x, mean, low, high, known, label, "rate over least rate", tuple(names))
+        )
     return series

@@ -58,6 +58,28 @@ def write_csv(path: Path, series: Sequence[Series]) -> None:
     write_atomically(path, text.getvalue())
 
 
+def write_markdown(path: Path, series: Sequence[Series]) -> None:
+    """Write a figure as tables, one for each set of abscissae, atomically; ± is half of a band's width."""
+    tables: dict[tuple[Any, ...], list[Series]] = {}
+    for curve in series:
+        tables.setdefault((curve.x_label, curve.x, curve.names), []).append(curve)
+    text = []
+    for (label, points, names), curves in tables.items():
+        rows = [[label, *(curve.label for curve in curves)], ["---"] * (1 + len(curves))]
+        rows += [
+            [name, *(_with_band(curve, place) for curve in curves)]
+            for place, name in enumerate(names or [f"{x:g}" for x in points])
+        ]
+        text.append("".join(f"| {' | '.join(row)} |\n" for row in rows))
+    write_atomically(path, "\n".join(text))
+
+
+def _with_band(curve: Series, place: int) -> str:
+    """A point as a cell of a table."""
+    mean, half = curve.mean[place], (curve.high[place] - curve.low[place]) / 2
+    return f"{mean:.4g}" if not half > 0 else f"{mean:.4g} ± {half:.1g}"
+
+
 def write_png(path: Path, series: Sequence[Series], title: str) -> None:
     """Draw a figure, one panel per pair of axes, bands as shades and published values as crosses.
 
@@ -104,10 +126,11 @@ def as_text(name: str, series: Sequence[Series]) -> str:
             f"  {curve.label} ({curve.y_label} against {curve.x_label})" if curve.x_label else curve.label
         )
         published = curve.published or (None,) * len(curve.x)
-        for x, mean, low, high, value in zip(
-            curve.x, curve.mean, curve.low, curve.high, published, strict=True
+        names = curve.names or [f"{x:<8g}" for x in curve.x]
+        for name, mean, low, high, value in zip(
+            names, curve.mean, curve.low, curve.high, published, strict=True
         ):
             band = "" if low == high else f"  [{low:.6g}, {high:.6g}]"
             stated = "" if value is None else f"  published {value:g}"
-            lines.append(f"    {x:<8g} {mean:.6g}{band}{stated}")
+            lines.append(f"    {name} {mean:.6g}{band}{stated}")
     return "\n".join(lines)

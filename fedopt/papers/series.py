@@ -15,6 +15,7 @@ class Series:
         mean, low, high: estimate and band at each of them.
         published: the paper's values at the same abscissae (None where it states none), or None.
         x_label, y_label: of the axes.
+        names: what the abscissae number, where they are no quantity.
     """
 
     label: str
@@ -25,3 +26,4 @@ class Series:
     published: tuple[float | None, ...] | None = None
     x_label: str = ""
     y_label: str = ""
+    names: tuple[str, ...] = ()

@@ -35,7 +35,7 @@ CHUNK = 512
 BINS = 4096
 """Delays of this many slots and more are counted together."""
 _MOST_WAITING = 1 << 22
-_OWN = np.uint64(0x94D049BB133111EB)
+OWN = np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,77 @@ class DelayCounts:
     unfinished: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
+# --- the slot kernel: what every recorder of a path shares --------------------------------------------------
+
+Laws = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def laws_of(sources: Sequence[SlotWork]) -> Laws:
+    """(codes, parameters, work, requests, where each table starts) of sources, as kernels take them."""
+    starts = np.concatenate([[0], np.cumsum([s.work.size for s in sources])]).astype(np.int64)
+    return (
+        np.array([s.code for s in sources], dtype=np.int64),
+        np.array([s.parameters for s in sources]),
+        np.concatenate([s.work for s in sources]),
+        np.concatenate([s.requests for s in sources]),
+        starts,
+    )
+
+
+@kernel
+def start_sources(laws, numbers, start, step, origin, state):
+    """Put the sources into their stationary states; numbers: of their random streams."""
+    code, parameters, work, _, work_start = laws
+    for s in range(code.shape[0]):
+        origin[s] = mix(start + OWN * np.uint64(numbers[s] + 1))
+        begin(
+            code[s], parameters[s, 0], parameters[s, 1], parameters[s, 2],
+            work[work_start[s] : work_start[s + 1]], origin[s], step, state[s],
+        )  # fmt: skip
+
+
+@kernel
+def draw(laws, origin, step, state, block, weights):
+    """The work of the next slots of every source, and its requests; shape (sources, slots)."""
+    code, parameters, work, requests, work_start = laws
+    for s in range(code.shape[0]):
+        table = slice(work_start[s], work_start[s + 1])
+        fill(
+            code[s], parameters[s, 0], parameters[s, 1], parameters[s, 2], work[table], requests[table],
+            origin[s], step, state[s], block[s], weights[s],
+        )  # fmt: skip
+
+
+@kernel(inline="always")
+def left_over(first, taken, rate):
+    """(priority work that waits at the end of a slot, what the slot leaves to the tenant)."""
+    priority = first + taken
+    if priority >= rate:
+        return priority - rate, 0.0
+    return 0.0, rate - priority
+
+
+@kernel(inline="always")
+def cross_slot(x, block, at, rates, own, first):
+    """(work that leaves the path in a slot in which x comes, work that waits on it)."""
+    waiting = 0.0
+    for d in range(rates.shape[0]):
+        first[d], free = left_over(first[d], block[d + 1, at], rates[d])
+        queue = own[d] + x
+        if queue <= free:
+            x = queue
+            queue = 0.0
+        else:
+            x = free
+            queue -= free
+        own[d] = queue
+        waiting += queue
+    return x, waiting
+
+
 @kernel
 def _run(
-    code, parameters, mean, work, requests, work_start, rates, stream_of,
-    streams_of_trials, slots, warmup, delays, instants, busy, unfinished,
+    laws, numbers, mean, rates, streams_of_trials, slots, warmup, delays, instants, busy, unfinished
 ):  # fmt: skip
     domains = rates.shape[0]
     sources = domains + 1
@@ -101,13 +168,7 @@ def _run(
     first = np.empty(domains)
     for trial in range(streams_of_trials.shape[0]):
         step = streams_of_trials[trial, 1]
-        for s in range(sources):
-            number = 0 if s == 0 else stream_of[s - 1] + 1
-            origin[s] = mix(streams_of_trials[trial, 0] + _OWN * np.uint64(number + 1))
-            begin(
-                code[s], parameters[s, 0], parameters[s, 1], parameters[s, 2],
-                work[work_start[s] : work_start[s + 1]], origin[s], step, state[s],
-            )  # fmt: skip
+        start_sources(laws, numbers, streams_of_trials[trial, 0], step, origin, state)
         own[:] = 0.0
         first[:] = 0.0
         size = 1024
@@ -126,12 +187,7 @@ def _run(
                 break
             if at == CHUNK:
                 at = 0
-                for s in range(sources):
-                    table = slice(work_start[s], work_start[s + 1])
-                    fill(
-                        code[s], parameters[s, 0], parameters[s, 1], parameters[s, 2], work[table],
-                        requests[table], origin[s], step, state[s], block[s], weights[s],
-                    )  # fmt: skip
+                draw(laws, origin, step, state, block, weights)
             x = block[0, at]
             if x > 0.0:
                 if tail - head == size:
@@ -152,25 +208,7 @@ def _run(
                 ring_left[place] = x
                 ring_weight[place] = weights[0, at]
                 tail += 1
-            waiting = 0.0
-            for d in range(domains):
-                priority = first[d] + block[d + 1, at]
-                free = rates[d]
-                if priority >= free:
-                    first[d] = priority - free
-                    free = 0.0
-                else:
-                    first[d] = 0.0
-                    free -= priority
-                queue = own[d] + x
-                if queue <= free:
-                    x = queue
-                    queue = 0.0
-                else:
-                    x = free
-                    queue -= free
-                own[d] = queue
-                waiting += queue
+            x, waiting = cross_slot(x, block, at, rates, own, first)
             at += 1
             while head != tail:
                 place = head & (size - 1)
@@ -207,21 +245,6 @@ def _run(
 _kernel: Any = _run
 
 
-def _arrays(path: SlotPath) -> tuple[Any, ...]:
-    sources = (path.arrivals, *path.impairments)
-    starts = np.concatenate([[0], np.cumsum([s.work.size for s in sources])]).astype(np.int64)
-    return (
-        np.array([s.code for s in sources], dtype=np.int64),
-        np.array([s.parameters for s in sources]),
-        max(path.arrivals.mean, 1e-300),
-        np.concatenate([s.work for s in sources]),
-        np.concatenate([s.requests for s in sources]),
-        starts,
-        path.rates,
-        np.array(path.stream, dtype=np.int64),
-    )
-
-
 def simulate(
     path: SlotPath,
     slots: int,
@@ -241,7 +264,12 @@ def simulate(
     """
     if slots < 1 or trials < 1 or bins < 2:
         raise ValueError(f"need slots >= 1, trials >= 1 and bins >= 2, got {slots}, {trials}, {bins}")
-    arrays = _arrays(path)
+    arrays = (
+        laws_of((path.arrivals, *path.impairments)),
+        np.array([0, *(number + 1 for number in path.stream)], dtype=np.int64),
+        max(path.arrivals.mean, 1e-300),
+        path.rates,
+    )
     early = slots // 8 if warmup is None else warmup
 
     def work(first: int, count: int) -> tuple[np.ndarray, ...]:

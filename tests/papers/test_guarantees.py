@@ -68,6 +68,19 @@ def test_a_study_goes_on_where_it_ended(tmp_path):
     assert json.loads(record.read_text())[forgotten] == kept[forgotten]
 
 
+def test_whole_requests_are_a_study_too(tmp_path):
+    """Names instead of numbers, and what is reserved over what is needed; quick: three systems."""
+    record = tmp_path / "cases.json"
+    series = guarantees.figures(record)["whole"](trials=60, seed=1, quick=True)
+    ratio = series[-1]
+    assert ratio.label == "reserved over least rate"
+    assert len(ratio.names) == 3
+    assert all(high > 1.0 for high in ratio.high)
+    assert len(json.loads(record.read_text())) == 3
+    assert series[1].label == "load"
+    assert all(0.2 <= load <= 0.95 for load in series[1].mean)
+
+
 def test_series_of_a_study():
     """The least rate, then a curve a guarantee: no theorem below what is needed."""
     series = guarantees.figures()["epsilon"](seed=1, quick=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from fedopt.papers import tre
-from fedopt.papers.output import as_document, as_rows, as_text, write_csv, write_png
+from fedopt.papers.output import as_document, as_rows, as_text, write_csv, write_markdown, write_png
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +16,18 @@ def test_settings_state_the_exact_quantiles():
     exact = dict(zip(series["exact p99.9"].x, series["exact p99.9"].mean, strict=True))
     for load, value in ((0.55, 22.032779), (0.75, 35.790854), (0.85, 55.303440), (0.95, 149.055178)):
         assert exact[load] == pytest.approx(value, abs=1e-6)
+
+
+def test_the_promise_of_every_load():
+    """Bound, exact tail and simulation of Table I's p99.9, and the rates that the bound needs."""
+    series = {s.label: s for s in tre.promise(trials=16, seed=1)}
+    for bound, exact, simulated in zip(
+        *(series[name].mean for name in ("bound", "exact tail", "simulated")), strict=True
+    ):
+        assert exact == pytest.approx(1e-3, rel=1e-6)
+        assert exact < bound < 8 * exact
+        assert simulated == pytest.approx(exact, rel=0.35)
+    assert series["factor on the rates"].mean == pytest.approx((1.126, 1.074, 1.038, 1.015, 1.003), abs=2e-3)
 
 
 def test_best_effort_breaks_and_admission_keeps_the_deadline(admission):
@@ -62,6 +74,12 @@ def test_files(tmp_path, admission):
     assert len(lines) == 1 + len(as_rows(curves)) == 1 + 7 * len(tre.LOADS)
     assert {"label", "x", "mean", "low", "high"} <= as_document(curves)[0].keys()
     assert "best effort" in as_text("fig2", curves)
+    write_markdown(tmp_path / "a.md", curves)
+    table = (tmp_path / "a.md").read_text().splitlines()
+    assert table[0].startswith("| offered load | best effort | TRE-managed |")
+    assert len(table) == 2 + len(tre.LOADS)
+    assert table[2].startswith("| 0.55 | ")
+    assert " ± " in table[2]
     pytest.importorskip("matplotlib")
     write_png(tmp_path / "a.png", curves, "Figure 2")
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"

@@ -1,4 +1,4 @@
-"""Random systems of whole requests, planned by the calculus and simulated: no promise is broken."""
+"""Random systems of whole requests, promised by the calculus and simulated: no promise is broken."""
 
 import math
 from dataclasses import replace
@@ -8,124 +8,64 @@ import pytest
 
 from fedopt.calculus.minplus import evaluate
 from fedopt.calculus.path import Path
-from fedopt.laws import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, TokenBucket
-from fedopt.simulate import requests, splitting
+from fedopt.laws import NoImpairment, Poisson
+from fedopt.papers.whole_systems import Drawn, cost, draw, late, proven_scale
+from fedopt.simulate import splitting
 from fedopt.simulate.paths import request_system
-from fedopt.simulate.requests import late_share, settling
 
 SURE = 0.99999
 """Confidence of an interval: of 200 that all hold, one fails in five hundred runs of the test."""
+PIECES = 10
 
 
-def random_path(seed):
-    """One to eight domains with laws, sizes, forwarding, latencies, window and ε drawn at random."""
-    rng = np.random.default_rng(seed)
-    u = rng.uniform
-    arrival = [
-        lambda: Poisson(u(0.02, 0.8), u(0.3, 3.0)),
-        lambda: Poisson(u(0.02, 0.6), u(0.3, 2.0), True),
-        lambda: ExponentialWork(u(0.1, 0.8)),
-        lambda: OnOff(u(0.5, 2.0), u(0.2, 0.8), u(0.05, 0.4)),
-        lambda: TokenBucket(u(0.1, 0.6), u(0.5, 4.0)),
-    ][int(rng.integers(5))]()
-    hops = int(rng.integers(1, 9))
-    impairments = tuple(
-        [
-            NoImpairment,
-            NoImpairment,
-            lambda: ExponentialWork(u(0.05, 0.4)),
-            lambda: GammaWork(u(0.1, 1.0), u(0.1, 0.6)),
-            lambda: Poisson(u(0.02, 0.2), u(0.3, 1.5)),
-            lambda: OnOff(u(0.3, 1.0), u(0.2, 0.6), u(0.05, 0.2)),
-        ][int(rng.integers(6))]()
-        for _ in range(hops)
-    )
-    epsilon = 10 ** u(-6, -2)
-    whole = tuple(bool(rng.random() < 0.7) for _ in range(hops)) if epsilon > 1e-3 else (True,) * hops
-    latencies = np.where(rng.random(hops) < 0.3, u(0.0, 3.0, hops), 0.0)
-    window = (hops + 2) * 2.0 ** u(1.0, 5.0)
-    return Path(
-        arrival,
-        impairments,
-        latencies,
-        np.zeros(hops, dtype=bool),
-        window + float(latencies.sum()),
-        math.log(epsilon),
-        whole=whole,
-    )
-
-
-def proven_rates(path):
-    """The least multiple of random rates at which the promise is proven, None where none up to 60 times the
-    mean work is."""
-    hops = len(path)
-    shape = np.random.default_rng(hops).uniform(1.0, 1.5, hops)
-    means = np.array([path.arrival.mean + impairment.mean for impairment in path.impairments])
-    low, high = 1.0, 60.0
-    if evaluate(path, means * shape * high).log_bound > path.log_epsilon:
-        return None
-    while high > 1.01 * low:
-        middle = math.sqrt(low * high)
-        if evaluate(path, means * shape * middle).log_bound <= path.log_epsilon:
-            high = middle
-        else:
-            low = middle
-    return means * shape * high
-
-
-def late(path, rates, seed, effort):
-    """P(late) with a nearly certain interval; effort: requests of each of 64 trials."""
-    system = request_system(path, rates)
-    if splitting.applies(system) and path.log_epsilon < math.log(2e-3):
-        found = splitting.violation(
-            system,
-            path.deadline,
-            requests=effort,
-            warmup=settling(system, effort),
-            enough=math.exp(path.log_epsilon) / 16,
-            seed=seed,
-        )
-        return found.share(SURE)
-    counts = requests.simulate(
-        system, 2 * effort, trials=64, warmup=settling(system, effort), deadlines=(path.deadline,), seed=seed
-    )
-    return late_share(counts, path.deadline, SURE)
-
-
-def promise(seed, effort):
-    """Whether the system's promise is kept, None where nothing can be promised."""
-    path = random_path(seed)
-    rates = proven_rates(path)
-    if rates is None:
-        return None
-    share = late(path, rates, seed, effort)
-    return share.low <= math.exp(path.log_epsilon)
+def broken(seed, effort):
+    """Whether a system's promise is broken, beyond doubt."""
+    system = draw(seed)
+    return late(system, system.rates, seed, effort, SURE).low > system.epsilon
 
 
 def test_no_promise_is_broken():
-    kept = [promise(seed, 300) for seed in range(15)]
-    assert kept.count(None) <= 4
-    assert False not in kept
+    assert [seed for seed in (0, 1, 4, 5, 8) if broken(seed, 150)] == []
 
 
 @pytest.mark.slow
-def test_no_promise_of_two_hundred_is_broken():
-    kept = [promise(seed, 500) for seed in range(100, 300)]
-    assert kept.count(None) <= 60
-    assert False not in kept
+@pytest.mark.parametrize("piece", range(PIECES))
+def test_no_promise_of_two_hundred_is_broken(piece):
+    assert [seed for seed in range(20 * piece, 20 * (piece + 1)) if broken(seed, 300)] == []
+
+
+def test_systems_of_all_kinds_are_drawn():
+    systems = [draw(seed) for seed in (0, 1, 2, 3, 5, 8)]
+    assert len({system.name for system in systems}) == 6
+    for system in systems:
+        assert evaluate(system.path, system.rates).log_bound <= system.path.log_epsilon
+        shorter = replace(system.path, deadline=0.97 * system.path.deadline - 1.0)
+        assert not evaluate(shorter, system.rates).log_bound <= system.path.log_epsilon
+        loads = request_system(system.path, system.rates).loads
+        assert loads.max() <= system.load * (1 + 1e-3)
+        if system.epsilon < 2e-3:
+            assert splitting.applies(request_system(system.path, system.rates))
+
+
+def three_hops(rate, deadline=60.0, whole=None):
+    path = Path(
+        Poisson(0.02, 20.0), (NoImpairment(),) * 3, np.zeros(3), np.zeros(3, dtype=bool), deadline,
+        math.log(1e-3), whole=whole,
+    )  # fmt: skip
+    return Drawn(path, np.full(3, rate), 0.4)
 
 
 def test_what_was_promised_of_the_fluid_is_noticed_to_be_broken():
     """The same check finds plans of the fluid broken: hand-overs are what it forgets."""
-    path = replace(
-        random_path(0),
-        arrival=Poisson(0.02, 20.0),
-        impairments=(NoImpairment(),) * 3,
-        latencies=np.zeros(3),
-        rate_latency=np.zeros(3, dtype=bool),
-        deadline=60.0,
-        log_epsilon=math.log(1e-3),
-        whole=None,
-    )
-    share = late(path, proven_rates(path), 1, 300)
-    assert share.low > 1e-3
+    system = three_hops(1.41)
+    assert evaluate(system.path, system.rates).log_bound <= math.log(1e-3)
+    assert late(system, system.rates, 1, 300, SURE).low > 1e-3
+
+
+def test_what_a_promise_costs_is_measured():
+    """One domain of memoryless requests: the least rate is known, and nearly what is reserved."""
+    system = three_hops(1.9, whole=(True,) * 3)
+    assert proven_scale(system) == pytest.approx(1.892 / 1.9, abs=3e-3)
+    found = cost(6, 150, 0)
+    assert found["proven"] <= 1.0
+    assert found["proven"] / found["least"] >= 1.0 - 3.0 * found["error"]
