@@ -17,8 +17,8 @@ import numpy as np
 from fedopt.control.packets import DRAIN, by_batch
 from fedopt.kernels import kernel
 from fedopt.laws import build
-from fedopt.simulate.slot_work import slot_work
-from fedopt.simulate.slots import CHUNK, SlotPath, cross_slot, draw, laws_of, left_over, start_sources
+from fedopt.simulate.slot_work import laws_of, slot_work
+from fedopt.simulate.slots import CHUNK, SlotPath, cross_slot, draw, left_over, start_sources
 from fedopt.simulate.streams import streams
 
 __all__ = ["BATCHES", "TOLERANCE", "Answers", "Ask", "HiddenServer", "answered", "delays_in"]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fedopt.kernels import kernel
-from fedopt.simulate.slot_work import begin, fill
-from fedopt.simulate.slots import CHUNK, OWN, SlotPath, cross_slot, draw, laws_of, start_sources
+from fedopt.simulate.slot_work import begin, fill, laws_of
+from fedopt.simulate.slots import CHUNK, OWN, SlotPath, cross_slot, draw, start_sources
 from fedopt.simulate.streams import mix, streams
 
 __all__ = [

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from scipy.linalg import expm
+from scipy.optimize import brentq
 
 from fedopt.calculus.store_and_forward import least_bound, least_scale
 from fedopt.laws import Poisson
 from fedopt.papers.series import Series
-from fedopt.papers.tre_exact import exact_quantile, exact_tail
 from fedopt.papers.tre_shared import Shared, sample_quantiles
 from fedopt.simulate import traffic
 from fedopt.simulate.estimates import Estimate, estimate, top_size
@@ -48,6 +49,35 @@ DOMAINS = ("access", "transport", "compute")
 def figures() -> dict[str, Figure]:
     """The figures by name; each takes (trials, seed, quick)."""
     return {"table1": settings, "promise": promise, "fig2": admission, "fig3": isolation, "fig4": degradation}
+
+
+# --- exact values: sojourns in the M/M/1 tandem are sums of exponentials (Burke, Reich) ---------------------
+
+
+def exact_tail(delay: float, load: float, rates: tuple[float, ...]) -> float:
+    """P(sojourn > ``delay``) of a Poisson stream of rate ``load`` through exponential servers, without
+    shifts.
+
+    The sojourn is a sum of independent exponentials of rates μ_d − λ; its tail is the phase-type expression
+    (e^{Tt} 1)_1, which stays exact where rates agree. Raises ValueError where a server is overloaded.
+    """
+    decays = np.array(rates, dtype=float) - load
+    if not (decays > 0).all():
+        raise ValueError(f"load {load:g} is not below every service rate")
+    generator = np.diag(-decays) + np.diag(decays[:-1], 1)
+    return float(expm(generator * delay)[0].sum())
+
+
+def exact_quantile(load: float, rates: tuple[float, ...], probability: float = 0.999) -> float:
+    """The delay exceeded with probability 1 − ``probability``, without shifts."""
+    slowest = min(rates) - load
+    upper = 50.0 * len(rates) / slowest
+    return float(
+        brentq(lambda delay: exact_tail(delay, load, rates) - (1 - probability), 0.0, upper, xtol=1e-10)
+    )
+
+
+# --- the figures --------------------------------------------------------------------------------------------
 
 
 def tandem(load: float, rates: tuple[float, ...] = RATES) -> System:

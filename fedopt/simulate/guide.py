@@ -24,7 +24,7 @@ from scipy.optimize import minimize
 
 from fedopt.kernels import kernel
 from fedopt.simulate import slot_work as sw
-from fedopt.simulate.slot_work import SlotWork
+from fedopt.simulate.slot_work import SlotWork, laws_of
 from fedopt.simulate.tilting import FIRST_ON, START, domain, log_moment, log_own, moment, tilted
 
 _STEPS = 1.15 ** np.arange(-60, 91)
@@ -68,11 +68,7 @@ class Problem:
         self.n = n
         self.own = own
         self.hops = len(laws) - 1
-        self.codes = np.array([law.code for law in laws], dtype=np.int64)
-        self.parameters = np.array([law.parameters for law in laws])
-        self.starts = np.concatenate([[0], np.cumsum([law.work.size for law in laws])]).astype(np.int64)
-        self.sizes = np.concatenate([law.work for law in laws])
-        self.shares = np.concatenate([law.requests for law in laws])
+        self.codes, self.parameters, self.sizes, self.shares, self.starts = laws_of(laws)
 
     def arrays(self) -> tuple[np.ndarray, ...]:
         """(codes, parameters, starts, sizes, shares) of the laws."""

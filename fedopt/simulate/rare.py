@@ -29,6 +29,7 @@ from fedopt.simulate import tilting
 from fedopt.simulate.guide import Guide, Problem, best_guide, guide_at, horizon
 from fedopt.simulate.paths import allowed_slots
 from fedopt.simulate.slot_work import SlotWork, slot_work
+from fedopt.simulate.slots import left_over
 from fedopt.simulate.streams import mix, streams, uniform, word_at
 from fedopt.simulate.tilting import FIRST_ON, NOTHING, START, TILTABLE, draw, draw_own
 from fedopt.simulate.trials import over_blocks
@@ -98,7 +99,7 @@ def _log_total(logs, terms):
 
 
 @kernel
-def _left_over(values, slots, rates, first, own):
+def _still_held(values, slots, rates, first, own):
     """Whether a tandem that was empty `slots` before the deadline still holds tenant's work at it.
 
     values: work of arrivals and domains, slot 0 the last before the deadline.
@@ -109,14 +110,7 @@ def _left_over(values, slots, rates, first, own):
     for t in range(slots - 1, -1, -1):
         x = values[0, t]
         for i in range(domains):
-            priority = first[i] + values[i + 1, t]
-            free = rates[i]
-            if priority >= free:
-                first[i] = priority - free
-                free = 0.0
-            else:
-                first[i] = 0.0
-                free -= priority
+            first[i], free = left_over(first[i], values[i + 1, t], rates[i])
             queue = own[i] + x
             x = min(queue, free)
             own[i] = queue - x
@@ -245,7 +239,7 @@ def _run(
                 continue
             values[0, n] += extra
             # 5. does the delay exceed its limit? Queues and carry-over, from empty; ever more history if not
-            met = _left_over(values, slots, rates, first, queued)
+            met = _still_held(values, slots, rates, first, queued)
             while not met and slots < n + longest:
                 further = min(2 * slots, n + longest)
                 if further > values.shape[1]:
@@ -258,7 +252,7 @@ def _run(
                         work, phase[s] = draw(codes, plain, starts, sizes, plain_shares, 0, s, phase[s], word)
                         values[s, t] = work
                 slots = further
-                met = _left_over(values, slots, rates, first, queued)
+                met = _still_held(values, slots, rates, first, queued)
             if met:
                 estimate = math.exp(log_weight)
                 sums[trial] += estimate

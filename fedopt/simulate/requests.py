@@ -40,7 +40,7 @@ from fedopt.simulate.estimates import (
     push,
     tail_share,
 )
-from fedopt.simulate.slot_work import SlotWork
+from fedopt.simulate.slot_work import SlotWork, laws_of
 from fedopt.simulate.stages import (
     CUT_THROUGH,
     FREE,
@@ -148,11 +148,7 @@ class System:
             np.array([stage.delay for stage in self.stages], dtype=float),
             np.array([stage.servers for stage in self.stages], dtype=np.int64),
             np.array([s.stream if s.stream >= 0 else i for i, s in enumerate(self.stages)], dtype=np.int64),
-            np.array([law.code for law in laws], dtype=np.int64),
-            np.array([law.parameters for law in laws]),
-            np.concatenate([law.work for law in laws]),
-            np.concatenate([law.requests for law in laws]),
-            np.concatenate([[0], np.cumsum([law.work.size for law in laws])]).astype(np.int64),
+            *laws_of(laws),
         )
         return arrivals, (rows, tables, starts), stages
 

@@ -8,6 +8,7 @@ is not a law; it is represented by the most demanding compound Poisson work that
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,21 @@ class SlotWork:
     mean: float
     work: np.ndarray
     requests: np.ndarray
+
+
+Laws = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def laws_of(sources: Sequence[SlotWork]) -> Laws:
+    """(codes, parameters, work, requests, where each table starts) of sources, as kernels take them."""
+    starts = np.concatenate([[0], np.cumsum([s.work.size for s in sources])]).astype(np.int64)
+    return (
+        np.array([s.code for s in sources], dtype=np.int64),
+        np.array([s.parameters for s in sources]),
+        np.concatenate([s.work for s in sources]),
+        np.concatenate([s.requests for s in sources]),
+        starts,
+    )
 
 
 def _plain(code: int, mean: float, *parameters: float) -> SlotWork:

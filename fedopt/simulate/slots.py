@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from fedopt.kernels import kernel
-from fedopt.simulate.slot_work import SlotWork, begin, fill
+from fedopt.simulate.slot_work import SlotWork, begin, fill, laws_of
 from fedopt.simulate.streams import mix, streams
 from fedopt.simulate.trials import Progress, over_blocks
 
@@ -85,20 +85,6 @@ class DelayCounts:
 
 
 # --- the slot kernel: what every recorder of a path shares --------------------------------------------------
-
-Laws = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-def laws_of(sources: Sequence[SlotWork]) -> Laws:
-    """(codes, parameters, work, requests, where each table starts) of sources, as kernels take them."""
-    starts = np.concatenate([[0], np.cumsum([s.work.size for s in sources])]).astype(np.int64)
-    return (
-        np.array([s.code for s in sources], dtype=np.int64),
-        np.array([s.parameters for s in sources]),
-        np.concatenate([s.work for s in sources]),
-        np.concatenate([s.requests for s in sources]),
-        starts,
-    )
 
 
 @kernel

@@ -34,8 +34,11 @@ BUDGET = 5_000_000
 """Requests of an entry after which it stays undecided."""
 FIRST_LOOK, GROWTH = 64_000, 4
 """Requests before the first look at an entry's interval, and how many times as many at each further look."""
-ENOUGH = 100
-"""Late requests to be expected within the budget at ε; where there are fewer, copies are split."""
+ENOUGH = 1_000
+"""Late requests to be expected within the budget at ε; where there are fewer, copies are split: late ones
+come in clusters, so that hundreds of them tell little."""
+SPLIT_LOOKS, SPLIT_REQUESTS = 4, 1_000
+"""Looks at an entry by splitting, and requests of a trial at the first."""
 LEAST_SLOTS, MOST_SLOTS = 1_000_000, 20_000_000
 VIOLATIONS_WANTED = 3_000
 
@@ -154,14 +157,14 @@ class Run:
         return self._requests(system, path, progress)
 
     def _requests(self, system: System, path: Path, progress: Callable[[float], None]) -> Seen:
-        """Whole requests, more and more, until the interval lies on one side of ε."""
+        """Whole requests, more and more, until the interval lies on one side of ε; split after a first look
+        where late ones are rare."""
         epsilon = math.exp(path.log_epsilon)
-        if epsilon * self.budget < ENOUGH and self.slots is None and splitting.applies(system):
-            return self._split(system, path.deadline, epsilon, progress)
         looks = self._looks(system)
-        one_look = 1 - (1 - self.confidence) / len(looks)
+        rare = self.slots is None and epsilon * self.budget < ENOUGH and splitting.applies(system)
+        one_look = 1 - (1 - self.confidence) / (1 + SPLIT_LOOKS if rare else len(looks))
         counts, late = None, Share(math.nan, 0.0, 1.0, 0.0)
-        for number, count in enumerate(looks):
+        for number, count in enumerate(looks[:1] if rare else looks):
             more = whole_requests.simulate(
                 system,
                 count,
@@ -173,21 +176,28 @@ class Run:
             )
             counts = more if counts is None else counts.and_more(more)
             late = late_share(counts, path.deadline, one_look)
-            if late.high <= epsilon or late.low > epsilon:
+            if _decided(late, epsilon):
                 break
             progress(counts.requests / sum(looks))
         assert counts is not None
         total = float(counts.requests * self.trials)
-        return Seen(
-            late, _cell_quantile(counts, self.confidence), total, WHOLE, _missing(late, epsilon, total)
-        )
+        if rare and not _decided(late, epsilon):
+            late, served = self._split(system, path.deadline, epsilon, one_look, progress)
+            total += served
+        quantile = _cell_quantile(counts, self.confidence)
+        return Seen(late, quantile, total, WHOLE, _missing(late, epsilon, total))
 
     def _split(
-        self, system: System, deadline: float, epsilon: float, progress: Callable[[float], None]
-    ) -> Seen:
-        """A promise too rare to be counted, by splitting; quantiles as counted at the first look."""
-        looks, served, requests, late = 4, 0, 1_000, Share(math.nan, 0.0, 1.0, 0.0)
-        for number in range(looks):
+        self,
+        system: System,
+        deadline: float,
+        epsilon: float,
+        one_look: float,
+        progress: Callable[[float], None],
+    ) -> tuple[Share, int]:
+        """A promise too rare to be counted, by splitting; requests served, copies included."""
+        served, requests, late = 0, SPLIT_REQUESTS, Share(math.nan, 0.0, 1.0, 0.0)
+        for number in range(SPLIT_LOOKS):
             found = splitting.violation(
                 system,
                 deadline,
@@ -198,26 +208,12 @@ class Run:
                 threads=self.threads,
             )
             served += found.served
-            late = found.share(1 - (1 - self.confidence) / looks)
-            if late.high <= epsilon or late.low > epsilon or served > self.budget:
+            late = found.share(one_look)
+            if _decided(late, epsilon) or served > self.budget:
                 break
             progress(served / self.budget)
             requests *= GROWTH
-        plain = whole_requests.simulate(
-            system,
-            max(1, FIRST_LOOK // self.trials),
-            trials=self.trials,
-            warmup=settling(system, FIRST_LOOK // self.trials),
-            seed=self.seed,
-            threads=self.threads,
-        )
-        return Seen(
-            late,
-            _cell_quantile(plain, self.confidence),
-            float(served),
-            WHOLE,
-            _missing(late, epsilon, served),
-        )
+        return late, served
 
     def _looks(self, system: System) -> list[int]:
         """Requests of a trial that are added before each look."""
@@ -278,9 +274,14 @@ def _cell_quantile(
     return quantile
 
 
+def _decided(late: Share, epsilon: float) -> bool:
+    """Whether an interval lies on one side of ε."""
+    return late.high <= epsilon or late.low > epsilon
+
+
 def _missing(late: Share, epsilon: float, observations: float) -> float | None:
     """Observations beyond those made at which the interval would leave ε, None where it has or never will."""
-    if late.high <= epsilon or late.low > epsilon or late.estimate == epsilon:
+    if _decided(late, epsilon) or late.estimate == epsilon:
         return None
     width = late.high - late.estimate if late.estimate < epsilon else late.estimate - late.low
     return observations * ((width / (epsilon - late.estimate)) ** 2 - 1)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fedopt.papers.tre_exact import exact_quantile, exact_tail
+from fedopt.papers.tre import exact_quantile, exact_tail
 from fedopt.papers.tre_shared import Shared, sample_quantiles
 from fedopt.simulate.estimates import estimate
 

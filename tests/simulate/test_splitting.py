@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import brentq
 
 from fedopt.laws import ExponentialWork, Poisson
-from fedopt.papers.tre_exact import exact_tail
+from fedopt.papers.tre import exact_tail
 from fedopt.simulate import splitting, traffic
 from fedopt.simulate.requests import Stage, System, simulate
 from fedopt.simulate.slot_work import slot_work
