@@ -34,9 +34,9 @@ BUDGET = 5_000_000
 """Requests of an entry after which it stays undecided."""
 FIRST_LOOK, GROWTH = 64_000, 4
 """Requests before the first look at an entry's interval, and how many times as many at each further look."""
-ENOUGH = 1_000
-"""Late requests to be expected within the budget at ε; where there are fewer, copies are split: late ones
-come in clusters, so that hundreds of them tell little."""
+RARE = 2e-4
+"""Promises up to this are measured by splitting after a first look: late requests come in clusters, so that
+hundreds of them tell little."""
 SPLIT_LOOKS, SPLIT_REQUESTS = 4, 1_000
 """Looks at an entry by splitting, and requests of a trial at the first."""
 LEAST_SLOTS, MOST_SLOTS = 1_000_000, 20_000_000
@@ -161,7 +161,7 @@ class Run:
         where late ones are rare."""
         epsilon = math.exp(path.log_epsilon)
         looks = self._looks(system)
-        rare = self.slots is None and epsilon * self.budget < ENOUGH and splitting.applies(system)
+        rare = self.slots is None and epsilon <= RARE and splitting.applies(system)
         one_look = 1 - (1 - self.confidence) / (1 + SPLIT_LOOKS if rare else len(looks))
         counts, late = None, Share(math.nan, 0.0, 1.0, 0.0)
         for number, count in enumerate(looks[:1] if rare else looks):
@@ -209,10 +209,11 @@ class Run:
             )
             served += found.served
             late = found.share(one_look)
-            if _decided(late, epsilon) or served > self.budget:
+            more = min(float(GROWTH), (self.budget - served) / found.served)
+            if _decided(late, epsilon) or more < 1.0:
                 break
             progress(served / self.budget)
-            requests *= GROWTH
+            requests = int(more * requests)
         return late, served
 
     def _looks(self, system: System) -> list[int]:

@@ -196,7 +196,9 @@ def test_simulated_sizing_confirms_and_is_not_wasteful(instance):
     assert truth.estimate > 0.004
 
 
-@pytest.mark.parametrize("epsilon", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize(
+    "epsilon", [pytest.param(1e-2, marks=pytest.mark.slow), 1e-4, pytest.param(1e-6, marks=pytest.mark.slow)]
+)
 def test_simulated_sizing_of_whole_requests(instance, epsilon):
     """However small ε: confirmed, and not far below it."""
     asked = instance.with_({"tenants.chat.slo.epsilon": epsilon})
@@ -222,7 +224,7 @@ def test_simulated_sizing_does_not_depend_on_the_slot(instance):
     assert rates[0] == pytest.approx(rates[1], rel=0.03)
 
 
-@pytest.mark.parametrize("epsilon", [1e-2, 1e-6])
+@pytest.mark.parametrize("epsilon", [1e-2, pytest.param(1e-6, marks=pytest.mark.slow)])
 def test_simulated_sizing_of_instants_by_importance_sampling(instance, epsilon):
     """A promise about instants, on-off work, where weights vary more: confirmed, and not far below ε."""
     asked = instance.with_({"tenants.code.slo.epsilon": epsilon})
