@@ -147,7 +147,7 @@ def key(path: Path, rows: int) -> Inspection:
 def audit(path: Path, rows: int) -> Inspection:
     """An audit: the verdict and the quantiles, series by series."""
     from fedopt.audit import Audit
-    from fedopt.audit.summary import summary
+    from fedopt.audit.presenting import summary
 
     found = Audit.load(path)
     facts = {

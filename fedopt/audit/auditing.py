@@ -5,21 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from scipy import special
 
-from fedopt.audit.counts import Counted, count_above, count_top, empirical_quantile, few_clusters
-from fedopt.audit.dependence import intervals_extremal_index, k_gaps_extremal_index
-from fedopt.audit.document import Audit, DriftReport, Probability, Promise, Quantile, ThresholdRow, finite
+from fedopt.audit.counts import (
+    Counted,
+    count_above,
+    count_top,
+    empirical_quantile,
+    extremal_index,
+    few_clusters,
+)
+from fedopt.audit.document import (
+    Audit,
+    AuditError,
+    DriftReport,
+    Probability,
+    Promise,
+    Quantile,
+    ThresholdRow,
+    finite,
+)
 from fedopt.audit.drift import Drift, find_drift
 from fedopt.audit.sample import KEEP, Collector, Rounding, Sample
 from fedopt.audit.tails import SeriesTail, tail_above
 from fedopt.audit.thresholds import Choice, choose, mean_residual_life
+from fedopt.instance import load
+from fedopt.plan import Plan
 from fedopt.records.telemetry import MAX_GROUPS, Telemetry, TelemetryError, describe_failures
 
-__all__ = ["Settings", "audit", "audit_telemetry", "judge", "samples_to_decide"]
+__all__ = ["Settings", "audit", "audit_telemetry", "judge", "promises_of", "samples_to_decide"]
 
 DIRECTIONS: dict[int, Literal["heavier", "lighter", "none"]] = {1: "heavier", 0: "none", -1: "lighter"}
 MAX_SAMPLES = 10**15
@@ -117,6 +135,34 @@ def audit_telemetry(
         raise TelemetryError(f"{telemetry.path}: {error}") from error
 
 
+def promises_of(instance: Path | None, plan: Path | None) -> tuple[Mapping[str, Promise], str | None]:
+    """Promises by tenant id, where there is one tenant only also under "all", and the instance's unit of
+    time.
+
+    Raises AuditError where a plan comes without its instance, or with another one (a plan holds no
+    deadlines).
+    """
+    if instance is None:
+        raise AuditError("a plan holds no deadlines; give the instance too")
+    document = load(instance)
+    promises = {t.id: Promise(deadline=t.slo.deadline, epsilon=t.slo.epsilon) for t in document.tenants}
+    if plan is not None:
+        answer = Plan.load(plan)
+        if answer.instance.sha256 != document.sha256:
+            raise AuditError(
+                f"{plan} is not a plan for {instance}: the instance has changed or is another one"
+            )
+        for entry in answer.tenants:
+            if entry.id in promises and not entry.admitted:
+                del promises[entry.id]
+            elif entry.id in promises and entry.log_bound is not None:
+                promises[entry.id] = promises[entry.id].model_copy(update={"log_bound": entry.log_bound})
+    if len(promises) == 1:
+        promises["all"] = next(iter(promises.values()))
+    unit = document.units.time
+    return promises, {"slot": None, "µs": "us"}.get(unit, unit)
+
+
 def _of_collector(
     collector: Collector,
     promise: Promise | None,
@@ -141,8 +187,8 @@ def _of_collector(
     chance = late = decide = None
     if promise is not None:
         counted = count_above(sample, promise.deadline)
-        chance = _violation(sample, counted, tail, promise.deadline, settings.confidence)
-        late = judge(chance, promise.epsilon)
+        chance = _violation(counted, tail, promise.deadline, settings.confidence)
+        late = judge(counted, promise.epsilon, settings.confidence)
         if late == "undecided":
             decide = samples_to_decide(counted, promise.epsilon, settings.confidence)
     position = sample.position[sample.above(tail.threshold)]
@@ -171,8 +217,7 @@ def _of_collector(
         shape_error=finite(errors[1] * inflate),
         scale=tail.fit.scale,
         scale_error=finite(errors[0] * inflate),
-        extremal_index=intervals_extremal_index(position),
-        k_gaps=k_gaps_extremal_index(position, sample.samples)[0],
+        extremal_index=extremal_index(position),
         clustering=tail.clustering,
         used_cosines=tail.used,
         quantiles=quantiles,
@@ -190,12 +235,11 @@ def _of_collector(
     )
 
 
-def judge(probability: Probability, epsilon: float) -> Literal["kept", "broken", "undecided"]:
-    """kept: the upper end of the interval is at most ε; broken: the lower end exceeds it; else undecided."""
-    low, high = probability.interval
-    if high <= epsilon:
-        return "kept"
-    return "broken" if low > epsilon else "undecided"
+def judge(counted: Counted, epsilon: float, confidence: float) -> Literal["kept", "broken", "undecided"]:
+    """broken: the lower end of the interval of P(late) exceeds ε; kept: the counts bound it by ε."""
+    if counted.interval(confidence)[0] > epsilon:
+        return "broken"
+    return "kept" if counted.bounded(epsilon, confidence) else "undecided"
 
 
 def samples_to_decide(counted: Counted, epsilon: float, confidence: float) -> int | None:
@@ -203,29 +247,19 @@ def samples_to_decide(counted: Counted, epsilon: float, confidence: float) -> in
     degrees = counted.degrees
     quantile = 0.5 + confidence / 2
     z = special.stdtrit(degrees, quantile) if math.isfinite(degrees) else special.ndtri(quantile)
-    inflation = max(counted.inflation, counted.slow[0] if counted.slow else 1.0)
+    caution = counted.caution(epsilon) if counted.share < epsilon else 1.0
+    inflation = caution * max(counted.inflation, counted.slow[0] if counted.slow else 1.0)
     distance = (counted.share - epsilon) ** 2
     if not distance > 1e-6 * epsilon**2:
         return None
     needed = inflation * float(z) ** 2 * epsilon * (1 - epsilon) / distance
     if counted.count == 0:  # the upper end of nothing seen must come down to ε
-        needed = -math.log((1 - confidence) / 2) * counted.alone / epsilon
+        needed = -math.log((1 - confidence) / 2) * caution * counted.alone / epsilon
     return min(max(math.ceil(needed), counted.samples + 1), MAX_SAMPLES)
 
 
-def _violation(
-    sample: Sample, counted: Counted, tail: SeriesTail, deadline: float, confidence: float
-) -> Probability:
+def _violation(counted: Counted, tail: SeriesTail, deadline: float, confidence: float) -> Probability:
     """P(delay > deadline) by the counts, and beside it what the fitted tail says."""
-    fitted = interval = None
-    if deadline > tail.threshold:
-        fitted = tail.exceedance(deadline)
-        low, high = tail.probability_interval(deadline, confidence)
-        never = count_top(sample, sample.lost).interval(confidence) if sample.lost else (0.0, 0.0)
-        interval = (
-            min(low, fitted) - tail.atom + never[0],
-            min(max(high, fitted) - tail.atom + never[1], 1.0),
-        )
     return Probability(
         level=deadline,
         estimate=counted.share,
@@ -233,8 +267,7 @@ def _violation(
         count=counted.count,
         clusters=counted.clusters,
         warning=few_clusters(counted) if counted.count else None,
-        tail=fitted,
-        tail_interval=interval,
+        tail=tail.exceedance(deadline) if deadline > tail.threshold else None,
     )
 
 

@@ -6,7 +6,13 @@ coefficient of variation c, a count N of K clusters has the variance N·m(1 + c�
 N/m(1 + c²) independent events. Where fewer than 30 clusters reach the level, m and c are those of the highest
 level that 30 reach: they settle as the level rises. With no cluster at all the upper end is that of none
 seen, times m. Dependence that crosses the median too quickly for episodes to hold it (a slow load under quick
-noise) shows in the long-run variance from equally weighted cosines; the wider of the two intervals is taken.
+noise) shows in the long-run variance; the wider of the two intervals is taken.
+
+The long-run variance comes from equally weighted cosines (Müller 2007; Lazarus, Lewis, Stock and Watson
+2018): the first ν cosine transforms of a stationary series are asymptotically independent normals of the
+series' long-run variance, so that their mean square is χ²_ν distributed and an interval uses Student's t
+with ν degrees of freedom. No tuning of a kernel, no order of a model; what must hold is that the correlation
+dies out well within n/ν samples.
 """
 
 from __future__ import annotations
@@ -14,20 +20,42 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
 
-from fedopt.audit.dependence import CELLS, cosine_transforms, frequencies, time_cells
 from fedopt.audit.sample import Sample
 
-__all__ = ["Counted", "count_above", "count_top", "empirical_quantile", "few_clusters", "share_interval"]
+__all__ = [
+    "CELLS",
+    "Counted",
+    "cosine_transforms",
+    "count_above",
+    "count_top",
+    "empirical_quantile",
+    "extremal_index",
+    "few_clusters",
+    "frequencies",
+    "share_interval",
+    "time_cells",
+]
 
 REFERENCE_CLUSTERS = 30
-TRUSTED_CLUSTERS = 8
+TRUSTED_CLUSTERS = 20
+DEPENDENT = 1.36
+"""Inflation that is no accident of 64 cosines: two standard errors above 1."""
+CAUTION, FEW_CAUTION = 1.4, 2.0
+"""By how much more the variance of dependent data, and that of few clusters, is inflated before a promise is
+called kept: where few or small clusters came by luck, they tell a small variance too."""
 CLUSTERED = 1.25
-SLOW = 1.4
-"""Least inflation of long-run variance that is no accident of its 64 cosines (a standard error of 0.18)."""
+
+CELLS = 2048
+"""Cells into which the time axis of a sample is cut before its cosine transforms."""
+
+MAX_DEPENDENT = 12
+MAX_INDEPENDENT = 64
+MIN_DEPENDENT = 6
 
 
 @dataclass(frozen=True)
@@ -35,13 +63,15 @@ class Counted:
     """How many of `samples` exceed a level, in how many clusters, and by how much clustering widens an
     interval.
 
-    inflation: of the count's variance; alone: the same where nothing was seen (the mean size of a cluster);
-    degrees: of freedom behind them. reference: clusters from which they were learned.
+    size: mean samples in a cluster. inflation: of the count's variance; alone: the same where nothing was
+    seen; degrees: of freedom behind them. reference: clusters from which they were learned. slow: inflation
+    and degrees of freedom of the long-run variance, where it shows dependence.
     """
 
     count: int
     samples: int
     clusters: int
+    size: float
     inflation: float
     alone: float
     degrees: float
@@ -53,16 +83,39 @@ class Counted:
         """The share of the samples above the level."""
         return self.count / self.samples
 
-    def interval(self, confidence: float) -> tuple[float, float]:
-        """Two-sided interval of the probability of exceeding the level."""
-        ends = [
-            share_interval(
-                self.count, self.samples, self.inflation, self.degrees, confidence, alone=self.alone
-            )
-        ]
+    def interval(self, confidence: float, caution: float = 1.0) -> tuple[float, float]:
+        """Two-sided interval of the probability of exceeding the level; caution: a factor on its variance."""
+        inflation, alone = caution * self.inflation, caution * self.alone
+        ends = [share_interval(self.count, self.samples, inflation, self.degrees, confidence, alone)]
         if self.slow is not None and self.slow[0] > self.inflation:
-            ends.append(share_interval(self.count, self.samples, *self.slow, confidence))
+            inflation, degrees = self.slow
+            ends.append(share_interval(self.count, self.samples, caution * inflation, degrees, confidence))
         return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def bounded(self, share: float, confidence: float) -> bool:
+        """Whether the interval ends at or below a share.
+
+        Of dependent data the interval of 1.4 times the variance must, of twice where fewer than 20 clusters
+        reach the level, or that share: few and small ones may have come by luck.
+        """
+        return self.interval(confidence, self.caution(share))[1] <= share
+
+    def caution(self, share: float) -> float:
+        """The factor on the variance with which `bounded` judges a share."""
+        if not self.dependent:
+            return 1.0
+        seen = min(self.clusters, share * self.samples / self.size)
+        return FEW_CAUTION if seen < TRUSTED_CLUSTERS and self.clustered else CAUTION
+
+    @property
+    def dependent(self) -> bool:
+        """Whether samples show dependence of any kind."""
+        return self.clustered or self.slow is not None
+
+    @property
+    def clustered(self) -> bool:
+        """Whether exceedances come in clusters enough to matter."""
+        return max(self.inflation, self.size) > CLUSTERED
 
 
 def share_interval(
@@ -100,31 +153,35 @@ def count_top(sample: Sample, count: int) -> Counted:
     """The same for the level that exactly `count` samples exceed."""
     n = sample.samples
     if sample.independent or count == n:
-        return Counted(count, n, count, 1.0, 1.0, math.inf, count)
+        return Counted(count, n, count, 1.0, 1.0, 1.0, math.inf, count)
     labels, first = sample.episodes
     if count > labels.size:  # a level below the median: episodes say nothing, cosines do
         used, inflation = _long_run(sample, count)
-        return Counted(count, n, max(1, round(count / inflation)), max(1.0, inflation), 1.0, used, count)
+        size = max(1.0, inflation)
+        return Counted(count, n, max(1, round(count / size)), size, size, 1.0, used, count)
     clusters = int(np.searchsorted(first, count, side="right"))
     enough = min(REFERENCE_CLUSTERS, first.size)
     reach = max(count, int(first[enough - 1]) if enough else 0)
     sizes = np.bincount(labels[:reach])
     sizes = sizes[sizes > 0].astype(float)
     mean = float(sizes.mean()) if sizes.size else 1.0
-    spread = float(sizes.var()) / mean**2
+    # the largest cluster counts twice: of heavy-tailed sizes a larger one is still to come
+    square = float(sizes @ sizes + sizes.max() ** 2) / (sizes.size + 1) if sizes.size else 1.0
+    spread = max(square / mean**2 - 1, 0.0)
     slow = None
-    if count >= 2:
-        used, inflation = _long_run(sample, count)
-        slow = (inflation, float(used)) if inflation > SLOW else None
+    if reach >= 2:
+        used, inflation = _long_run(sample, reach)
+        slow = (inflation, float(used)) if inflation > DEPENDENT else None
     inflation = mean * (1 + spread)
     # independent values: an episode has two other places on average, half of them above the median
     pairs, expected = float(sizes @ (sizes - 1)) / 2, 2 * reach**2 / n
     if sizes.size >= REFERENCE_CLUSTERS and pairs <= expected + 2 * math.sqrt(expected) + 1:
-        return Counted(count, n, clusters, 1.0, 1.0, math.inf, int(sizes.size), slow)
+        return Counted(count, n, clusters, 1.0, 1.0, 1.0, math.inf, int(sizes.size), slow)
     return Counted(
         count,
         n,
         clusters,
+        mean,
         max(1.0, inflation),
         max(1.0, mean * (1 + spread * clusters / (clusters + 1))),
         max(sizes.size / (1 + spread), 3.0),
@@ -140,9 +197,9 @@ def few_clusters(counted: Counted) -> str | None:
             f"the whole series has only {counted.reference} independent episodes "
             f"({REFERENCE_CLUSTERS} or more are needed); record longer"
         )
-    clustered = max(counted.inflation, counted.count / max(counted.clusters, 1)) > CLUSTERED
-    if counted.clusters < TRUSTED_CLUSTERS and clustered:
-        times = TRUSTED_CLUSTERS / max(counted.clusters, 0.5)
+    clusters = min(counted.clusters, counted.count / counted.size)
+    if clusters < TRUSTED_CLUSTERS and counted.dependent:
+        times = TRUSTED_CLUSTERS / max(clusters, 0.5)
         reach = "episode reaches" if counted.clusters == 1 else "episodes reach"
         return (
             f"only {counted.clusters} independent {reach} this far; "
@@ -200,3 +257,60 @@ def _long_run(sample: Sample, count: int) -> tuple[int, float]:
     cell = time_cells(sample.places[:count], n)
     series = np.bincount(cell, minlength=CELLS) - count / CELLS
     return frequencies(n, cosine_transforms(series), n * share * (1 - share))
+
+
+@lru_cache(maxsize=4)
+def _cosines(count: int, cells: int) -> np.ndarray:
+    """√2 cos(πk(t+½)/cells), k = 1..count; shape (count, cells)."""
+    time = (np.arange(cells) + 0.5) / cells
+    matrix = math.sqrt(2) * np.cos(np.pi * np.outer(np.arange(1, count + 1), time))
+    matrix.setflags(write=False)
+    return matrix
+
+
+def time_cells(position: np.ndarray, samples: int, cells: int = CELLS) -> np.ndarray:
+    """Cell of each position (0-based index in time order) when `samples` are cut into equal cells."""
+    return (np.asarray(position, dtype=np.int64) * cells) // samples
+
+
+def cosine_transforms(series: np.ndarray, count: int = MAX_INDEPENDENT) -> np.ndarray:
+    """The first `count` cosine transforms of sums per cell (shape (cells,) or (m, cells)); shape (…, count).
+
+    Each has mean 0 and the variance of the total sum, if the series is stationary.
+    """
+    return np.asarray(series) @ _cosines(count, np.asarray(series).shape[-1]).T
+
+
+def frequencies(samples: int, transforms: np.ndarray, independent_variance: float) -> tuple[int, float]:
+    """How many of the transforms to use (ν), and the inflation they show: long-run variance ÷ that of
+    independence.
+
+    samples: length of the series; transforms: those of the exceedance indicator, shape (≥ 64,). The period
+    of the highest frequency used is kept at least 10 times the correlation length that the inflation
+    implies. Between 6 and 12; 64 where no dependence shows.
+    """
+    used = MAX_DEPENDENT
+    inflation = 1.0
+    for _ in range(3):
+        inflation = max(float(np.mean(transforms[:used] ** 2)) / independent_variance, 1e-3)
+        used = int(np.clip(0.19 * samples / inflation, MIN_DEPENDENT, MAX_DEPENDENT))
+    wide = float(np.mean(transforms**2)) / independent_variance
+    if max(inflation, wide) < 2.0:
+        return transforms.size, wide
+    return used, float(np.mean(transforms[:used] ** 2)) / independent_variance
+
+
+def extremal_index(position: np.ndarray) -> float:
+    """Ferro and Segers' intervals estimator of the extremal index from exceedance times; 1 = no clustering.
+
+    position: ascending indices of the exceedances, shape (k,), k ≥ 3; fewer give 1.
+    """
+    gaps = np.diff(np.asarray(position, dtype=float))
+    if gaps.size < 2:
+        return 1.0
+    if gaps.max() <= 2:
+        estimate = 2 * gaps.sum() ** 2 / (gaps.size * np.sum(gaps**2))
+    else:
+        shifted = np.sum((gaps - 1) * (gaps - 2))
+        estimate = 2 * np.sum(gaps - 1) ** 2 / (gaps.size * shifted)
+    return float(min(1.0, estimate))

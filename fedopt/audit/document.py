@@ -75,7 +75,6 @@ class Probability(_Document):
     clusters: int
     warning: str | None = None
     tail: float | None = None
-    tail_interval: tuple[float, float] | None = None
 
 
 class Promise(_Document):
@@ -153,7 +152,6 @@ class Audit(_Document):
     scale: float
     scale_error: float | None
     extremal_index: float
-    k_gaps: float
     clustering: float
     used_cosines: int
     quantiles: dict[str, Quantile]
@@ -216,7 +214,7 @@ class Audit(_Document):
         MissingExtraError
             If matplotlib is not installed (the extra `plot`).
         """
-        from fedopt.audit.plots import audit_figure
+        from fedopt.audit.presenting import audit_figure
 
         return audit_figure(self, self.unit or "")
 

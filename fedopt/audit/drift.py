@@ -19,9 +19,8 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from fedopt.audit.counts import count_top
-from fedopt.audit.dependence import cosine_transforms, time_cells
-from fedopt.audit.tails import Sample
+from fedopt.audit.counts import cosine_transforms, count_top, time_cells
+from fedopt.audit.sample import Sample
 
 __all__ = ["Drift", "find_drift"]
 

@@ -6,19 +6,24 @@ where the lower ends of the audit's intervals refute the guarantee. Then the lea
 guarantee of every audited tenant bounds the upper ends of P(late) at its deadline and of the quantile that it
 was promised, at the rates reserved when the audit was made. Where the domain's own log has been fitted, that
 envelope is where the scaling begins.
+
+Scaled work has the shape that the contract says. Work that has become dependent over time delays as much at
+these rates, but more rates help it less. Where requests have times, they are *replayed*: the delays of one
+queue tell what work came between two requests, and so how late the very same requests would have been at
+higher rates, whatever the law. The contract is then scaled until its guarantee asks for no less.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from fedopt.audit.document import Audit, AuditError
+from fedopt.audit.document import Audit, AuditError, Promise
 from fedopt.calculus import minplus
 from fedopt.calculus.path import Path
 from fedopt.contracts import Contract, Evidence, contract_of
@@ -29,19 +34,24 @@ from fedopt.laws import build
 from fedopt.laws.protocol import Law
 from fedopt.plan import Plan
 from fedopt.plan.paths import Paths
+from fedopt.records import Telemetry
+from fedopt.records.units import SECONDS
 
 __all__ = [
     "Effect",
     "Recalibration",
     "Scaled",
     "audited_levels",
+    "headroom",
     "recalibrate",
+    "replay",
     "scale_to_bound",
     "scaled_table",
 ]
 
 POINTS = 48
 MAX_FACTOR = 64.0
+MAX_HEADROOM = 16.0
 ACCURACY = 1e-3
 
 
@@ -125,6 +135,7 @@ def recalibrate(
     parent: str,
     issued: str,
     measured: TableImpairment | None = None,
+    replayed: Mapping[str, float] | None = None,
 ) -> Recalibration:
     """The least change of one contract after which the guarantee bounds every audited tenant that crosses it.
 
@@ -138,8 +149,10 @@ def recalibrate(
         When the next one begins; it ends when the current one does.
     measured
         An envelope fitted to the domain's own log (`fedopt fit impairment`), which takes the place of the
-        contract's before anything is scaled. Only such a log can show that work has become burstier or
-        dependent over time; delays alone are taken for more of the same.
+        contract's before anything is scaled.
+    replayed
+        By name of the audited series what `headroom` says of its requests. Without it delays are taken for
+        more of the same work; with it work may also have become dependent over time.
 
     Raises
     ------
@@ -152,7 +165,9 @@ def recalibrate(
     domain.
     """
     signed = with_contract(instance, contract)
-    method = "end-to-end delays audited" if measured is None else "own log fitted, end-to-end delays audited"
+    method = "end-to-end delays audited" + (" and replayed" if replayed else "")
+    if measured is not None:
+        method = "own log fitted, " + method
     evidence = Evidence(method=method, slots=audit.samples, confidence=audit.confidence)
     start = contract if measured is None else _next_version(contract, measured, parent, issued, evidence)
     paths = Paths(with_contract(instance, start))
@@ -169,6 +184,10 @@ def recalibrate(
             least = audited_levels(series, instance.slot, links, upper=False)
             if series.verdict in ("broken", "undecided") or scale_to_bound(path, rates, place, least) > 1:
                 factors.append(scale_to_bound(path, rates, place, levels))
+                more = (replayed or {}).get(series.name, 0.0)
+                if 0 < more < math.inf:  # what no rate would have saved is no matter of rates
+                    promised = [(path.deadline, math.exp(path.log_epsilon))]
+                    factors.append(scale_to_bound(path, rates * (1 + more), place, promised))
                 overloaded |= max(tail for _, tail in levels) > 0.5
             else:
                 factors.append(1.0)
@@ -184,6 +203,81 @@ def recalibrate(
     table = scaled_table(start.impairment, instance.slot, factor)
     following = _next_version(contract, table, parent, issued, evidence)
     return Recalibration(factor, following, tuple(effects(plan, signed, following)), overloaded)
+
+
+def headroom(time: np.ndarray, delay: np.ndarray, deadline: float, epsilon: float) -> float:
+    """By what share the rates of a path had to be raised for at most ε of these very requests to be late.
+
+    Parameters
+    ----------
+    time, delay
+        When requests came, ascending, and their delays in the same unit, shape (n,). Those that did not come
+        back tell nothing and are left out.
+
+    Returns
+    -------
+    float
+        0 where none is needed; +inf where 16 times more does not suffice.
+
+    Notes
+    -----
+    The path is taken for one queue in order of arrival. Its delays D above the least one are the work W
+    present, in units of time at the present rate, so that X = W_i − (W_{i−1} − Δt)₊ came between two
+    requests. At rates 1 + x times as high the same work leaves V_i = (V_{i−1} − (1 + x)Δt)₊ + X, a delay of
+    V/(1 + x). Work with priority that came while a request waited is part of its delay, so that X is
+    overstated rather than understated. What is returned rests on the requests seen, not on a confidence.
+    """
+    known = np.isfinite(delay) & np.isfinite(time)
+    time, delay = np.asarray(time, float)[known], np.asarray(delay, float)[known]
+    if time.size == 0:
+        return 0.0
+    fixed = float(delay.min())
+    work, gap = delay - fixed, np.diff(time, prepend=time[0])
+    came = work - np.maximum(np.concatenate([[0.0], work[:-1]]) - gap, 0.0)
+    before = np.concatenate([[0.0], came[:-1]])
+
+    def enough(more: float) -> bool:
+        walk = np.cumsum(before - (1 + more) * gap)
+        left = walk - np.minimum.accumulate(np.minimum(walk, 0.0)) + came
+        return float(np.mean(left > (1 + more) * (deadline - fixed))) <= epsilon
+
+    if enough(0.0):
+        return 0.0
+    low, high = 0.0, 0.02
+    while not enough(high):
+        if high >= MAX_HEADROOM:
+            return math.inf
+        low, high = high, 2 * high
+    while high - low > ACCURACY * (1 + high):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def replay(telemetry: Telemetry, promises: Mapping[str, Promise]) -> dict[str, float]:
+    """What `headroom` says of each promised series of a record; none where its requests have no times.
+
+    Times and delays of unknown units are taken to be in the same one. Raises TelemetryError.
+    """
+    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for chunk in telemetry.chunks():
+        if chunk.time is None:
+            return {}
+        labels = np.full(chunk.value.size, "all", dtype=object) if chunk.label is None else chunk.label
+        for label in dict.fromkeys(labels.tolist()):
+            mask = labels == label
+            parts.setdefault(label, []).append((chunk.time[mask], chunk.value[mask]))
+    factor = 1.0
+    if telemetry.time_unit is not None and telemetry.unit is not None:
+        factor = SECONDS[telemetry.time_unit] / SECONDS[telemetry.unit]
+    found = {}
+    for label, chunks in parts.items():
+        if label in promises:
+            time, delay = (np.concatenate(column) for column in zip(*chunks, strict=True))
+            order = np.argsort(time, kind="stable")
+            promise = promises[label]
+            found[label] = headroom(time[order] * factor, delay[order], promise.deadline, promise.epsilon)
+    return found
 
 
 def audited_levels(

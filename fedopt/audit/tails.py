@@ -3,8 +3,7 @@ probabilities, and the variance that serial dependence leaves them.
 
 The model of n values is binomial above the threshold q (probability ζ) and generalised Pareto beyond it; the
 share π of requests that are late whatever the deadline is an atom above everything. A quantile Q_p = q + h
-fixes v(h; ψ)/β = log(ζ/(1 − p − π)); the profile maximises over the two parameters left, (ψ, ζ). Fixing h and
-letting p run gives the profile of the probability P(X > q + h) instead: one function serves both.
+fixes v(h; ψ)/β = log(ζ/(1 − p − π)); the profile maximises over the two parameters left, (ψ, ζ).
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from functools import cached_property
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import brentq
 
-from fedopt.audit.dependence import CELLS, MAX_INDEPENDENT, cosine_transforms, frequencies, time_cells
+from fedopt.audit.counts import CELLS, MAX_INDEPENDENT, cosine_transforms, frequencies, time_cells
 from fedopt.audit.gpd import (
     Excesses,
     Fit,
@@ -36,7 +36,6 @@ __all__ = [
     "SeriesTail",
     "Tail",
     "deviance",
-    "interval_of_probability",
     "interval_of_quantile",
     "tail_above",
     "tail_quantile",
@@ -219,64 +218,17 @@ def interval_of_quantile(
     return (tail.threshold if low is None else low), (math.inf if high is None else high)
 
 
-def interval_of_probability(tail: Tail, level: float, critical: float) -> tuple[float, float]:
-    """All probabilities π with deviance(level, π) ≤ critical, for a level above the threshold.
-
-    The lower end may be 0: the data do not exclude that the level is out of reach.
-    """
-    zeta = tail.rate
-    estimate = min(max(tail.exceedance(level) - tail.atom, 1e-300), 0.999 * zeta)
-    centre = math.log(max(estimate, 1e-3 / tail.samples))
-
-    def beyond(log_tail: float) -> float:
-        return deviance(tail, level, tail.atom + math.exp(log_tail)) - critical
-
-    low = (
-        _cross(beyond, centre, -0.5, math.log(1e-12 / tail.samples))
-        if estimate > 1e-3 / tail.samples
-        else None
-    )
-    high = _cross(beyond, centre, 0.5, math.log(min(0.999, zeta * 4)))
-    ends = 0.0 if low is None else math.exp(low), min(0.999, zeta * 4) if high is None else math.exp(high)
-    return tail.atom + ends[0], min(tail.atom + ends[1], 1.0)
-
-
 def _cross(beyond: Callable[[float], float], start: float, step: float, limit: float) -> float | None:
     """The first sign change of `beyond` from `start` in the direction of `step`, to 1e-4 of the distance
-    walked.
+    walked; None where there is none before the limit.
     """
-    inside, outside = start, start + step
-    sign = math.copysign(1.0, step)
-    for _ in range(80):
-        if sign * (limit - outside) <= 0:
-            outside = limit
-        if beyond(outside) > 0:
-            break
+    inside, outside, sign = start, start + step, math.copysign(1.0, step)
+    while beyond(outside := limit if sign * (limit - outside) <= 0 else outside) <= 0:
         if outside == limit:
             return None
         inside, outside = outside, outside + 1.7 * (outside - start)
-    else:
-        return None
     tolerance = 1e-4 * abs(outside - start)
-    value_in, value_out = beyond(inside), beyond(outside)
-    for _ in range(60):  # Illinois regula falsi
-        if abs(outside - inside) <= tolerance:
-            break
-        if math.isfinite(value_out) and value_out > value_in:
-            guess = inside - value_in * (outside - inside) / (value_out - value_in)
-            guess = min(max(guess, min(inside, outside)), max(inside, outside))
-            if abs(guess - inside) < 0.02 * abs(outside - inside):
-                guess = inside + 0.1 * (outside - inside)
-        else:
-            guess = 0.5 * (inside + outside)
-        value = beyond(guess)
-        if value > 0:
-            outside, value_out = guess, value
-            value_in *= 0.7
-        else:
-            inside, value_in = guess, value
-            value_out *= 0.7
-    return 0.5 * (inside + outside)
+    return float(brentq(lambda level: min(beyond(level), 1e9), inside, outside, xtol=tolerance, rtol=1e-12))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -357,11 +309,6 @@ class SeriesTail(Tail):
         return interval_of_quantile(
             self, probability, self.critical(probability, confidence), self.standard_error(probability)
         )
-
-    def probability_interval(self, level: float, confidence: float) -> tuple[float, float]:
-        """Adjusted profile-likelihood interval of P(X > level), for a level above the threshold."""
-        near = min(max(self.exceedance(level) - self.atom, 1e-3 / self.samples), 0.99 * self.rate)
-        return interval_of_probability(self, level, self.critical(1 - near - self.atom, confidence))
 
 
 def tail_above(sample: Sample, threshold: float) -> SeriesTail:

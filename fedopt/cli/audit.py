@@ -104,8 +104,8 @@ def command(
     Example: fedopt audit telemetry.csv --deadline 100 --epsilon 0.001
     """
     from fedopt.audit import Columns, Promise, Settings, audit_telemetry, read_telemetry
-    from fedopt.audit.promises import promises_of
-    from fedopt.audit.summary import summary
+    from fedopt.audit.auditing import promises_of
+    from fedopt.audit.presenting import summary
     from fedopt.cli._documents import found
     from fedopt.records.units import SECONDS
 
@@ -140,10 +140,10 @@ def command(
         if not quiet and rows % (1 << 20) < 1 << 17:
             say(f"{rows:,} rows read")
 
-    reader = read_telemetry(telemetry, Columns(value, time, tuple(by) if by else None, unit, ignore_failed))
-    result = audit_telemetry(reader, promises, settings, progress)
+    columns = Columns(value, time, tuple(by) if by else None, unit, ignore_failed)
+    result = audit_telemetry(read_telemetry(telemetry, columns), promises, settings, progress)
     if plot is not None:
-        from fedopt.audit.plots import plot_audit
+        from fedopt.audit.presenting import plot_audit
 
         try:
             plot_audit(result, plot)
@@ -151,7 +151,14 @@ def command(
             fail(2, str(error))
     text = summary(result)
     if recalibrate is not None:
-        text += "\n" + _recalibrated(result, recalibrate, plan, instance, contract, successor, measured)
+        from fedopt.audit.recalibration import replay
+
+        replayed = (
+            {} if not isinstance(promises, Mapping) else replay(read_telemetry(telemetry, columns), promises)
+        )
+        text += "\n" + _recalibrated(
+            result, recalibrate, plan, instance, contract, successor, measured, replayed
+        )
     emit(result, text, json=json, out=out, quiet=quiet)
     raise typer.Exit(BROKEN if result.broken else DONE)
 
@@ -164,6 +171,7 @@ def _recalibrated(
     subject: str | None,
     successor: Path | None,
     measured: Path | None,
+    replayed: Mapping[str, float],
 ) -> str:
     """Write the next version of a contract, unsigned, and say what it does to the plan."""
     from fedopt.audit.recalibration import recalibrate
@@ -186,6 +194,7 @@ def _recalibrated(
         parent=latest.sha256 if latest else "",
         issued=now(),
         measured=None if measured is None else read_impairment(measured),
+        replayed=replayed,
     )
     if found.contract is None:
         return f"  {subject}: the contract bounds the audit; nothing changes"
@@ -196,6 +205,11 @@ def _recalibrated(
         f"  {subject}: {start} scaled by {found.factor:.4g}; version {found.contract.version}, "
         f"unsigned, in {file}"
     ]
+    if not replayed:
+        lines.append(
+            "  !! requests have no times, so they could not be replayed: work that has become dependent over "
+            "time is taken for more of the same; audit the new plan again"
+        )
     if found.overloaded:
         lines.append(
             "  !! the reservation was overloaded: the factor is a lower bound; plan again and audit again"

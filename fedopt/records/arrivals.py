@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedopt.records.formats import RecordError, Source, format_of
-from fedopt.records.telemetry import find_time
-from fedopt.records.units import SECONDS, dates, numbers, unit_in_name
+from fedopt.records.telemetry import find_time, time_unit
+from fedopt.records.units import SECONDS, dates, numbers
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -91,9 +91,7 @@ def read_arrivals(
                     notes.append(f"Times are taken from {used!r}, the first column.")
             moments, offset = dates(frame[used])
             if not seen:
-                stated = "s" if offset is not None else unit_in_name(used)
-                if stated is None and form.time == used:
-                    stated = form.time_unit
+                stated = time_unit(form, used, offset is not None)
                 if unit is None and offset is not None:
                     raise RecordError(
                         f"{path}: times are date-times; state them in the instance's unit of time"

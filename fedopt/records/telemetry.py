@@ -90,8 +90,8 @@ class Telemetry:
         Why requests count as late or were left out, with how many of each.
     first_failed
         The first of them, in words.
-    unit
-        Unit of the delays; None: the record states none.
+    unit, time_unit
+        Units of the delays and of the times (seconds for date-times); None: the record states none.
     used
         The columns that were used. ordered: whether rows have an order in time.
     notes
@@ -104,6 +104,7 @@ class Telemetry:
     failed: Counter[str] = field(default_factory=Counter)
     first_failed: str | None = None
     unit: str | None = None
+    time_unit: str | None = None
     used: Columns = field(default_factory=Columns)
     ordered: bool = True
     notes: list[str] = field(default_factory=list)
@@ -205,6 +206,8 @@ class Telemetry:
             by_name = {name.casefold(): name for name in names}
             groups = tuple(by_name[n] for n in usual if n in by_name and by_name[n] not in (value, time))
         self.used = Columns(value, time if time != value else None, groups)
+        if self.used.time is not None:
+            self.time_unit = time_unit(form, self.used.time, dates(frame[self.used.time])[1] is not None)
         found, self.unit = self._delays(form, frame[value])
         if self.unit is None and wanted.unit is not None:
             self.unit = wanted.unit
@@ -273,6 +276,13 @@ def find_time(form: Format, names: Sequence[str]) -> str | None:
         plain.setdefault(plain_name(name), name)
         plain.setdefault(plain_name(name.lstrip("@").rpartition(".")[2]), name)
     return next((plain[name] for name in TIME_NAMES if name in plain), None)
+
+
+def time_unit(form: Format, column: str, dated: bool) -> str | None:
+    """The unit of a column of times: seconds for date-times, what its name or the format says for numbers."""
+    if dated:
+        return "s"
+    return unit_in_name(column) or (form.time_unit if form.time == column else None)
 
 
 def _need(name: str | None, names: Sequence[str], path: Path) -> str | None:

@@ -202,7 +202,7 @@ def _telemetry(plan: Plan, instance: Instance, seed: int) -> str:
 def audit(plan: bytes, instance: bytes, telemetry: bytes, options: Mapping[str, Any]) -> Outcome:
     """Audit telemetry against the promises of a plan's tenants. Raises TelemetryError, AuditError."""
     from fedopt.audit import Columns, Settings, audit_telemetry, read_telemetry
-    from fedopt.audit.promises import promises_of
+    from fedopt.audit.auditing import promises_of
 
     with _posted({"plan.json": plan, "instance.json": instance, "telemetry": telemetry}) as folder:
         promises, unit = promises_of(folder / "instance.json", folder / "plan.json")

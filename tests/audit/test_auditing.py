@@ -14,7 +14,7 @@ from fedopt.audit import (
     audit_telemetry,
     read_telemetry,
 )
-from fedopt.audit.summary import summary
+from fedopt.audit.presenting import summary
 from tests.audit.processes import tandem
 
 
@@ -88,7 +88,7 @@ def test_few_clusters_are_said_to_be_few():
 
 def test_plots_are_written(result, tmp_path):
     pytest.importorskip("matplotlib")
-    from fedopt.audit.plots import plot_audit
+    from fedopt.audit.presenting import plot_audit
 
     assert plot_audit(result, tmp_path / "audit.png", "ms").read_bytes().startswith(b"\x89PNG")
 

@@ -9,7 +9,6 @@ from fedopt.audit.gpd import Excesses, fit
 from fedopt.audit.tails import (
     Tail,
     deviance,
-    interval_of_probability,
     interval_of_quantile,
     quantile_gradient,
     tail_quantile,
@@ -68,22 +67,6 @@ def test_interval_ends_are_where_the_deviance_is_critical(tail):
     assert high - estimate > estimate - low, "a profile interval of a far quantile leans upwards"
     for end in (low, high):
         assert deviance(tail, end, 1 - probability) == pytest.approx(3.841, abs=0.02)
-
-
-def test_interval_of_a_probability_is_the_inverse_of_that_of_a_quantile(tail):
-    probability = 1 - 1 / 5000
-    low, high = interval_of_quantile(tail, probability, 3.841, 10.0)
-    assert interval_of_probability(tail, high, 3.841)[1] == pytest.approx(1 - probability, rel=0.01)
-    assert interval_of_probability(tail, low, 3.841)[0] == pytest.approx(1 - probability, rel=0.01)
-
-
-def test_level_out_of_reach_has_lower_end_zero():
-    values = np.sort(stats.genpareto(-0.4).rvs(200, random_state=np.random.default_rng(3)))
-    data = Excesses(values, values, np.ones(200), 200.0)
-    tail = Tail(0.0, 10_000, data, fit(data))
-    low, high = interval_of_probability(tail, 2.6, 3.841)
-    assert low == 0.0
-    assert 0 < high < 0.001
 
 
 @pytest.mark.parametrize("shape", [-0.3, 0.0, 1e-6, 0.4])

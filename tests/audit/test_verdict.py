@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fedopt.audit import Promise, audit
-from fedopt.audit.summary import summary
+from fedopt.audit.presenting import summary
 from tests.audit.processes import tandem, tandem_quantile
 
 
