@@ -45,6 +45,8 @@ REFERENCE_CLUSTERS = 30
 TRUSTED_CLUSTERS = 20
 DEPENDENT = 1.36
 """Inflation that is no accident of 64 cosines: two standard errors above 1."""
+TELLING = 8
+"""Late samples below which dependence cannot be seen in them."""
 CAUTION, FEW_CAUTION = 1.4, 2.0
 """By how much more the variance of dependent data, and that of few clusters, is inflated before a promise is
 called kept: where few or small clusters came by luck, they tell a small variance too."""
@@ -65,7 +67,7 @@ class Counted:
 
     size: mean samples in a cluster. inflation: of the count's variance; alone: the same where nothing was
     seen; degrees: of freedom behind them. reference: clusters from which they were learned. slow: inflation
-    and degrees of freedom of the long-run variance, where it shows dependence.
+    and degrees of freedom of the long-run variance, where it shows dependence. independent: known to be.
     """
 
     count: int
@@ -77,6 +79,7 @@ class Counted:
     degrees: float
     reference: int
     slow: tuple[float, float] | None = None
+    independent: bool = False
 
     @property
     def share(self) -> float:
@@ -96,16 +99,20 @@ class Counted:
         """Whether the interval ends at or below a share.
 
         Of dependent data the interval of 1.4 times the variance must, of twice where fewer than 20 clusters
-        reach the level, or that share: few and small ones may have come by luck.
+        reach the level, or that share: few and small ones may have come by luck. Of data that show no
+        dependence that of twice must where the share would show in fewer than 8 samples, too few to show any.
         """
         return self.interval(confidence, self.caution(share))[1] <= share
 
     def caution(self, share: float) -> float:
         """The factor on the variance with which `bounded` judges a share."""
-        if not self.dependent:
+        if self.independent:
             return 1.0
-        seen = min(self.clusters, share * self.samples / self.size)
-        return FEW_CAUTION if seen < TRUSTED_CLUSTERS and self.clustered else CAUTION
+        expected = share * self.samples / self.size
+        if not self.dependent:
+            return FEW_CAUTION if expected < TELLING else 1.0
+        few = self.clustered and min(self.clusters, expected) < TRUSTED_CLUSTERS
+        return FEW_CAUTION if few else CAUTION
 
     @property
     def dependent(self) -> bool:
@@ -153,7 +160,7 @@ def count_top(sample: Sample, count: int) -> Counted:
     """The same for the level that exactly `count` samples exceed."""
     n = sample.samples
     if sample.independent or count == n:
-        return Counted(count, n, count, 1.0, 1.0, 1.0, math.inf, count)
+        return Counted(count, n, count, 1.0, 1.0, 1.0, math.inf, count, independent=sample.independent)
     labels, first = sample.episodes
     if count > labels.size:  # a level below the median: episodes say nothing, cosines do
         used, inflation = _long_run(sample, count)

@@ -174,7 +174,7 @@ def recalibrate(
     delays = {(link.from_, link.to): link.delay for link in instance.links or ()}
     factors, overloaded = [], False
     for entry in plan.tenants:
-        series = audit.series.get(entry.id, audit if entry.id == audit.name or not audit.series else None)
+        series = audit.series.get(entry.id, audit if audit.name in ("all", entry.id) else None)
         if not entry.admitted or contract.subject not in entry.path or series is None:
             continue
         links = sum(delays.get((a, b), 0.0) for (a, _), (b, _) in pairwise(entry.hops()))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fedopt.audit import Promise, audit
+from fedopt.audit import Promise, Settings, audit
 from fedopt.audit.presenting import summary
 from tests.audit.processes import tandem, tandem_quantile
 
@@ -96,7 +96,16 @@ def test_hangs_are_neither_called_kept_nor_broken_beyond_the_stated_level(share)
 
 
 def test_samples_to_decide_are_those_that_an_exact_interval_needs():
-    found = fitted_to(np.random.default_rng(10).exponential(1.0, 1000), 50.0)
+    independent = Settings(independent=True)
+    promise = Promise(deadline=50.0, epsilon=0.001)
+    found = audit(np.random.default_rng(10).exponential(1.0, 1000), promise, independent)
     assert found.verdict == "undecided"
     assert found.samples_to_decide == pytest.approx(3689, abs=10)
-    assert fitted_to(np.random.default_rng(10).exponential(1.0, 3700), 50.0).verdict == "kept"
+    assert audit(np.random.default_rng(10).exponential(1.0, 3700), promise, independent).verdict == "kept"
+
+
+def test_too_few_late_requests_to_show_dependence_are_judged_with_twice_the_variance():
+    found = fitted_to(np.random.default_rng(10).exponential(1.0, 1000), 50.0)
+    assert found.samples_to_decide == pytest.approx(2 * 3689, abs=20)
+    assert fitted_to(np.random.default_rng(10).exponential(1.0, 3700), 50.0).verdict == "undecided"
+    assert fitted_to(np.random.default_rng(10).exponential(1.0, 7400), 50.0).verdict == "kept"
