@@ -254,7 +254,7 @@ def samples_to_decide(counted: Counted, epsilon: float, confidence: float) -> in
         return None
     needed = inflation * float(z) ** 2 * epsilon * (1 - epsilon) / distance
     if counted.count == 0:  # the upper end of nothing seen must come down to ε
-        needed = -math.log((1 - confidence) / 2) * caution * counted.alone / epsilon
+        needed = -math.log((1 - confidence) / 2) * inflation * counted.alone / counted.inflation / epsilon
     return min(max(math.ceil(needed), counted.samples + 1), MAX_SAMPLES)
 
 

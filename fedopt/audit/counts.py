@@ -88,11 +88,14 @@ class Counted:
 
     def interval(self, confidence: float, caution: float = 1.0) -> tuple[float, float]:
         """Two-sided interval of the probability of exceeding the level; caution: a factor on its variance."""
-        inflation, alone = caution * self.inflation, caution * self.alone
-        ends = [share_interval(self.count, self.samples, inflation, self.degrees, confidence, alone)]
+        kinds = [(self.inflation, self.degrees)]
         if self.slow is not None and self.slow[0] > self.inflation:
-            inflation, degrees = self.slow
-            ends.append(share_interval(self.count, self.samples, caution * inflation, degrees, confidence))
+            kinds.append(self.slow)
+        single = self.alone / self.inflation
+        ends = [
+            share_interval(self.count, self.samples, caution * by, degrees, confidence, caution * by * single)
+            for by, degrees in kinds
+        ]
         return min(low for low, _ in ends), max(high for _, high in ends)
 
     def bounded(self, share: float, confidence: float) -> bool:
