@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedopt.audit.document import Audit, Probability, Quantile
 from fedopt.plan.present import figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from fedopt.audit.document import Audit, Probability, Quantile
 
 __all__ = ["audit_figure", "plot_audit", "summary"]
 
