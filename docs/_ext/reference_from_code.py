@@ -171,7 +171,7 @@ SECTIONS = {
     "Domains": ("Domain Offer Link", "Who serves: domains, what they offer, and the ways between them."),
     "Tenants": ("Tenant SLO Policy", "Who asks: identical tenants, their promise, and where they may go."),
     "Arrivals": (
-        "Poisson Renewal TokenBucket OnOff ExponentialWork EnvelopeArrivals TraceArrivals",
+        "Poisson Renewal Modulated SumOfArrivals TokenBucket OnOff ExponentialWork EnvelopeArrivals TraceArrivals",
         "How a tenant's work comes in: one of these under `arrivals`, told apart by `model`.",
     ),
     "Sizes": (

@@ -49,9 +49,8 @@ def allowed_forms(monotone: bool, independent: bool, iid: bool, dependent: bool)
     """Mask of the forms whose assumptions hold for all models of a path.
 
     monotone: every impairment grows with the interval; independent: arrivals and impairments have independent
-    increments; iid: they are i.i.d. per slot; dependent: some domains may be dependent on each other (then
-    the
-    supermartingale forms are out, for nothing is known about dependence between different slots).
+    increments; iid: impairments are i.i.d. per slot; dependent: some domains may be dependent on each other
+    (then the supermartingale forms are out, for nothing is known about dependence between different slots).
     """
     mask = 1 << FINE
     if monotone:

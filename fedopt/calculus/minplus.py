@@ -69,7 +69,7 @@ class PackedPath:
         self.mask = allowed_forms(
             bool(models.monotone[1:].all()),
             bool(models.independent.all()),
-            bool(models.iid.all()),
+            bool(models.iid[1:].all()),  # arrivals enter at θ alone: independent is enough
             bool(path.dependent),
         )
 

@@ -13,6 +13,8 @@ from fedopt.calculus.risk import risk_shares
 from fedopt.central.master import Duals
 from fedopt.plan import DomainPlan, InstanceReference, TenantPlan
 from fedopt.plan.charges import domain_loads, entry_costs
+from fedopt.plan.milestones import has_milestones, parts_of, prove
+from fedopt.plan.paths import Paths
 from fedopt.pricing import Column, Network, TenantClass
 
 __all__ = ["assigned", "domain_plans", "instance_reference", "tenant_plans"]
@@ -26,6 +28,9 @@ def instance_reference(network: Network) -> InstanceReference:
 def tenant_plans(network: Network, columns: list[Column], units: np.ndarray) -> list[TenantPlan]:
     """Entries of all tenants with their costs, in the instance's order."""
     ordered = assigned(network, columns, units, _entry)
+    if has_milestones(network.instance):
+        parts = [(part, Paths(part.instance)) for part in parts_of(network.instance)]
+        ordered = [prove(entry, parts) for entry in ordered]
     costs = entry_costs(network.instance, ordered)
     return [entry.model_copy(update={"cost": cost}) for entry, cost in zip(ordered, costs, strict=True)]
 

@@ -334,6 +334,9 @@ def _impossible(scenario: Scenario, instance: Instance) -> Iterator[Problem]:
                 f"tenants[{i}] of the instance has count {tenant.count}; here everyone is followed alone"
             )
             yield Problem("instance", message, "set count: 1 and let a stream bring the others")
+        if tenant.slo.milestones:
+            message = f"{tenant.id!r} has milestones, which an operation of many periods does not follow"
+            yield Problem("instance", message, "leave milestones out of its SLO")
         if scenario.traffic and isinstance(tenant.arrivals, TraceArrivals):
             yield Problem(
                 "traffic", f"the trace of {tenant.id!r} cannot be scaled", "leave it out of traffic"

@@ -6,7 +6,7 @@ import math
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from fedopt.explain.oracle import Budget, Feasibility, InCompany, Solver, alone
+from fedopt.explain.oracle import HALF, Budget, Feasibility, InCompany, Solver, alone
 from fedopt.explain.remedies import (
     capacity_remedies,
     deadline_remedy,
@@ -17,6 +17,7 @@ from fedopt.explain.remedies import (
 )
 from fedopt.instance.graph import exclusions
 from fedopt.plan.document import Explanation, Remedy
+from fedopt.plan.milestones import parts_of
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance, Tenant
@@ -89,33 +90,48 @@ def _alone(instance: Instance, tenant: Tenant, feasible: Feasibility) -> Explana
         elif not policy:
             message += "; no single relaxation of them gives a plan"
         return Explanation(tenant=tenant.id, constraint=constraint, message=message, remedies=policy)
-    shortest = _shortest_delay(single, tenant)
+    milestone, promised = _failing_milestone(single, tenant, feasible)
+    shortest = _shortest_delay(promised, promised.tenants[0])
     remedies: list[Remedy] = [
         remedy
-        for remedy in (deadline_remedy(single, tenant, feasible), epsilon_remedy(single, tenant, feasible))
+        for remedy in (
+            deadline_remedy(single, tenant, feasible, milestone),
+            epsilon_remedy(single, tenant, feasible, milestone),
+        )
         if remedy is not None
     ]
     open_domains = sorted({domain for _, domain in single.graph(tenant.id).nodes(data="domain")})
     rates = [*capacity_remedies(single, open_domains, feasible), *max_rate_remedies(single, feasible)]
     time = instance.units.time
     constraint = "capacity" if rates else "guarantee"
-    if shortest >= tenant.slo.deadline:
+    slo = promised.tenants[0].slo
+    way = "" if milestone is None else f" up to the end of {promised.stages[-1]}"
+    if shortest >= slo.deadline:
         constraint = "deadline"
         reason = (
-            f"the least delay of any path is {shortest:g} {time}, its deadline {tenant.slo.deadline:g} {time}"
+            f"the least delay of any path{way} is {shortest:g} {time}, its deadline {slo.deadline:g} {time}"
         )
     elif rates:
         reason = "the rate that its promise needs exceeds what a single tenant can reserve"
     else:
-        reason = (
-            f"nothing keeps P(delay > {tenant.slo.deadline:g} {time}) ≤ {tenant.slo.epsilon:g} on any path"
-        )
+        reason = f"nothing keeps P(delay{way} > {slo.deadline:g} {time}) ≤ {slo.epsilon:g} on any path"
     return Explanation(
         tenant=tenant.id,
         constraint=constraint,
         message=f"{tenant.id}: {reason}, even with all capacity to itself",
         remedies=[*remedies, *rates, *policy],
     )
+
+
+def _failing_milestone(
+    single: Instance, tenant: Tenant, feasible: Feasibility
+) -> tuple[int | None, Instance]:
+    """The first milestone that has no plan by itself and the instance that ends with it; (None, the instance)
+    where there is none."""
+    for part in parts_of(single):
+        if not feasible.plan(part.instance, gap=HALF).has_plan:
+            return part.place[tenant.id], part.instance
+    return None, single
 
 
 def _together(instance: Instance, feasible: Feasibility) -> Explanation:

@@ -16,10 +16,13 @@ LARGEST_EPSILON = 0.5
 CAPACITY_FACTOR = 1e4
 
 
-def deadline_remedy(instance: Instance, tenant: Tenant, feasible: Feasibility) -> Remedy | None:
-    """The shortest deadline of the tenant with which the instance has a plan."""
-    place = f"tenants.{tenant.id}.slo.deadline"
-    now = tenant.slo.deadline
+def deadline_remedy(
+    instance: Instance, tenant: Tenant, feasible: Feasibility, milestone: int | None = None
+) -> Remedy | None:
+    """The shortest deadline of the tenant (of its milestone of that number) with which there is a plan."""
+    slo, inner = tenant.slo, "" if milestone is None else f".milestones.{milestone}"
+    place = f"tenants.{tenant.id}.slo{inner}.deadline"
+    now = slo.deadline if milestone is None else slo.milestones[milestone].deadline
     needed = least(lambda value: feasible(instance.with_({place: value})), now, now * DEADLINE_FACTOR)
     if needed is None:
         return None
@@ -29,14 +32,24 @@ def deadline_remedy(instance: Instance, tenant: Tenant, feasible: Feasibility) -
         place=place,
         current=now,
         needed=needed,
-        message=f"a deadline of {exact(needed)} {time} for {tenant.id} instead of {now:g} {time}",
+        message=f"a deadline of {exact(needed)} {time} for {tenant.id}{_until(tenant, milestone)} instead of "
+        f"{now:g} {time}",
     )
 
 
-def epsilon_remedy(instance: Instance, tenant: Tenant, feasible: Feasibility) -> Remedy | None:
-    """The smallest violation probability of the tenant with which the instance has a plan."""
-    place = f"tenants.{tenant.id}.slo.epsilon"
-    now = tenant.slo.epsilon
+def _until(tenant: Tenant, milestone: int | None) -> str:
+    """Up to which stage a promise counts, where it is a milestone."""
+    return "" if milestone is None else f" up to the end of {tenant.slo.milestones[milestone].until}"
+
+
+def epsilon_remedy(
+    instance: Instance, tenant: Tenant, feasible: Feasibility, milestone: int | None = None
+) -> Remedy | None:
+    """The smallest violation probability of the tenant (of its milestone of that number) with which there is
+    a plan."""
+    slo, inner = tenant.slo, "" if milestone is None else f".milestones.{milestone}"
+    place = f"tenants.{tenant.id}.slo{inner}.epsilon"
+    now = slo.epsilon if milestone is None else slo.milestones[milestone].epsilon
     if now >= LARGEST_EPSILON:
         return None
     needed = least(
@@ -49,7 +62,7 @@ def epsilon_remedy(instance: Instance, tenant: Tenant, feasible: Feasibility) ->
         place=place,
         current=now,
         needed=needed,
-        message=f"ε = {exact(needed)} for {tenant.id} instead of {now:g}",
+        message=f"ε = {exact(needed)} for {tenant.id}{_until(tenant, milestone)} instead of {now:g}",
     )
 
 

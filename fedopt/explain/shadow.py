@@ -201,6 +201,8 @@ class _Priced:
 
 
 def _value(priced: _Priced, entry: TenantPlan) -> _Entry | None:
+    if entry.milestones:  # the slopes are those of one promise; which of several binds changes with a step
+        return None
     path, slot = priced.paths.entry(entry), priced.slot
     rates = priced.paths.rates(entry)
     growth = growth_of(path, rates, entry)

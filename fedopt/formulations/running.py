@@ -11,6 +11,7 @@ from fedopt.formulations.errors import ModelError
 from fedopt.formulations.files import _line, find, load
 from fedopt.instance import Instance
 from fedopt.plan.document import Plan
+from fedopt.plan.milestones import refuse_milestones
 
 __all__ = ["solve"]
 
@@ -33,6 +34,7 @@ def solve(
     the default guarantee its own first one is used, which the plan says. Further options go to the model's
     `build`. Raises ModelError for an unknown model, an option it does not take, and a file that fails.
     """
+    refuse_milestones(instance, f"the model {name_or_path}")
     module = load(name_or_path)
     path = find(name_or_path)
     guarantees = getattr(module, "GUARANTEES", (guarantee,))

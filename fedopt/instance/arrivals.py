@@ -246,16 +246,60 @@ class Poisson(Law):
 class Renewal(Law):
     """Requests with independent gaps, of coefficient of variation `cv`: 1 is a Poisson process.
 
-    `rate` epochs per unit of time, of `batch` requests each; gaps are gamma-distributed. `sizes` as for
-    Poisson requests.
+    `rate` epochs per unit of time, of `batch` requests each. `gaps`: their law, `gamma`, `weibull` (cv up to
+    5) or `hyperexponential` with balanced means (cv from 1). `sizes` as for Poisson requests.
     """
 
     model: Literal["renewal"] = "renewal"
     rate: Annotated[Positive, Unit("frequency")]
     cv: Annotated[Positive, Field(ge=0.01, le=10.0)] = 1.0
+    gaps: Literal["gamma", "weibull", "hyperexponential"] = "gamma"
     size: Annotated[RequestSize, Unit("work")] = 1.0
     batch: Annotated[StrictInt, Field(ge=1, le=10_000)] = 1
     sizes: Literal["common", "per stage"] = "common"
+
+    @model_validator(mode="after")
+    def _variation(self) -> Self:
+        if self.gaps == "hyperexponential" and self.cv < 1.0:
+            raise ValueError("hyperexponential gaps have a cv of 1 or more; take gaps: gamma or weibull")
+        if self.gaps == "weibull" and not 0.02 <= self.cv <= 5.0:
+            raise ValueError("weibull gaps have a cv of 0.02 to 5; take gaps: gamma or hyperexponential")
+        return self
+
+    def theta_limit(self, slot: float) -> float:
+        """The tilts below which the moment generating function is finite, 1/work."""
+        return size_tilt(self.size)
+
+
+class Modulated(Law):
+    """Poisson requests whose rate depends on the state of a Markov chain in continuous time (MMPP).
+
+    `rates`: requests per unit of time in each state. `changes`: a row for each state, how often per unit of
+    time it changes to each state; the diagonal does not count. Every state can reach every other.
+    """
+
+    model: Literal["mmpp"] = "mmpp"
+    rates: Annotated[tuple[NonNegative, ...], Field(min_length=2, max_length=50), Unit("frequency")]
+    changes: Annotated[tuple[tuple[NonNegative, ...], ...], Unit("frequency")]
+    size: Annotated[RequestSize, Unit("work")] = 1.0
+
+    @model_validator(mode="after")
+    def _chain(self) -> Self:
+        count = len(self.rates)
+        if len(self.changes) != count or any(len(row) != count for row in self.changes):
+            raise ValueError(f"changes must have {count} rows of {count} numbers, one for each state")
+        if not max(self.rates) > 0.0:
+            raise ValueError("some state must bring requests")
+        for ways in (self.changes, tuple(zip(*self.changes, strict=True))):  # reached, and reaching
+            met, left = {0}, [0]
+            while left:
+                here = left.pop()
+                more = {j for j in range(count) if ways[here][j] > 0.0} - met
+                met |= more
+                left.extend(more)
+            if len(met) < count:
+                raise ValueError("every state must be reached from every other by changes")
+        return self
 
     def theta_limit(self, slot: float) -> float:
         """The tilts below which the moment generating function is finite, 1/work."""
@@ -317,6 +361,35 @@ class TraceArrivals(Law):
         return math.inf
 
 
+class SumOfArrivals(Law):
+    """Independent streams of requests of one tenant, added: `parts` are models of arrivals.
+
+    A promise holds for the requests of every part.
+    """
+
+    model: Literal["sum"] = "sum"
+    parts: Annotated[
+        tuple[
+            Annotated[
+                EnvelopeArrivals | TokenBucket | Poisson | Renewal | Modulated | ExponentialWork | OnOff,
+                Field(discriminator="model"),
+            ],
+            ...,
+        ],
+        Field(min_length=2, max_length=20),
+    ]
+
+    @model_validator(mode="after")
+    def _parts(self) -> Self:
+        if any(getattr(part, "sizes", "common") == "per stage" for part in self.parts):
+            raise ValueError("the parts of a sum have sizes common to all stages")
+        return self
+
+    def theta_limit(self, slot: float) -> float:
+        """The least of the parts, 1/work."""
+        return min(part.theta_limit(slot) for part in self.parts)
+
+
 @runtime_checkable
 class OwnArrivals(Protocol):
     """A user's own arrival model, in slots, allowed where an instance is built in code.
@@ -333,7 +406,15 @@ class OwnArrivals(Protocol):
 
 Arrivals = Annotated[
     Annotated[
-        EnvelopeArrivals | TokenBucket | Poisson | Renewal | ExponentialWork | OnOff | TraceArrivals,
+        EnvelopeArrivals
+        | TokenBucket
+        | Poisson
+        | Renewal
+        | Modulated
+        | SumOfArrivals
+        | ExponentialWork
+        | OnOff
+        | TraceArrivals,
         Field(discriminator="model"),
     ],
     WrapValidator(accepts_objects("rho", "sigma")),

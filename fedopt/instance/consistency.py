@@ -195,6 +195,11 @@ class _Checks:
         members = {what: set(names) for what, names in known.items()}
         for i, tenant in listed:
             policy = _get(tenant, "policy")
+            for j, milestone in _entries(_get(tenant, "slo"), "milestones"):
+                until = _get(milestone, "until")
+                if isinstance(until, str) and self.stages and until not in self.stages:
+                    place = f"tenants[{i}].slo.milestones[{j}].until"
+                    self.unknown(place, until, list(self.stages), "stage")
             for what, names in known.items():
                 for j, name in _names(policy, what):
                     if name not in members[what]:

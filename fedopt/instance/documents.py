@@ -138,14 +138,38 @@ class Link(Document):
     cost: Annotated[NonNegative, Unit("cost")] = 0.0
 
 
+class Milestone(Document):
+    """A promise for part of the way: P(delay up to the end of stage `until` > deadline) ≤ epsilon.
+
+    The delay runs from the arrival of a request, like that of the SLO itself. A `percentile` may be given in
+    the place of `epsilon`.
+    """
+
+    until: Name
+    deadline: Annotated[Positive, Unit("time")]
+    epsilon: Annotated[OpenProbability, Unit("share")]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_percentile(cls, data: Any) -> Any:
+        return _with_epsilon(data)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: Any) -> dict[str, Any]:
+        return _with_percentile(handler.resolve_ref_schema(handler(core)))
+
+
 class SLO(Document):
     """The promise to a tenant: P(delay > deadline) ≤ epsilon, of its requests or of the time.
 
     `deadline` is in units of time. A `percentile` such as 99.9 may be given in the place of `epsilon`, which
     is then 0.001. `min_accuracy` and `max_staleness` (seconds) admit only offers that
     state an accuracy or a staleness within the limit, on every stage where some offer states one (see
-    `fedopt.instance.graph.RatedStages`).
+    `fedopt.instance.graph.RatedStages`). `milestones` are further promises, each up to the end of a stage:
+    the first token by the end of prefill, say.
     """
+
+    later = frozenset({"milestones"})
 
     deadline: Annotated[Positive, Unit("time")]
     epsilon: Annotated[OpenProbability, Unit("share")]
@@ -153,26 +177,35 @@ class SLO(Document):
     min_accuracy: Annotated[Share | None, Unit("share")] = None
     max_staleness: Annotated[NonNegative | None, Unit("seconds")] = None
 
+    milestones: tuple[Milestone, ...] = ()
+
     @model_validator(mode="before")
     @classmethod
     def _by_percentile(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping) or "percentile" not in data:
-            return data
-        if "epsilon" in data:
-            raise ValueError("epsilon and percentile say the same; leave one of them out")
-        rest = {key: value for key, value in data.items() if key != "percentile"}
-        return {**rest, "epsilon": _beyond(data["percentile"])}
+        return _with_epsilon(data)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: Any) -> dict[str, Any]:
-        described: dict[str, Any] = handler.resolve_ref_schema(handler(core))
-        rank = {
-            "anyOf": [{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 100}, {"type": "string"}]
-        }
-        described["properties"]["percentile"] = {"title": "Percentile", **rank}
-        described["required"] = [name for name in described["required"] if name != "epsilon"]
-        described["oneOf"] = [{"required": ["epsilon"]}, {"required": ["percentile"]}]
-        return described
+        return _with_percentile(handler.resolve_ref_schema(handler(core)))
+
+
+def _with_epsilon(data: Any) -> Any:
+    """The document with a percentile turned into ε."""
+    if not isinstance(data, Mapping) or "percentile" not in data:
+        return data
+    if "epsilon" in data:
+        raise ValueError("epsilon and percentile say the same; leave one of them out")
+    rest = {key: value for key, value in data.items() if key != "percentile"}
+    return {**rest, "epsilon": _beyond(data["percentile"])}
+
+
+def _with_percentile(described: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema in which either epsilon or percentile is given."""
+    rank = {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 100}, {"type": "string"}]}
+    described["properties"]["percentile"] = {"title": "Percentile", **rank}
+    described["required"] = [name for name in described["required"] if name != "epsilon"]
+    described["oneOf"] = [{"required": ["epsilon"]}, {"required": ["percentile"]}]
+    return described
 
 
 def _beyond(percentile: object) -> float:

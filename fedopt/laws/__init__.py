@@ -5,7 +5,7 @@ from fedopt.laws.compiled import ModelTable, log_burst, log_rate, pack, request_
 from fedopt.laws.models import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, TokenBucket
 from fedopt.laws.operators import aggregate, hoelder, leftover, output, own_arrival, own_impairment
 from fedopt.laws.protocol import Arrival, Impairment
-from fedopt.laws.requests import Renewal, WholeRequests
+from fedopt.laws.requests import Modulated, Renewal, WholeRequests
 from fedopt.laws.sizes import Size
 from fedopt.laws.table import Table
 from fedopt.laws.trace import Trace
@@ -16,6 +16,7 @@ __all__ = [
     "GammaWork",
     "Impairment",
     "ModelTable",
+    "Modulated",
     "NoImpairment",
     "OnOff",
     "Poisson",

@@ -3,6 +3,8 @@
 | model | per slot |
 |---|---|
 | poisson, renewal | `rate·slot` requests, sizes as they are |
+| mmpp | rates of requests and of changes times `slot` |
+| sum | its parts, each as above, independent of each other |
 | exponential | an independent exponential of mean `mean·slot` in each slot |
 | gamma | an independent Gamma(`shape·slot`, `scale`) in each slot: the same gamma process whatever the slot |
 | on-off | `peak·slot` while on; the probabilities are per slot already |
@@ -23,9 +25,9 @@ import numpy as np
 
 from fedopt.instance.errors import InstanceError, Problem
 from fedopt.laws.models import ExponentialWork, GammaWork, NoImpairment, OnOff, Poisson, TokenBucket
-from fedopt.laws.operators import own_arrival, own_impairment
+from fedopt.laws.operators import aggregate, own_arrival, own_impairment
 from fedopt.laws.protocol import Law
-from fedopt.laws.requests import Renewal
+from fedopt.laws.requests import Modulated, Renewal
 from fedopt.laws.sizes import KINDS, Size
 from fedopt.laws.table import Table
 from fedopt.laws.trace import read_trace
@@ -55,7 +57,14 @@ def build(document: Any, slot: float) -> Law:
             return Renewal(document.rate * slot, law, per_stage=_per_stage(document))
         case "renewal":
             law, shape = size_of(document.size), document.cv**-2
-            return Renewal(document.rate * slot, law, shape, document.batch, _per_stage(document))
+            per_stage, gaps = _per_stage(document), document.gaps
+            return Renewal(document.rate * slot, law, shape, document.batch, per_stage, gaps)
+        case "mmpp":
+            rates = tuple(rate * slot for rate in document.rates)
+            changes = tuple(tuple(rate * slot for rate in row) for row in document.changes)
+            return Modulated(rates, changes, size_of(document.size))
+        case "sum":
+            return aggregate(*(build(part, slot) for part in document.parts))
         case "exponential":
             return ExponentialWork(document.mean * slot)
         case "gamma":

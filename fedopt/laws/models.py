@@ -210,6 +210,12 @@ class Poisson(Law):
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(x < 1.0, -np.log1p(-x), np.inf)[()]
 
+    def stream(self, rng: np.random.Generator, slots: float) -> tuple[np.ndarray, np.ndarray]:
+        """Times, in slots, and sizes of the requests of so many slots."""
+        times = np.sort(rng.random(rng.poisson(self.rate * slots))) * slots
+        sizes = rng.standard_exponential(len(times)) if self.exponential else np.ones(len(times))
+        return times, self.size * sizes
+
     def sample_requests(self, rng: np.random.Generator, slots: Shape) -> tuple[np.ndarray, np.ndarray]:
         """Work and number of requests per slot, each of shape `slots`."""
         count = rng.poisson(self.rate, slots)

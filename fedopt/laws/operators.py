@@ -156,9 +156,40 @@ class Sum(Law):
         return all(part.continuous for part in self.parts)
 
     @property
+    def slot_start(self) -> bool:
+        """Where all parts' requests arrive at the start of a slot."""
+        return all(part.slot_start for part in self.parts)
+
+    @property
     def max_size(self) -> float:
         """The largest of the parts; nan where one is not known."""
         return float(np.max([part.max_size for part in self.parts]))
+
+    @property
+    def mean_size(self) -> float:
+        """The largest of the parts."""
+        return float(np.max([part.mean_size for part in self.parts]))
+
+    def own_size(self, probability: float) -> tuple[float, float]:
+        """The largest of the parts: a request is one of some part."""
+        found = [part.own_size(probability) for part in self.parts]
+        return max(size for size, _ in found), max(exceeded for _, exceeded in found)
+
+    def barrier(self, broken: float, slope: float, own: bool) -> float:
+        """The largest of the parts at an equal share: for a request of one part the others are stationary,
+        which asks for no more than a request of theirs does."""
+        share = broken / len(self.parts)
+        bounded = [part.max_size for part in self.parts]
+        return max(
+            size if math.isfinite(size) else part.barrier(share, slope, own)
+            for size, part in zip(bounded, self.parts, strict=True)
+        )
+
+    def stream(self, rng: np.random.Generator, slots: float) -> tuple[np.ndarray, np.ndarray]:
+        """Times, in slots, and sizes of the requests of so many slots, all parts together."""
+        times, sizes = zip(*(_stream(part, rng, slots) for part in self.parts), strict=True)
+        order = np.argsort(np.concatenate(times), kind="stable")
+        return np.concatenate(times)[order], np.concatenate(sizes)[order]
 
     @property
     def iid(self) -> bool:
@@ -329,6 +360,16 @@ class Departures(Law):
 
         departed = served(high + low) - served(high)
         return np.diff(departed, axis=-1, prepend=0.0)[..., -shape[-1] :]
+
+
+def _stream(part: Any, rng: np.random.Generator, slots: float) -> tuple[np.ndarray, np.ndarray]:
+    """Requests of one part; those of a law per slot arrive at the start of their slots."""
+    if hasattr(part, "stream"):
+        times, sizes = part.stream(rng, slots)
+        return np.asarray(times), np.asarray(sizes)
+    work = part.sample(rng, math.ceil(slots))
+    at = np.flatnonzero(work > 0.0)
+    return at.astype(float), work[at]
 
 
 def aggregate(*arrivals: Any, exponents: Sequence[float] | None = None) -> Law:

@@ -111,6 +111,7 @@ def basis_of(instance: Instance, entry: TenantPlan) -> tuple[Basis, float | None
         return "measurement", entry.parameters.get("confidence")
     laws: list[Any] = [instance.tenant(entry.id).arrivals]
     laws += [instance.offer(hop)[1].impairment for hop in entry.path]
+    laws += [part for law in laws for part in getattr(law, "parts", ())]
     unproven = entry.form == "paper-local" or entry.parameters.get("proven") is False
     if unproven or any(getattr(law, "basis", "stated") == "estimate" for law in laws):
         return "estimate", None

@@ -212,10 +212,12 @@ class _Entries:
     """Checks tenant entries one by one; arrival and impairment models are built once for all of them."""
 
     def __init__(self, plan: Plan, instance: Instance, tolerance: float) -> None:
+        from fedopt.plan.milestones import parts_of
         from fedopt.plan.paths import Paths
 
         self.plan, self.instance, self.tolerance = plan, instance, tolerance
         self.paths = Paths(instance)
+        self.parts = [(part, Paths(part.instance)) for part in parts_of(instance)]
         self.tenants = {tenant.id: tenant for tenant in instance.tenants}
 
     def check(self, entry: TenantPlan) -> Iterator[Finding]:
@@ -229,6 +231,7 @@ class _Entries:
             yield Finding(constraint, message, tenant=entry.id, domain=domain)
 
     def _violations(self, entry: TenantPlan) -> Iterator[tuple[str, str | None, str]]:
+        from fedopt.plan.milestones import milestone_violations
         from fedopt.plan.promises import promise_violations, share_violations
 
         try:
@@ -263,6 +266,7 @@ class _Entries:
         yield from basis_violations(self.instance, entry, tolerance)
         path, rates = self.paths.entry(entry), self.paths.rates(entry)
         yield from promise_violations(path, rates, entry, guarantee, tolerance)
+        yield from milestone_violations(self.instance, entry, self.parts, guarantee, tolerance)
         if entry.form == "split":
             yield from share_violations(path, rates, entry, self.instance.slot, tolerance)
         if entry.risk_shares and (

@@ -76,6 +76,17 @@ Basis = Literal["theorem", "fitted", "estimate", "measurement"]
 """What a promise rests on, the strongest first."""
 
 
+class MilestoneProof(_Document):
+    """What proves the promise up to the end of the stage `until`; fields as for the whole path."""
+
+    until: str
+    log_bound: float
+    form: Form | None = None
+    theta: float | None = None
+    block: int | None = Field(default=None, ge=1)
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
 class TenantPlan(_Document):
     """What `count` identical tenants of one group receive, each of them on its own.
 
@@ -113,6 +124,9 @@ class TenantPlan(_Document):
     parameters: dict[str, Any] = Field(default_factory=dict, description="further parameters of the form")
     learned: dict[str, LearnedPromise] = Field(
         default_factory=dict, description="promises of domains without a contract"
+    )
+    milestones: list[MilestoneProof] = Field(
+        default_factory=list, description="proofs of the promises for part of the way, in the SLO's order"
     )
     basis: Basis | None = Field(default=None, description="what the promise rests on")
     confidence: float | None = Field(
@@ -290,7 +304,7 @@ class Plan(_Document):
         if document["catalogue_bound"] is None:
             del document["catalogue_bound"]
         for entry in document["tenants"]:
-            for name in ("parameters", "learned"):
+            for name in ("parameters", "learned", "milestones"):
                 if not entry[name]:
                     del entry[name]
             for name in ("basis", "confidence"):

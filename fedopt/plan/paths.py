@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fedopt.laws import Arrival, Impairment
     from fedopt.laws.protocol import Law
 
-WITHOUT_SLOTS = frozenset(("poisson", "renewal", "token-bucket", "none", "learned"))
+WITHOUT_SLOTS = frozenset(("poisson", "renewal", "mmpp", "token-bucket", "none", "learned"))
 """Models whose laws hold in continuous time."""
 
 
@@ -29,7 +29,8 @@ def speaks_of_slots(instance: Instance) -> bool:
     """Whether some law of an instance is stated per slot, so that time must be cut into slots."""
     laws: list[Any] = [offer.impairment for domain in instance.domains for offer in domain.offers]
     laws += [tenant.arrivals for tenant in instance.tenants]
-    return any(getattr(law, "model", None) not in WITHOUT_SLOTS for law in laws)
+    laws += [part for law in laws for part in getattr(law, "parts", ())]
+    return any(getattr(law, "model", None) not in WITHOUT_SLOTS | {"sum"} for law in laws)
 
 
 def handover_of(instance: Instance, tenant: Tenant, arrivals: Law) -> Handover:

@@ -121,10 +121,14 @@ class _Search:
             stated = evaluate(self.path, rates, self.sizing.mask)
             if not stated.log_bound <= target:
                 return False
+        offers = self.start.offers
+        if not self.sizing.kept(self.kind, offers, rates):
+            return False
         self.proof = {"form": stated.form, "theta": stated.theta, "parameters": stated.parameters}
         if stated.block is not None:
             self.proof["block"] = stated.block
-        self.rates = np.minimum(slower_rates(self.path, rates, self.proof), rates)
+        lower = np.minimum(slower_rates(self.path, rates, self.proof), rates)
+        self.rates = lower if self.sizing.kept(self.kind, offers, lower) else rates
         self.cost = float(self.own @ self.rates)
         return True
 
@@ -154,7 +158,9 @@ class _Search:
         own = net.instance.theta
         thetas = None if own is None else np.array(own, float)
         found = split.size(self.path, self.own, thetas, highs=self.cap, refine=True)
-        if not found.cost < self.cost * (1.0 - _GAIN):
+        if not (
+            found.cost < self.cost * (1.0 - _GAIN) and self.sizing.kept(self.kind, start.offers, found.rates)
+        ):
             return None
         proof = {
             "form": "split",
@@ -170,4 +176,5 @@ class _Search:
         if self.rates is start.rates:
             return start
         stated = self.sizing.stated(self.proof, start.offers)
-        return Column(start.kind, start.path, -1, start.offers, self.rates, start.charge, stated)
+        rates = self.sizing.settled(self.kind, start.offers, self.rates)
+        return Column(start.kind, start.path, -1, start.offers, rates, start.charge, stated)

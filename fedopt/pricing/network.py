@@ -215,7 +215,8 @@ class Network:
                     not admissible(tenant, domain, offer, instance.rated) for domain, offer in self._stated
                 ]
                 masks[asked] = np.array(allowed).tobytes()
-            family = (row(tenant.arrivals), slo.deadline, slo.epsilon, slo.of, masks[asked])
+            promise = (slo.deadline, slo.epsilon, slo.of)
+            family = (row(tenant.arrivals), *promise, masks[asked], slo.milestones)
             members.setdefault((family, tenant.payment if self.paid else None), []).append(tenant)
         families = {family: f for f, family in enumerate(dict.fromkeys(key[0] for key in members))}
         self.families = len(families)
@@ -235,7 +236,7 @@ class Network:
             return rows[key]
 
         for family in families:
-            base, deadline, epsilon, _, mask = family
+            base, deadline, epsilon, _, mask, _ = family
             first = next(iter(members[key] for key in members if key[0] == family))[0]
             usable = np.frombuffer(mask, dtype=bool)
             if models[base].per_stage:  # by the form of whole requests, with the deadline as it is
@@ -408,7 +409,7 @@ class Network:
         own = kind.arrival
         monotone = models.monotone[rows].all(axis=1)
         independent = models.independent[rows].all(axis=1) & models.independent[own]
-        iid = models.iid[rows].all(axis=1) & models.iid[own]
+        iid = models.iid[rows].all(axis=1)  # arrivals enter the image form at θ alone
         dependent = (exponents > 1.0).any(axis=1)
         table = np.array([allowed_forms(*(bool(code >> b & 1) for b in range(4))) for code in range(16)])
         return table[monotone + 2 * independent + 4 * iid + 8 * dependent]

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fedopt.errors import InputError
+from fedopt.plan.milestones import has_milestones, refuse_milestones
+from fedopt.pricing.milestones import MilestoneSizing
 from fedopt.pricing.network import Abandoned, Network, TenantClass
 from fedopt.pricing.papers import PaperLocalSizing, PaperPathSizing
 from fedopt.pricing.profiles import MinplusSizing
@@ -340,7 +342,9 @@ def sizing_for(guarantee: str, network: Network) -> Sizing:
             "guarantees are about work that keeps its size"
         )
     if family == "minplus":
-        return MinplusSizing(network, form or None)
+        several = has_milestones(network.instance)
+        return (MilestoneSizing if several else MinplusSizing)(network, form or None)
+    refuse_milestones(network.instance, f"the guarantee {guarantee}")
     makers: dict[str, Callable[[Network], Sizing]] = {
         "split": SplitSizing,
         "paper-path": PaperPathSizing,

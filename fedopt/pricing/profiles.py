@@ -100,7 +100,7 @@ class MinplusSizing:
             or net.objects[kind.arrival].per_stage
             or not self.mask >> IMAGE & 1
             or net.has_dependence
-            or not (iid[kind.arrival] and iid[net.row[kind.allowed]].all())
+            or not (net.models.independent[kind.arrival] and iid[net.row[kind.allowed]].all())
         ):
             return None
         key = kind.service
@@ -339,6 +339,14 @@ class MinplusSizing:
         if net.guardrail[offers].any():  # see `_solve`
             ceilings = np.full(len(shapes), math.inf)
         return self._least_scales(kind, many, mask, exponent, window, shapes, ceilings)
+
+    def kept(self, kind: TenantClass, offers: np.ndarray, rates: np.ndarray) -> bool:
+        """Whether rates along a path keep what else is promised to a kind; nothing is here."""
+        return True
+
+    def settled(self, kind: TenantClass, offers: np.ndarray, rates: np.ndarray) -> np.ndarray:
+        """Rates raised by what makes `kept` find the proofs that a search found in another way."""
+        return rates
 
     def shapes(self, kind: TenantClass, offers: np.ndarray, prices: np.ndarray) -> np.ndarray:
         """Shapes worth a start on one path (L,), at prices of its own (L,): equal rates, floors, and floors

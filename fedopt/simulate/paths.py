@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedopt.laws.gaps import two_rates, weibull
 from fedopt.laws.models import ExponentialWork, GammaWork, OnOff, Poisson, TokenBucket
-from fedopt.laws.requests import Renewal
+from fedopt.laws.requests import Modulated, Renewal
 from fedopt.laws.sizes import Size
 from fedopt.laws.table import Table
 from fedopt.laws.trace import Trace
@@ -91,10 +92,12 @@ def request_stream(
         size = traffic.exponential(model.size) if model.exponential else traffic.deterministic(model.size)
         return traffic.poisson(model.rate), size
     if isinstance(model, Renewal):
-        gap = traffic.gamma(model.shape, 1.0 / model.rate)
+        gap = _gap(model)
         if model.batch > 1:
             return traffic.batches(gap, traffic.deterministic(model.batch)), _sizes(model.size)
         return traffic.renewal(gap), _sizes(model.size)
+    if isinstance(model, Modulated):
+        return traffic.modulated(model.rates, model.generator), _sizes(model.size)
     if isinstance(model, ExponentialWork):
         return traffic.periodic(1.0), traffic.exponential(model.mean_work)
     if isinstance(model, GammaWork):
@@ -112,6 +115,9 @@ def request_stream(
         return traffic.replay(model.gaps, model.sizes), traffic.empirical(model.sizes)
     if isinstance(model, Trace):
         work = model.work
+    elif hasattr(model, "stream"):
+        times, sizes = model.stream(rng or np.random.default_rng(0), slots)
+        return traffic.replay(np.diff(times, prepend=times[-1] - slots), sizes), traffic.empirical(sizes)
     elif hasattr(model, "sample"):
         work = np.asarray(model.sample(rng or np.random.default_rng(0), slots), dtype=float)
     else:
@@ -121,6 +127,17 @@ def request_stream(
         raise TypeError(f"{type(model).__name__} sent no work in {work.size} slots")
     gaps = np.diff(at, prepend=at[-1] - work.size)
     return traffic.replay(gaps, work[at]), traffic.empirical(work[at])
+
+
+def _gap(model: Renewal) -> Law:
+    """The law of a renewal process's gaps as the simulator draws it."""
+    if model.gaps == "hyperexponential":
+        first, fast, slow = two_rates(model.rate, model.cv)
+        return traffic.hyperexponential(first, 1.0 / fast, 1.0 / slow)
+    if model.gaps == "weibull":
+        shape, scale = weibull(model.cv)
+        return traffic.weibull(shape, scale / model.rate)
+    return traffic.gamma(model.shape, 1.0 / model.rate)
 
 
 def _sizes(size: Size) -> Law:

@@ -33,7 +33,8 @@ class TenantResult:
     ``verdict``: kept (the interval lies at or below ε), broken (above it), undecided (ε lies inside, or what
     was replayed is the very record that the plan rests on). ``requests`` counts requests (slots where the
     promise is about instants or the model knows only work); ``more`` is how many further ones would decide.
-    ``model``: whole requests, or the fluid in slots.
+    ``model``: whole requests, or the fluid in slots. ``until``: the stage up to whose end a milestone counts,
+    empty for the whole path.
     """
 
     id: str
@@ -49,6 +50,12 @@ class TenantResult:
     model: str = WHOLE
     more: float | None = None
     independent: bool = True
+    until: str = ""
+
+    @property
+    def name(self) -> str:
+        """The tenant's id, and up to which stage its promise counts where it is a milestone."""
+        return f"{self.id}, to the end of {self.until}" if self.until else self.id
 
     @property
     def verdict(self) -> str:
@@ -73,6 +80,7 @@ class TenantResult:
         """The published JSON of a tenant."""
         return {
             "id": self.id,
+            **({"until": self.until} if self.until else {}),
             "path": list(self.path),
             "count": self.count,
             "requests": self.requests,
@@ -141,7 +149,7 @@ class SimulationResult:
         for tenant in self.tenants:
             share = tenant.violation
             row: dict[str, Any] = {
-                "tenant": tenant.id,
+                "tenant": tenant.name,
                 "count": tenant.count,
                 "deadline": tenant.deadline,
                 "promised": tenant.epsilon,
@@ -165,7 +173,7 @@ class SimulationResult:
             If matplotlib is not installed (the extra `plot`).
         """
         rows = [
-            (t.id, t.violation.estimate, t.violation.low, t.violation.high, t.epsilon) for t in self.tenants
+            (t.name, t.violation.estimate, t.violation.low, t.violation.high, t.epsilon) for t in self.tenants
         ]
         return tail_figure(f"simulated, {self.confidence:.0%} intervals", rows)
 
@@ -179,7 +187,7 @@ class SimulationResult:
             tail = tenant.quantiles.get(0.999)
             rows.append(
                 (
-                    tenant.id,
+                    tenant.name,
                     str(tenant.count),
                     f"P(delay > {tenant.deadline:g}) ≤ {tenant.epsilon:g}",
                     "–" if tenant.log_bound is None else f"{math.exp(tenant.log_bound):.2e}",
@@ -195,7 +203,7 @@ class SimulationResult:
             for row in rows
         ]
         lines = [*(_MODELS[model] for model in dict.fromkeys(t.model for t in self.tenants)), *lines, ""]
-        broken = [tenant.id for tenant in self.tenants if not (tenant.kept and tenant.bound_holds)]
+        broken = [tenant.name for tenant in self.tenants if not (tenant.kept and tenant.bound_holds)]
         open_ = [tenant for tenant in self.tenants if tenant.verdict == "undecided"]
         if broken:
             lines.append(f"Broken: {', '.join(dict.fromkeys(broken))}.")
@@ -216,7 +224,7 @@ _MODELS = {
 
 def _undecided(tenant: TenantResult) -> str:
     if not tenant.independent:
-        return f"{tenant.id}, its own record is no independent evidence"
+        return f"{tenant.name}, its own record is no independent evidence"
     if tenant.more is None:
-        return tenant.id
-    return f"{tenant.id}, some {tenant.more:.2g} more requests would decide"
+        return tenant.name
+    return f"{tenant.name}, some {tenant.more:.2g} more requests would decide"

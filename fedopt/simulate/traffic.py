@@ -3,7 +3,7 @@
 A ``Law`` is a code, four numbers and, for an empirical law, a table; every law has a finite mean, and the
 unit is the caller's (a time for gaps, work for sizes). A ``Source`` is a stream of arrival instants in
 continuous time: renewal (any law of gaps, so Poisson and periodic too), batches, a Poisson stream switched by
-a two-state Markov environment, Poisson requests between bursts, and the replay of recorded requests.
+a Markov environment, Poisson requests between bursts, and the replay of recorded requests.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fedopt.simulate.streams import normal as _normal
     CONSTANT, EXPONENTIAL, GAMMA, HYPEREXPONENTIAL, UNIFORM, LOGNORMAL, PARETO, WEIBULL, EMPIRICAL, GEOMETRIC,
     CHAIN,
 ) = range(11)  # fmt: skip
-RENEWAL, BATCHES, ON_OFF, REPLAY, BURSTS = range(5)
+RENEWAL, BATCHES, MODULATED, REPLAY, BURSTS = range(5)
 _NONE = np.zeros(1)
 _AFTER_LAW = np.uint64(0x8EBC6AF09C88C6E3)
 
@@ -191,10 +191,12 @@ def draw(code, a, b, c, table, word):
 
 @dataclass(frozen=True)
 class Source:
-    """A stream of requests: its kind, the law of gaps, the law of batch sizes and the on-off parameters.
+    """A stream of requests: its kind, the law of gaps and the law of batch sizes.
 
     For BURSTS ``rates`` holds the requests of a burst and ``leave`` the gap between bursts. ``recorded``: the
-    gaps and sizes of a replay, shape (requests, 1 + columns); without columns sizes are drawn.
+    gaps and sizes of a replay, shape (requests, 1 + columns); without columns sizes are drawn. For MODULATED
+    it is the environment, a row for each state: its rate of requests, the probability of being in it or in
+    one before it, the rate of leaving it and the probabilities of going to each state or one before it.
     """
 
     kind: int
@@ -207,9 +209,8 @@ class Source:
     @property
     def rate(self) -> float:
         """Requests per unit of time, in the long run."""
-        if self.kind == ON_OFF:
-            off, on = self.leave
-            return (self.rates[0] * on + self.rates[1] * off) / (off + on)
+        if self.kind == MODULATED:
+            return float(self.recorded[:, 0] @ np.diff(self.recorded[:, 1], prepend=0.0))
         if self.kind == BURSTS:
             return 1.0 / self.gap.mean + self.rates[0] / self.leave[0]
         return self.size.mean / self.gap.mean
@@ -244,8 +245,20 @@ def on_off(rate_off: float, rate_on: float, off_to_on: float, on_to_off: float) 
     """
     if min(rate_off, rate_on) < 0 or max(rate_off, rate_on) <= 0 or min(off_to_on, on_to_off) <= 0:
         raise ValueError("an on-off source needs a positive rate and positive transition rates")
+    return modulated((rate_off, rate_on), np.array([[-off_to_on, off_to_on], [on_to_off, -on_to_off]]))
+
+
+def modulated(rates: Sequence[float], generator: np.ndarray) -> Source:
+    """A Poisson stream whose rate depends on the state of a Markov chain in continuous time, given by its
+    ``generator``, shape (states, states); it starts in its stationary state."""
+    count, leaving = len(rates), -np.diag(generator)
+    equations = np.vstack([np.asarray(generator).T, np.ones(count)])
+    shares = np.clip(np.linalg.lstsq(equations, np.append(np.zeros(count), 1.0), rcond=None)[0], 0.0, None)
+    goes = np.cumsum(np.maximum(generator, 0.0) / leaving[:, None], axis=1)
+    columns = [np.asarray(rates, float), np.cumsum(shares / shares.sum()), leaving, goes]
+    environment = np.ascontiguousarray(np.column_stack(columns))
     one = deterministic(1.0)
-    return Source(ON_OFF, one, one, (rate_off, rate_on), (off_to_on, on_to_off))
+    return Source(MODULATED, one, one, recorded=environment)
 
 
 def bursts(rate: float, burst: int, gap: float) -> Source:
@@ -273,10 +286,12 @@ def start(kind, gap, leave, recorded, phase, origin, step, state):
     state[2] = 2.0
     state[3] = 0.0
     u = uniform(word_at(origin, step, 0))
-    if kind == ON_OFF:
-        in_on = u < leave[0] / (leave[0] + leave[1])
-        state[0] = 1.0 if in_on else 0.0
-        state[1] = _exponential(word_at(origin, step, 1)) / (leave[1] if in_on else leave[0])
+    if kind == MODULATED:
+        here = 0
+        while here + 1 < recorded.shape[0] and u >= recorded[here, 1]:
+            here += 1
+        state[0] = float(here)
+        state[1] = _exponential(word_at(origin, step, 1)) / recorded[here, 2]
     elif kind == REPLAY:
         state[0] = float(np.int64(u * recorded.shape[0]))
     elif kind == BURSTS:
@@ -289,32 +304,36 @@ def start(kind, gap, leave, recorded, phase, origin, step, state):
 
 
 @kernel
-def _switched_gap(rates, leave, origin, step, state):
-    """The next gap of a Poisson stream in a two-state environment."""
+def _modulated_gap(environment, origin, step, state):
+    """The next gap of a Poisson stream in a Markov environment."""
     index = np.int64(state[2])
     total = 0.0
     left = state[1]
-    on = state[0] > 0.5
+    here = np.int64(state[0])
     while True:
-        rate = rates[1] if on else rates[0]
+        rate = environment[here, 0]
         wait = _exponential(word_at(origin, step, index)) / rate if rate > 0.0 else np.inf
         index += 1
         if wait < left:
-            state[0] = 1.0 if on else 0.0
+            state[0] = float(here)
             state[1] = left - wait
             state[2] = float(index)
             return total + wait
         total += left
-        on = not on
-        left = _exponential(word_at(origin, step, index)) / (leave[1] if on else leave[0])
-        index += 1
+        u = uniform(word_at(origin, step, index))
+        there = 0
+        while there + 1 < environment.shape[0] and u >= environment[here, 3 + there]:
+            there += 1
+        here = np.int64(there)
+        left = _exponential(word_at(origin, step, index + 1)) / environment[here, 2]
+        index += 2
 
 
 @kernel
-def next_gap(kind, gap, size, rates, leave, table, origin, step, state):
+def next_gap(kind, gap, size, rates, leave, table, recorded, origin, step, state):
     """Time from the last request to the next; ``gap`` and ``size`` are (code, a, b, c)."""
-    if kind == ON_OFF:
-        return _switched_gap(rates, leave, origin, step, state)
+    if kind == MODULATED:
+        return _modulated_gap(recorded, origin, step, state)
     index = np.int64(state[2])
     if state[3] > 0.5:
         state[3] -= 1.0
@@ -371,7 +390,7 @@ def fill(
         state[2] = float(first + count)
     else:
         for n in range(count):
-            gaps[n] = next_gap(kind, gap, size, rates, leave, table, origin, step, state)
+            gaps[n] = next_gap(kind, gap, size, rates, leave, table, recorded, origin, step, state)
     for j in range(columns):
         code = np.int64(works[j, 0])
         a, b, c = works[j, 1], works[j, 2], works[j, 3]

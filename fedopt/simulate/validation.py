@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 from fedopt.laws.table import Table
 from fedopt.laws.trace import Trace
 from fedopt.plan.basis import theorem_log_bound
+from fedopt.plan.milestones import entry_up_to, parts_of
 from fedopt.plan.paths import Paths
 from fedopt.simulate import requests as whole_requests
 from fedopt.simulate import slots as slot_simulator
@@ -74,7 +75,8 @@ def simulate(
 ) -> SimulationResult:
     """Monte-Carlo of a plan, by whole requests in continuous time or as the fluid in slots of the calculus.
 
-    Every distinct entry (arrivals, path, rates) is simulated once, in independent trials. Whole requests are
+    Every distinct entry (arrivals, path, rates) is simulated once, in independent trials, and every milestone
+    as the part of the path that it is about. Whole requests are
     added until the interval of the violation probability lies on one side of ε or ``budget`` is spent.
 
     Parameters
@@ -101,8 +103,16 @@ def simulate(
     InstanceError
         Where the plan does not fit the instance.
     """
-    paths = Paths(instance)
-    entries = [entry for entry in plan.tenants if entry.admitted and entry.count > 0]
+    served = [entry for entry in plan.tenants if entry.admitted and entry.count > 0]
+    whole = Paths(instance)
+    entries = [(entry, instance, whole, "") for entry in served]
+    for part in parts_of(instance):
+        first = Paths(part.instance)
+        entries += [
+            (entry_up_to(entry, part), part.instance, first, part.until)
+            for entry in served
+            if entry.id in part.place
+        ]
     done: dict[tuple[Any, ...], Seen | str] = {}
     results: list[TenantResult] = []
     skipped: dict[str, None] = {}
@@ -112,7 +122,7 @@ def simulate(
         if progress is not None:
             progress(int(entries_done * trials), len(entries) * trials)
 
-    for number, entry in enumerate(entries):
+    for number, (entry, about, paths, until) in enumerate(entries):
         path = paths.entry(entry)
         rates = paths.rates(entry)
         other = (arrivals or {}).get(entry.id)
@@ -127,7 +137,8 @@ def simulate(
         if isinstance(seen, str):
             skipped[f"{entry.id}: {seen}"] = None
         else:
-            results.append(_summary(entry, path, seen, instance, law, probabilities))
+            found = _summary(entry, path, seen, about, law, probabilities)
+            results.append(replace(found, until=until))
         told(number + 1)
     return SimulationResult(tuple(results), seed, trials, confidence, tuple(skipped))
 

@@ -14,6 +14,7 @@ from fedopt.calculus.whole import UnknownSize, handover
 from fedopt.laws import (
     ExponentialWork,
     GammaWork,
+    Modulated,
     NoImpairment,
     OnOff,
     Poisson,
@@ -21,6 +22,7 @@ from fedopt.laws import (
     Size,
     Table,
     TokenBucket,
+    aggregate,
 )
 from tests.oracles.whole_requests import finished, sojourns
 
@@ -29,11 +31,7 @@ SLOTS = 150_000
 
 def requests_of(law, rng, slots):
     """Times and sizes of requests of a law over so many slots."""
-    if isinstance(law, Poisson):
-        count = rng.poisson(law.rate * slots)
-        size = law.size * (rng.standard_exponential(count) if law.exponential else np.ones(count))
-        return np.sort(rng.uniform(0.0, slots, count)), size
-    if isinstance(law, Renewal):
+    if hasattr(law, "stream"):
         return law.stream(rng, slots)
     if isinstance(law, TokenBucket):  # as greedy as it may be, in requests of the burst, with rare pauses
         gaps = (law.burst / law.rate) * (1.0 + (rng.random(int(slots * law.rate / law.burst)) < 0.1))
@@ -70,9 +68,20 @@ def system(seed):
             rng.choice([1.0, 3.0]),
             int(rng.integers(1, 4)),
         ),
-    )[seed % 7]
+        Renewal(rng.uniform(0.02, 0.2), Size("fixed", (size,)), 0.2, gaps="hyperexponential"),
+        Renewal(rng.uniform(0.02, 0.2), Size("uniform", (0.0, size)), rng.choice([0.3, 4.0]), gaps="weibull"),
+        Modulated(
+            (0.01, rng.uniform(0.05, 0.2), rng.uniform(0.2, 0.5)),
+            ((0.0, 0.02, 0.0), (0.01, 0.0, 0.02), (0.05, 0.0, 0.0)),
+            Size("exponential", (size,)),
+        ),
+        aggregate(
+            Poisson(rng.uniform(0.02, 0.1), size, exponential=True),
+            Renewal(rng.uniform(0.02, 0.1), Size("fixed", (0.5 * size,)), 0.5, gaps="hyperexponential"),
+        ),
+    )[seed % 11]
     work = arrivals.mean
-    slotted = bool(rng.random() < 0.6) or seed % 7 in (2, 3)
+    slotted = bool(rng.random() < 0.6) or seed % 11 in (2, 3)
     choices = (
         lambda: NoImpairment(),
         lambda: Poisson(rng.uniform(0.02, 0.2), work * rng.uniform(0.5, 4.0), bool(rng.random() < 0.5)),
