@@ -169,9 +169,13 @@ def _schema(kind: str) -> str:
 SECTIONS = {
     "The whole": ("Instance Units", "What a file holds at its top level."),
     "Domains": ("Domain Offer Link", "Who serves: domains, what they offer, and the ways between them."),
-    "Tenants": ("Tenant SLO Policy", "Who asks: identical tenants, their promise, and where they may go."),
+    "Tenants": (
+        "Tenant SLO Milestone Policy",
+        "Who asks: identical tenants, their promise, and where they may go.",
+    ),
     "Arrivals": (
-        "Poisson Renewal Modulated SumOfArrivals TokenBucket OnOff ExponentialWork EnvelopeArrivals TraceArrivals",
+        "Poisson Renewal Modulated SumOfArrivals TokenBucket OnOff ExponentialWork EnvelopeArrivals "
+        "TraceArrivals",
         "How a tenant's work comes in: one of these under `arrivals`, told apart by `model`.",
     ),
     "Sizes": (

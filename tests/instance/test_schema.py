@@ -55,6 +55,7 @@ def test_every_field_of_the_format_is_described() -> None:
         "min_accuracy",
         "max_staleness",
         "percentile",
+        "milestones",
     }
     capacity = described["$defs"]["Domain"]["properties"]["capacity"]
     assert capacity["x-unit"] == "rate"
