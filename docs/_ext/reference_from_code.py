@@ -174,8 +174,8 @@ SECTIONS = {
         "Who asks: identical tenants, their promise, and where they may go.",
     ),
     "Arrivals": (
-        "Poisson Renewal Modulated SumOfArrivals TokenBucket OnOff ExponentialWork EnvelopeArrivals "
-        "TraceArrivals",
+        "Poisson Renewal Modulated SumOfArrivals TokenBucket OnOff ExponentialWork "
+        "EnvelopeArrivals TraceArrivals",
         "How a tenant's work comes in: one of these under `arrivals`, told apart by `model`.",
     ),
     "Sizes": (
