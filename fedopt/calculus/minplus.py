@@ -4,7 +4,7 @@ stated."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fedopt.calculus.forms import (
     BLOCK,
     BLOCK_VILLE,
     EVERY_RATE,
+    FINE,
     FORMS,
     IMAGE,
     VILLE,
@@ -59,12 +60,12 @@ class PackedPath:
         self.models: ModelTable = pack([path.arrival, *path.impairments])
         hops = len(path)
         self.impair = np.arange(1, hops + 1)
-        self.exponent = np.array(path.exponents)
+        self.exponent = np.ones(hops) if path.within_slot else np.array(path.exponents)
         self.lag = np.array(path.guardrail_latencies)
         self.window = path.slots
         self.biased = bool(path.per_request)
         self.log_epsilon = path.log_epsilon
-        self.dependent = path.dependent
+        self.dependent = () if path.within_slot else path.dependent
         models = self.models
         self.mask = allowed_forms(
             bool(models.monotone[1:].all()),
@@ -72,6 +73,8 @@ class PackedPath:
             bool(models.iid[1:].all()),  # arrivals enter at θ alone: independent is enough
             bool(path.dependent),
         )
+        if path.within_slot:
+            self.mask &= 1 << FINE
 
     def arguments(self) -> tuple:
         """(models, arrival, impair, exponent, lag, window, biased, log ε) as the compiled search takes
@@ -140,6 +143,15 @@ def evaluate(path: Path, rates: np.ndarray, forms: int = ALL, *, crossing: bool 
     """
     if path.by_requests:
         return _by_requests(path, np.asarray(rates, float), forms)
+    if path.within_slot:  # what needs no knowledge of the dependence holds too
+        any_ = evaluate(replace(path, within_slot=False), rates, forms, crossing=crossing)
+        fine = _best(path, rates, forms, crossing)
+        return min(fine, any_, key=lambda found: found.log_bound)
+    return _best(path, rates, forms, crossing)
+
+
+def _best(path: Path, rates: np.ndarray, forms: int, crossing: bool) -> Evaluation:
+    """`evaluate` of work that keeps its size, with the dependence as the path has it."""
     packed = PackedPath(path)
     rates = np.asarray(rates, float)
     mask = packed.mask & forms
@@ -296,6 +308,8 @@ def verify(path: Path, rates: np.ndarray, stated: Evaluation) -> float:
         return store_and_forward.log_bound(
             law, np.asarray(rates, float), path.window, stated.theta, alpha, reach
         )
+    if path.within_slot and "exponents" in stated.parameters:
+        path = replace(path, within_slot=False)
     packed = PackedPath(path)
     hops = len(path)
     form = FORMS.index(stated.form)

@@ -35,6 +35,8 @@ class Path:
         per_request: True where the promise is about requests, False where it is about instants.
         dependent: groups of positions (0-based) whose impairments may depend on each other; domains in no
             group are independent of all others. Groups do not overlap.
+        within_slot: whether only work of the same slot depends, and every domain of a group brings i.i.d.
+            work: then the fine form, whose domains use disjoint slots, needs no exponents.
         whole: None: a fluid in slots, as the formulas of the forms have it. Else, for each domain, whether it
             hands requests over whole; the path is then one of whole requests in continuous time, and bounds
             are those of its `fluid`.
@@ -60,6 +62,7 @@ class Path:
     log_epsilon: float
     per_request: bool = True
     dependent: tuple[tuple[int, ...], ...] = ()
+    within_slot: bool = False
     whole: tuple[bool, ...] | None = None
     speeds: np.ndarray | None = None
     pools: PoolDelays | None = None
@@ -149,6 +152,7 @@ class Path:
             log_difference(self.log_epsilon, broken),
             self.per_request,
             self.dependent,
+            self.within_slot,
             broken=broken,
         )
 

@@ -193,15 +193,19 @@ class EnvelopeArrivals(Law):
     """A table of (ρ, σ) over θ: E exp(θ A(s,t)) ≤ exp(θρ(θ)(t−s) + θσ(θ)).
 
     θ in 1/work, ascending and positive; ρ in work per unit of time; σ in work. Between grid points θρ and θσ
-    are interpolated linearly; beyond the last one there is no guarantee. `request_size` is what a request
-    brings at once, needed where an SLO speaks of requests.
+    are interpolated linearly; beyond the last one there is no guarantee, unless `peak` says that no slot
+    brings more than that (work per unit of time). `request_size` is what a request brings at once, needed
+    where an SLO speaks of requests.
     """
+
+    later = frozenset({"basis", "confidence", "sizes", "peak"})
 
     model: Literal["envelope"] = "envelope"
     theta: Annotated[Tilts, Unit("tilt")]
     rho: Annotated[tuple[NonNegative, ...], Unit("rate")]
     sigma: Annotated[tuple[NonNegative, ...], Unit("work")]
     independent_increments: StrictBool = False
+    peak: Annotated[Positive | None, Unit("rate")] = None
     request_size: Annotated[Size | None, Unit("work")] = None
 
     @model_validator(mode="after")

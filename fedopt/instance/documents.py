@@ -108,14 +108,15 @@ class Domain(Document):
 
     `capacity` is work per unit of time: Σ work_factor · reserved rate ≤ capacity; 0 is a drained site, which
     serves nobody. `dependent_with` names domains whose impairments may be correlated with this one's; the
-    relation is read in both directions.
+    relation is read in both directions. `dependence: within-slot` says that only what falls into the same
+    slot (or instant) may be correlated, and work of different slots is independent.
     `position` is longitude and latitude in degrees, for maps alone.
     `forwarding` says when the next stage may begin with a request: `whole` once all of it has been served
     here, `cut-through` while it is being served (links whose packets are far smaller than a request).
     """
 
     unhashed = frozenset({"position"})
-    later = frozenset({"forwarding"})
+    later = frozenset({"forwarding", "dependence"})
 
     id: Name
     stage: Name
@@ -124,6 +125,7 @@ class Domain(Document):
     trust: Real = 0.0
     capacity: Annotated[NonNegative, Unit("rate")]
     dependent_with: tuple[Name, ...] = ()
+    dependence: Literal["any", "within-slot"] = "any"
     position: tuple[Longitude, Latitude] | None = None
     forwarding: Literal["whole", "cut-through"] = "whole"
     offers: Annotated[tuple[Offer, ...], Field(min_length=1)]
@@ -328,6 +330,16 @@ class Instance(Document):
                     group[member] = name
                     waiting.extend(near[member])
         return group
+
+    @cached_property
+    def slot_dependent_groups(self) -> frozenset[str]:
+        """The names of the groups of `dependent_group` all of whose domains declare `within-slot`."""
+        lasting = {
+            self.dependent_group[domain.id]
+            for domain in self.domains
+            if domain.dependence == "any" and domain.id in self.dependent_group
+        }
+        return frozenset(self.dependent_group.values()) - lasting
 
     @cached_property
     def dependent_pairs(self) -> frozenset[frozenset[str]]:

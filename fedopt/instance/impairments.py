@@ -55,9 +55,12 @@ class TableImpairment(Law):
 
     θ in 1/work, ascending; it may include negative values, which only the image form uses, but not 0.
     κ in work per unit of time, η in work. Between grid points θκ and θη are interpolated linearly; beyond
-    the last one there is no guarantee. `monotone` declares that the impairment of an interval is at least
+    the last one there is no guarantee, unless `peak` says that no slot brings more than that (work per unit
+    of time). `monotone` declares that the impairment of an interval is at least
     that of every part of it, `independent_increments` that disjoint slots are independent.
     """
+
+    later = frozenset({"basis", "confidence", "sizes", "peak"})
 
     model: Literal["table"] = "table"
     theta: Annotated[
@@ -67,6 +70,7 @@ class TableImpairment(Law):
     eta: Annotated[tuple[NonNegative, ...], Unit("work")]
     monotone: StrictBool = False
     independent_increments: StrictBool = False
+    peak: Annotated[Positive | None, Unit("rate")] = None
 
     @model_validator(mode="after")
     def _table(self) -> Self:

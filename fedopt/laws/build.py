@@ -120,7 +120,7 @@ def _envelope(document: Any, slot: float) -> Table:
     ):  # requests that find the stationary work and their own, as Poisson ones
         size, exponential = _size(document.request_size)
         bias = Poisson(1.0, size, exponential).request_log_bias(theta)
-    return Table(
+    table = Table(
         theta,
         theta * np.array(document.rho) * slot,
         theta * np.array(document.sigma),
@@ -128,17 +128,19 @@ def _envelope(document: Any, slot: float) -> Table:
         independent_increments=document.independent_increments,
         max_size=math.nan if document.request_size is None else math.inf if exponential else size,
     )
+    return table if document.peak is None else table.beyond(document.peak * slot)
 
 
 def _table(document: Any, slot: float) -> Table:
     theta = np.array(document.theta, float)
-    return Table(
+    table = Table(
         theta,
         theta * np.array(document.kappa) * slot,
         theta * np.array(document.eta),
         monotone=document.monotone,
         independent_increments=document.independent_increments,
     )
+    return table if document.peak is None else table.beyond(document.peak * slot)
 
 
 def _trace(document: Any, slot: float) -> Law:

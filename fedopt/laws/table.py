@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,25 @@ class Table(Law):
         if not (ascending and self.grid[-1] > 0):
             raise ValueError("the grid must be ascending, without 0, and end with a positive θ")
 
+    def beyond(self, peak: float) -> Table:
+        """The table with one point more, far beyond its last θ_m, for work of at most `peak` a slot.
+
+        A ≤ peak·n gives log E e^{θA} ≤ log E e^{θ_m A} + (θ − θ_m)·peak·n, which is linear in θ; a request,
+        of at most `max_size`, in the same way.
+        """
+        step = (_FAR - 1.0) * self.theta_max
+        bias = None
+        if self.log_bias is not None:
+            finite = math.isfinite(self.max_size)
+            bias = np.append(self.log_bias, self.log_bias[-1] + step * self.max_size if finite else np.inf)
+        return replace(
+            self,
+            grid=np.append(self.grid, _FAR * self.theta_max),
+            log_rates=np.append(self.log_rates, self.log_rates[-1] + step * peak),
+            log_bursts=np.append(self.log_bursts, self.log_bursts[-1]),
+            log_bias=bias,
+        )
+
     @property
     def theta_max(self) -> float:
         """The last point of the grid, included."""
@@ -113,6 +132,7 @@ class Table(Law):
         )
 
 
+_FAR = 1e4  # where a table of bounded work ends, in multiples of its last point
 POINTS = 800
 DECADES = (-6.0, 3.0)
 """Range of θ·scale that is covered, scale = the model's 1/θ_max or its mean work."""

@@ -13,7 +13,7 @@ from fedopt.calculus.path import Path, groups
 from fedopt.calculus.whole import Handover, PoolDelays, UnknownSize, handover, pool_delays
 from fedopt.instance.errors import InstanceError, Problem
 from fedopt.instance.impairments import LearnedImpairment
-from fedopt.laws import NoImpairment, build, own_arrival
+from fedopt.laws import NoImpairment, build, own_arrival, own_impairment
 from fedopt.plan.document import LearnedPromise, TenantPlan
 
 if TYPE_CHECKING:
@@ -61,6 +61,14 @@ def pools_of(instance: Instance, tenant: Tenant, arrivals: Law) -> PoolDelays:
         raise InstanceError([problem], f"instance {instance.name!r}") from None
 
 
+def within_slot(instance: Instance, names: Sequence[str | None], iid: Sequence[bool]) -> bool:
+    """Whether the domains of a path, of groups `names`, depend on each other within a slot only: every group
+    that is met twice declares it and brings i.i.d. work."""
+    met = [position for group in groups(names) for position in group]
+    declared = instance.slot_dependent_groups
+    return bool(met) and all(names[position] in declared and iid[position] for position in met)
+
+
 class Paths:
     """Builds calculus paths for one instance; each arrival and impairment model is built once."""
 
@@ -101,12 +109,14 @@ class Paths:
         crossed = [self._link_delays.get((first, second), 0.0) for (first, _), (second, _) in pairwise(hops)]
         whole = tuple(instance.domain(domain).forwarding == "whole" for domain, _ in hops)
         speeds = np.array([(offer.speed or 0.0) * slot for offer in offers])
+        impairments = tuple(
+            self._impairment(domain, offer) if promise is None else NoImpairment()
+            for (domain, offer), promise in zip(hops, promises, strict=True)
+        )
+        names = [instance.dependent_group.get(domain) for domain, _ in hops]
         return Path(
             arrival=self._arrival(tenant_id),
-            impairments=tuple(
-                self._impairment(domain, offer) if promise is None else NoImpairment()
-                for (domain, offer), promise in zip(hops, promises, strict=True)
-            ),
+            impairments=impairments,
             latencies=np.array(
                 [
                     (offer.latency if promise is None else promise.delay) / slot
@@ -122,7 +132,8 @@ class Paths:
             deadline=(tenant.slo.deadline - sum(crossed)) / slot,
             log_epsilon=_left(tenant.slo.epsilon, promises),
             per_request=tenant.slo.of == "requests",
-            dependent=groups([instance.dependent_group.get(domain) for domain, _ in hops]),
+            dependent=groups(names),
+            within_slot=within_slot(instance, names, [own_impairment(law).iid for law in impairments]),
             whole=whole,
             speeds=speeds,
             pools=pools_of(instance, charged, own_arrival(self._arrival(tenant_id)))

@@ -183,7 +183,8 @@ def _isolation(path: Path, rates: np.ndarray, entry: TenantPlan, tolerance: floa
     if entry.form in ("image", STORE_AND_FORWARD, MEASURED):
         needed = path.arrival.mean + np.array([impairment.mean for impairment in path.impairments])
     else:
-        powers = path.exponents
+        plain = path.within_slot and "exponents" not in entry.parameters
+        powers = np.ones(len(path)) if plain else path.exponents
         kappa = np.array(
             [float(i.kappa(theta * p)) for i, p in zip(path.impairments, powers, strict=True)], dtype=float
         )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedopt.calculus.forms import allowed_forms
+from fedopt.calculus.forms import FINE, allowed_forms
 from fedopt.calculus.path import Path, groups, log_difference
 from fedopt.calculus.whole import Handover, slots_lost
 from fedopt.errors import InputError
@@ -23,7 +23,7 @@ from fedopt.instance.costs import Linear
 from fedopt.instance.graph import admissible
 from fedopt.instance.impairments import NoImpairment
 from fedopt.laws import WholeRequests, build, own_arrival, pack
-from fedopt.plan.paths import handover_of, pools_of, speaks_of_slots
+from fedopt.plan.paths import handover_of, pools_of, speaks_of_slots, within_slot
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance, Tenant
@@ -394,11 +394,18 @@ class Network:
         """Groups of positions of one path, shape (L,), whose impairments may be dependent."""
         return groups([self._dependent[int(d)] for d in self.domain[offers]])
 
+    def within_slot(self, offers: np.ndarray) -> bool:
+        """Whether the domains of one path, shape (L,), depend on each other within a slot only."""
+        names = [self._dependent[int(d)] for d in self.domain[offers]]
+        return within_slot(self.instance, names, list(self.models.iid[self.row[offers]]))
+
     def exponents(self, offers: np.ndarray) -> np.ndarray:
         """Equal Hölder exponents of many paths, shape (P, L)."""
         values = np.ones(offers.shape)
         if self.has_dependence:
             for p, path in enumerate(offers):
+                if self.within_slot(path):
+                    continue
                 for group in self.dependent(path):
                     values[p, list(group)] = len(group)
         return values
@@ -412,7 +419,11 @@ class Network:
         iid = models.iid[rows].all(axis=1)  # arrivals enter the image form at θ alone
         dependent = (exponents > 1.0).any(axis=1)
         table = np.array([allowed_forms(*(bool(code >> b & 1) for b in range(4))) for code in range(16)])
-        return table[monotone + 2 * independent + 4 * iid + 8 * dependent]
+        masks = table[monotone + 2 * independent + 4 * iid + 8 * dependent]
+        if self.has_dependence:
+            within = np.array([self.within_slot(path) for path in offers], dtype=bool)
+            masks = np.where(within, masks & 1 << FINE, masks)
+        return masks
 
     def path(self, kind: TenantClass, offers: np.ndarray, links: float) -> Path:
         """One path as the calculus takes it: the fluid whose bounds are those of whole requests."""
@@ -426,6 +437,7 @@ class Network:
             log_epsilon=kind.log_epsilon,
             per_request=kind.biased,
             dependent=self.dependent(offers),
+            within_slot=self.within_slot(offers),
             broken=kind.broken,
             whole=(True,) * len(offers) if by_requests else None,
         )

@@ -70,3 +70,22 @@ def test_tabulating_a_law_costs_little_and_errs_upwards():
     loss = table.log_rate(theta) - law.log_rate(theta)
     assert np.all(loss >= -1e-12)
     assert np.all(loss <= 1e-3 * (np.abs(law.log_rate(theta)) + 1e-9))
+
+
+def test_beyond_its_end_a_table_of_bounded_work_is_the_straight_line():
+    """Bernoulli work of at most 2 a slot, tabulated up to θ = 1: an upper bound at every θ."""
+    grid, theta = np.array([0.25, 0.5, 1.0]), np.array([0.3, 1.0, 1.5, 4.0, 200.0])
+
+    def exact(t):
+        return np.logaddexp(np.log(0.7), np.log(0.3) + 2.0 * t)
+
+    short = Table(grid, exact(grid), np.full(3, 0.1), 1.5 * grid, max_size=1.5)
+    table = short.beyond(2.0)
+    assert np.isinf(short.log_rate(1.5))
+    assert table.log_rate(grid) == pytest.approx(short.log_rate(grid), rel=1e-12)
+    assert (table.log_rate(theta) >= exact(theta) - 1e-9).all()
+    assert table.log_rate(4.0) == pytest.approx(exact(1.0) + 6.0, rel=1e-12)
+    assert table.log_burst(200.0) == pytest.approx(0.1)
+    assert table.request_log_bias(3.0) == pytest.approx(1.5 + 3.0)
+    packed = pack([table])
+    assert log_rate(packed, 0, 4.0) == pytest.approx(float(table.log_rate(4.0)), rel=1e-9)
