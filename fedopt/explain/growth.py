@@ -262,6 +262,8 @@ class _Sizing:
 
     def _exponents(self) -> np.ndarray:
         stated = self.entry.parameters.get("exponents")
+        if stated is None and self.path.within_slot:
+            return np.ones(len(self.path))
         return np.array(stated, float) if stated is not None else self.path.exponents
 
 

@@ -399,12 +399,13 @@ class Network:
         names = [self._dependent[int(d)] for d in self.domain[offers]]
         return within_slot(self.instance, names, list(self.models.iid[self.row[offers]]))
 
-    def exponents(self, offers: np.ndarray) -> np.ndarray:
-        """Equal Hölder exponents of many paths, shape (P, L)."""
+    def exponents(self, offers: np.ndarray, forms: bool = False) -> np.ndarray:
+        """Equal Hölder exponents of many paths, shape (P, L); forms: those that the fine form needs where
+        domains depend within a slot only, which are 1."""
         values = np.ones(offers.shape)
         if self.has_dependence:
             for p, path in enumerate(offers):
-                if self.within_slot(path):
+                if forms and self.within_slot(path):
                     continue
                 for group in self.dependent(path):
                     values[p, list(group)] = len(group)

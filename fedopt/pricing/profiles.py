@@ -148,7 +148,7 @@ class MinplusSizing:
     def _prepare(self, kind: TenantClass) -> _Points:
         net = self.network
         paths = net.paths(kind)
-        exponent = net.exponents(paths.offers)
+        exponent = net.exponents(paths.offers, forms=True)
         mask = net.forms(kind, paths.offers, exponent) & self.mask
         cap = net.most[paths.offers]
         floor = path_floors(net, kind)
@@ -333,7 +333,7 @@ class MinplusSizing:
         the forms (a mask) proves on one path (L,); +inf above the ceilings (N,)."""
         net = self.network
         many = np.tile(offers, (len(shapes), 1))
-        exponent = net.exponents(many)
+        exponent = net.exponents(many, forms=True)
         window = np.full(len(shapes), self._window(kind, offers))
         mask = net.forms(kind, many, exponent) & self.mask & forms
         if net.guardrail[offers].any():  # see `_solve`
@@ -369,7 +369,7 @@ class MinplusSizing:
 
     def stated(self, proof: dict[str, object], offers: np.ndarray) -> dict[str, object]:
         """A proof with the Hölder exponents that its path needs, if any."""
-        exponent = self.network.exponents(offers[None])[0]
+        exponent = self.network.exponents(offers[None], forms=True)[0]
         if (exponent > 1.0).any():
             own = dict(proof.get("parameters", {}))  # type: ignore[call-overload]
             proof["parameters"] = own | {"exponents": [float(p) for p in exponent]}

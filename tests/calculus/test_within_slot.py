@@ -41,7 +41,7 @@ def test_it_costs_far_less_than_any_dependence_and_no_less_than_none():
     assert verify(PATH, RATES, replace(within, form="image")) == math.inf
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_no_bound_is_broken_by_the_same_work_in_all_domains(seed):
     """Each slot brings one and the same work to every domain, the worst that a slot can do."""
     rng, slots = np.random.default_rng(seed), 200_000
