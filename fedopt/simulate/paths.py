@@ -9,6 +9,7 @@ import numpy as np
 
 from fedopt.laws.gaps import two_rates, weibull
 from fedopt.laws.models import ExponentialWork, GammaWork, OnOff, Poisson, TokenBucket
+from fedopt.laws.operators import Sum
 from fedopt.laws.requests import Modulated, Renewal
 from fedopt.laws.sizes import Size
 from fedopt.laws.table import Table
@@ -215,7 +216,9 @@ def remarks(path: Path, arrivals: Any = None, whole: bool = False) -> list[str]:
         notes.append("arrivals: a table is simulated as the heaviest compound Poisson work it admits")
     elif whole and isinstance(model, TokenBucket):
         notes.append("arrivals: a token bucket sends a request as large as its burst whenever it is full")
-    elif whole and not isinstance(model, Poisson | Trace):
+    elif whole and isinstance(model, Sum):
+        notes.append("arrivals: requests of a sum are sampled once and replayed from random places on")
+    elif whole and not isinstance(model, Poisson | Renewal | Modulated | Trace):
         notes.append("arrivals: a law per slot sends one request a slot, at the slot's start")
     if any(isinstance(impairment, Table) for impairment in path.impairments):
         notes.append("impairments: a table is simulated as the heaviest compound Poisson work it admits")

@@ -332,7 +332,7 @@ def simulate(
     if requests < 1 or trials < 1 or warmup < 0:
         raise ValueError(f"need requests >= 1, trials >= 1, warmup >= 0, got {requests}, {trials}, {warmup}")
     arrivals, works, stages = system.arrays
-    columns = max(len(system.sizes), system.source.recorded.shape[1] - 1)
+    columns = max(len(system.sizes), system.source.columns)
     order = np.sort(np.asarray(deadlines, dtype=float))
     limits = order * (1 + ROUNDING)
     after = max(1000, requests // 10) if system.overtakes else 0

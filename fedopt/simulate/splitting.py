@@ -304,7 +304,7 @@ def _sampled(
     threads: int | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     arrivals, works, stages = system.arrays
-    columns = max(len(system.sizes), system.source.recorded.shape[1] - 1)
+    columns = max(len(system.sizes), system.source.columns)
 
     def work(first: int, count: int) -> tuple[np.ndarray, ...]:
         late, bins, served = np.zeros(count), np.zeros((count, 513)), np.zeros(count, dtype=np.int64)

@@ -207,6 +207,11 @@ class Source:
     recorded: np.ndarray = field(default_factory=lambda: np.zeros((1, 1)), compare=False, repr=False)
 
     @property
+    def columns(self) -> int:
+        """Sizes of a request that a replay has recorded; 0 of all other sources."""
+        return self.recorded.shape[1] - 1 if self.kind == REPLAY else 0
+
+    @property
     def rate(self) -> float:
         """Requests per unit of time, in the long run."""
         if self.kind == MODULATED:

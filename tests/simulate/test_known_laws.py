@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from fedopt.laws import Modulated, Size
 from fedopt.simulate import traffic
+from fedopt.simulate.paths import request_stream
 from fedopt.simulate.requests import Stage, System, simulate
 
 RATES = (1.0, 1.15, 1.25)
@@ -208,3 +210,20 @@ def test_bad_arguments(bad):
         System(traffic.poisson(1.0), (traffic.exponential(1.0),), ())
     with pytest.raises(ValueError, match="pool"):
         Stage(1.0, cut_through=True, servers=2)
+
+
+def test_modulated_input_is_the_chain_of_the_law():
+    """Three states: delays of the simulator's source and of the law's own stream, by Lindley's recursion."""
+    law = Modulated((0.05, 0.5, 1.6), ((0, 0.05, 0.01), (0.02, 0, 0.04), (0.2, 0, 0)), Size("fixed", (1.0,)))
+    source, size = request_stream(law)
+    assert source.rate == pytest.approx(law.rate)
+    run = simulate(System(source, (size,), (Stage(1.0),)), 60_000, trials=16, warmup=2_000, seed=5)
+    found = run.totals / run.requests
+    means = []
+    for seed in range(16):
+        times, sizes = law.stream(np.random.default_rng(seed), 130_000.0)
+        work = np.cumsum(sizes) - times  # waiting: what it has risen above its least
+        means.append(float((work - np.minimum.accumulate(work - sizes)).mean()))
+    error = math.hypot(found.std(ddof=1), np.std(means, ddof=1)) / 4.0
+    assert abs(found.mean() - np.mean(means)) < 3.5 * error
+    assert error < 0.05 * found.mean()
