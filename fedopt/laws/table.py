@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -139,9 +140,22 @@ DECADES = (-6.0, 3.0)
 
 
 def tabulate(model: Law) -> Table:
-    """`model` on a geometric grid, finer towards the end of its domain; ValueError if that is empty."""
+    """`model` on a geometric grid, finer towards the end of its domain; ValueError if that is empty.
+
+    Laws that are equal by their values are tabulated once in a process.
+    """
     if isinstance(model, Table):
         return model
+    by_value = type(model).__hash__ not in (None, object.__hash__)
+    return _remembered(model) if by_value else _tabulated(model)
+
+
+@lru_cache(maxsize=256)
+def _remembered(model: Law) -> Table:
+    return _tabulated(model)
+
+
+def _tabulated(model: Law) -> Table:
     grid = _grid(model)
     rates, bursts = np.asarray(model.log_rate(grid), float), np.asarray(model.log_burst(grid), float)
     usable = np.isfinite(rates) & np.isfinite(bursts)
