@@ -13,7 +13,7 @@ from fedopt.bench.row import Row
 from fedopt.learn import SLA, Answer, History, Orchestrator, Settings
 from fedopt.learn.decompose import Problem, by_slsqp
 from fedopt.learn.feedback import Feedback
-from fedopt.learn.simulator import PAPER_DOMAINS, TrueAcceptance
+from fedopt.papers.rade_simulator import PAPER_DOMAINS, TrueAcceptance
 from fedopt.papers.rade_worlds import TREES, learners, regrets
 
 __all__ = ["lost", "speeds"]

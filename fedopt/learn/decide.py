@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 
 from fedopt.learn.answers import Answer
-from fedopt.learn.choice import KINDS, Calibration
+from fedopt.learn.choice import KINDS
 from fedopt.learn.history import History
 from fedopt.learn.keeping import StateError, load, save, updating
 from fedopt.learn.metrics import SLA, Context, Metric, Schema, SLAError, assignments
 from fedopt.learn.orchestrator import Orchestrator, Split
+from fedopt.learn.scores import Calibration
 from fedopt.learn.settings import Settings
+
+TOLERANCE = 1e-6
+"""Certified gap at which a decomposition counts as the best, in log-probability."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,9 @@ def decide(
         if save_to is not None:
             save(orchestrator, save_to)
     context = dict(pair.split("=", 1) for pair in filter(None, question.context.split(",")) if "=" in pair)
-    split = orchestrator.decompose(sla, least, most, question.method, context=context or None)
+    split = orchestrator.decompose(
+        sla, least, most, question.method, context=context or None, tolerance=TOLERANCE
+    )
     return document(orchestrator, split, question.method, warnings + orchestrator.warnings(sla))
 
 

@@ -18,6 +18,10 @@ _REFINE = 8
 _OUTER, _INNER, _NEWTON = 30, 26, 5
 _SETTLED = 1e-8
 """Certified gap, in log-probability, at which a split by price counts as the best."""
+_FIRST, _CUTS, _CELLS = 256, 8, 4000
+"""Of the bound at a price: cells of each domain at first, times that they are cut, and open cells at most."""
+_WINDOWS = 5
+"""Finer grids around a split that is to be settled."""
 IMPOSSIBLE = -1e30
 """Stands for log 0 where sums must stay finite."""
 
@@ -234,17 +238,21 @@ def on_grid(problem: Problem, points: int = 64, windows: int = 2, bound: bool = 
     hopeless = ~(value > -1e29)
     if hopeless.any():
         delays[hopeless] = problem.equal()[hopeless]
-    offsets = np.arange(-_REFINE - 1, _REFINE + 2)
-    for _ in range(windows):
-        step = step / _REFINE
-        window = delays[:, :, None] + step[:, None, None] * offsets
-        fine = problem.table(window)
-        cells, _ = allocate(fine, (_REFINE + 1) * problem.domains)
-        moved = delays + step[:, None] * (cells - _REFINE - 1)
-        delays = np.where(hopeless[:, None], delays, moved)
+    delays = np.where(hopeless[:, None], delays, _finer(problem, delays, step, windows))
     delays = project(delays, problem)
     upper = _rounded_up(problem, table) if bound else None
     return Decomposition(delays, problem.value(delays), upper)
+
+
+def _finer(problem: Problem, delays: Array, step: Array, windows: int) -> Array:
+    """Splits on grids around those given, each finer than the one before; `step` is of the first, (R,)."""
+    offsets = np.arange(-_REFINE - 1, _REFINE + 2)
+    for _ in range(windows):
+        step = step / _REFINE
+        fine = problem.table(delays[:, :, None] + step[:, None, None] * offsets)
+        cells, _ = allocate(fine, (_REFINE + 1) * problem.domains)
+        delays = delays + step[:, None] * (cells - _REFINE - 1)
+    return delays
 
 
 def _rounded_up(problem: Problem, table: Array) -> Array:
@@ -253,6 +261,62 @@ def _rounded_up(problem: Problem, table: Array) -> Array:
     wide = np.concatenate([table, np.repeat(table[:, :, -1:], extra, axis=2)], axis=2)
     wide = np.maximum.accumulate(wide, axis=2)
     return np.asarray(allocate(wide, table.shape[2] - 1 + extra)[1])
+
+
+def settle(problem: Problem, found: Decomposition, tolerance: float) -> Decomposition:
+    """Close the certified gaps that are above `tolerance`, by finer grids and by a bound at a price.
+
+    At any price μ of delay no split is worth more than μτ + Σ max (log P_n(t) − μt) over all t. The maxima
+    are found by branch and bound: log P does not fall with the delay, so on [a, b] it is at most log P(b),
+    and cells that might hold more than the best value known are cut until they cannot. Where log P is not
+    concave at the best split no price supports it; the bound of the grid stays then.
+    """
+    assert found.upper_bound is not None
+    assert found.gap is not None
+    delays, value, upper = found.delay.copy(), found.log_probability.copy(), found.upper_bound.copy()
+    for i in np.flatnonzero(found.gap > tolerance):
+        one = slice(i, i + 1)
+        single = replace(
+            problem, rows=problem.rows[one], delay=problem.delay[one], throughput=problem.throughput[one]
+        )
+        start = single.delay / _FIRST / _REFINE
+        finer = project(_finer(single, delays[one], start, _WINDOWS), single)
+        if single.value(finer)[0] > value[i]:
+            delays[one], value[one] = finer, single.value(finer)
+        slopes = single.slopes(delays[one])[0]
+        upper[i] = min(upper[i], *(_at_price(single, price, tolerance) for price in np.unique(slopes)))
+    return Decomposition(delays, value, np.maximum(upper, value))
+
+
+def _at_price(problem: Problem, price: float, tolerance: float) -> float:
+    """The bound at a price, of one request."""
+    total, domains, rows = float(problem.delay[0]), problem.domains, problem.rows[0]
+    high = np.minimum(problem.upper, total - problem.lower.sum() + problem.lower)
+    share = np.arange(_FIRST) / _FIRST
+    width = (high - problem.lower) / _FIRST
+    domain = np.repeat(np.arange(domains), _FIRST)
+    left = (problem.lower[:, None] + (high - problem.lower)[:, None] * share).reshape(-1)
+    width = width[domain]
+    best, settled = np.full(domains, -np.inf), np.full(domains, -np.inf)
+    for cut in range(_CUTS):
+        right = left + width
+        log_p = problem.acceptance.log_probability(
+            np.maximum(right, 1e-12)[:, None],
+            np.repeat(problem.throughput, right.size)[:, None],
+            rows[domain],
+        )[:, 0]
+        np.maximum.at(best, domain, log_p - price * right)
+        bound = log_p - price * left
+        open_ = bound > best[domain] + tolerance / (2 * domains)
+        if cut == _CUTS - 1 or open_.sum() > _CELLS:
+            open_[:] = False
+        np.maximum.at(settled, domain[~open_], bound[~open_])
+        if not open_.any():
+            break
+        width = np.repeat(width[open_] / _REFINE, _REFINE)
+        left = np.repeat(left[open_], _REFINE) + width * np.tile(np.arange(_REFINE), int(open_.sum()))
+        domain = np.repeat(domain[open_], _REFINE)
+    return float(price * total + np.maximum(settled, best).sum())
 
 
 def by_price(problem: Problem) -> Decomposition:

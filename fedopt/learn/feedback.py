@@ -248,6 +248,11 @@ class Buffer:
         names = ("delay", "throughput", "accepted", "weight", "extra")
         return Feedback(**{name: getattr(self, name)[rows] for name in names}, age=self.age(rows))
 
+    def aged(self, anchor: Feedback, rows: Rows) -> Feedback:
+        """The anchor of the given domains, older than all answers that came after it."""
+        chosen = anchor.rows(rows)
+        return replace(chosen, age=chosen.age + self.seen[rows][:, None])
+
     def grown(self, count: int) -> Self:
         """The same rings, and empty ones up to `count`."""
         more = type(self).empty(count - self.count, self.capacity, self.extra.shape[2])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
@@ -71,9 +71,6 @@ class RiskModel(ABC):
         """The model that gave this state."""
 
 
-Model = TypeVar("Model", bound=RiskModel)
-
-
 def clean_labels(log_probability: Array, reported: Array, flip: float) -> Array:
     """Probability that the true answer was "accepted", given the report; shape as the inputs.
 
@@ -94,14 +91,6 @@ def clean_labels(log_probability: Array, reported: Array, flip: float) -> Array:
     if_yes = (1 - flip) * p / ((1 - flip) * p + flip * q)
     if_no = flip * p / (flip * p + (1 - flip) * q)
     return np.asarray(reported * if_yes + (1 - reported) * if_no)
-
-
-def robust_fit(model: Model, feedback: Feedback, flip: float, rounds: int = 8) -> Model:
-    """Fit from scratch to a history of which a share `flip` may be wrong."""
-    fitted = model.fit(feedback)
-    for _ in range(rounds if flip > 0 else 0):
-        fitted = fitted.fit(cleaned(fitted, feedback, flip))
-    return fitted
 
 
 def cleaned(model: RiskModel, feedback: Feedback, flip: float, rows: Rows | None = None) -> Feedback:

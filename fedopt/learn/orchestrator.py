@@ -14,15 +14,14 @@ import numpy as np
 
 from fedopt.errors import InputError
 from fedopt.learn.answers import Answer, Received, Requests, checked, in_chunks
-from fedopt.learn.choice import AdaptiveRisk, Calibration
-from fedopt.learn.decompose import METHODS, Decomposition, Problem, on_grid, tangent_bound
-from fedopt.learn.drift import PageHinkley
+from fedopt.learn.choice import AdaptiveRisk
+from fedopt.learn.decompose import METHODS, Decomposition, Problem, on_grid, settle, tangent_bound
 from fedopt.learn.feedback import Array, Buffer, Feedback, Rows
 from fedopt.learn.history import History
 from fedopt.learn.metrics import SLA, Metric, Schema, SLAError, Sliced, on_every_metric
 from fedopt.learn.model import RiskModel, cleaned
-from fedopt.learn.online import aged
 from fedopt.learn.providers import StageGraph, choose
+from fedopt.learn.scores import Calibration, PageHinkley
 from fedopt.learn.settings import Settings
 
 BOUND_POINTS = 256
@@ -143,6 +142,7 @@ class Orchestrator:
         domains: Sequence[str] | None = None,
         context: Mapping[str, Any] | None = None,
         request: str | None = None,
+        tolerance: float = 1e-2,
     ) -> Split:
         """Split the SLA over the domains with the highest probability that all of them accept.
 
@@ -160,6 +160,9 @@ class Orchestrator:
             Values of the schema's context.
         request
             Identifier by which answers may come later, without repeating what was asked.
+        tolerance
+            Certified gap, in log-probability, from which on the split is good enough; a small one takes
+            longer where the models are not concave.
 
         Raises
         ------
@@ -170,7 +173,7 @@ class Orchestrator:
         """
         given = None if context is None else [context]
         bounds = (min_delay or {}, max_delay or {})
-        (split,) = self._decompose([sla], bounds, method, domains, given, certify=True)
+        (split,) = self._decompose([sla], bounds, method, domains, given, True, tolerance)
         if request is not None:
             self._remember([request], [split], [context or {}])
         return split
@@ -199,6 +202,7 @@ class Orchestrator:
         domains: Sequence[str] | None,
         contexts: Sequence[Mapping[str, Any]] | None,
         certify: bool,
+        tolerance: float = 1e-2,
     ) -> list[Split]:
         model = self.model
         delay = np.array([sla.delay for sla in slas])
@@ -214,7 +218,8 @@ class Orchestrator:
             columns = tuple(k for k, m in enumerate(self.schema.metrics) if m.law.split)
             found, shared = on_every_metric(model, rows, delay, throughput, extra, columns, limits)
         else:
-            found = self._split(model, Problem(model, rows, delay, throughput, *limits), method, certify)
+            problem = Problem(model, rows, delay, throughput, *limits)
+            found = self._split(model, problem, method, certify, tolerance)
         flat, each = rows.reshape(-1), np.repeat(throughput, rows.shape[1])[:, None]
         own = None if shared is None else shared.reshape(flat.size, 1, -1)
         log_p = model.log_probability(found.delay.reshape(-1, 1), each, flat, own)
@@ -237,7 +242,9 @@ class Orchestrator:
         return splits
 
     @staticmethod
-    def _split(model: RiskModel, problem: Problem, method: str, certify: bool) -> Decomposition:
+    def _split(
+        model: RiskModel, problem: Problem, method: str, certify: bool, tolerance: float
+    ) -> Decomposition:
         if method not in ("auto", *METHODS):
             raise SLAError(f"there is no method {method!r}: choose one of auto, {', '.join(METHODS)}")
         if method == "price" and not model.concave:
@@ -247,7 +254,7 @@ class Orchestrator:
         if not certify:
             return on_grid(problem, points=48, windows=1)
         if method == "grid" and not model.concave:
-            return on_grid(problem, BOUND_POINTS, 1, bound=True)
+            return settle(problem, on_grid(problem, BOUND_POINTS, 1, bound=True), tolerance)
         found = METHODS[method](problem)
         if found.upper_bound is not None:
             return found
@@ -404,7 +411,7 @@ class Orchestrator:
         if math.isfinite(self.settings.half_life_time):
             old = np.maximum(self.now - self.buffer.time[active], 0.0) / self.settings.half_life_time
             memory = memory.with_weight(memory.weight * 0.5**old)
-        memory = memory.beside(aged(self.anchor, self.buffer, active))
+        memory = memory.beside(self.buffer.aged(self.anchor, active))
         self.model = model.update(cleaned(model, memory, self.settings.flip, active), active)
         return set(alarmed.tolist())
 

@@ -12,6 +12,7 @@ whose log-acceptance is not concave in the delay (two regimes, say) no choice of
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -54,12 +55,17 @@ class _Parametric(RiskModel):
         if self.coefficients is None:
             object.__setattr__(self, "coefficients", np.tile(self._start(), (self.models, 1)))
 
+    @abstractmethod
     def _start(self) -> Array:
-        raise NotImplementedError
+        """Coefficients of a model that has seen nothing, which are also the prior of the logistic ones."""
 
+    @abstractmethod
+    def _free(self) -> Any:
+        """Which coefficients may be negative."""
+
+    @abstractmethod
     def _design(self, feedback: Feedback, rows: Rows) -> tuple[Array, Feedback]:
         """Features of answers, shape (rows, K, coefficients), and the answers with what a prior adds."""
-        raise NotImplementedError
 
     @property
     def count(self) -> int:
@@ -102,7 +108,7 @@ class _Parametric(RiskModel):
     def _descend(self, feedback: Feedback, index: Rows) -> Self:
         x, answers = self._design(feedback, index)
         start = self._start()
-        free = np.zeros(start.size, dtype=np.bool_) if self.link == CONVEX else self._free()
+        free = self._free()
         prior = np.zeros(start.size) if self.link == CONVEX else start
         found, _ = minimise(
             self.link,
@@ -119,9 +125,6 @@ class _Parametric(RiskModel):
         coefficients = self.c.copy()
         coefficients[index] = found
         return replace(self, coefficients=coefficients)
-
-    def _free(self) -> Any:
-        raise NotImplementedError
 
     def grown(self, models: int) -> Self:
         """With blank models up to `models`."""
@@ -162,6 +165,9 @@ class ConvexRisk(_Parametric):
 
     def _start(self) -> Array:
         return np.full(BASIS, 0.01)
+
+    def _free(self) -> Any:
+        return np.zeros(BASIS, dtype=np.bool_)
 
     def _design(self, feedback: Feedback, rows: Rows) -> tuple[Array, Feedback]:
         if feedback.extra.shape[2]:
@@ -293,11 +299,15 @@ class LogisticRisk(_Parametric):
     def gradient(
         self, delay: Array, throughput: Array, rows: Rows | None = None, extra: Array | None = None
     ) -> tuple[Array, Array]:
-        c, own = gathered(self.c, rows), self.units.rows(rows)
         rejected = np.exp(-np.logaddexp(0.0, self.predictor(delay, throughput, rows, extra)))
+        by_delay, by_throughput = self.slopes(delay, rows)
+        return rejected * by_delay, rejected * by_throughput
+
+    def slopes(self, delay: Array, rows: Rows | None = None) -> tuple[Array, Array]:
+        """Derivatives of the log-odds by delay and by throughput."""
+        c, own = gathered(self.c, rows), self.units.rows(rows)
         u = np.maximum(np.asarray(delay, float) / own.delay, 0.0)
-        by_delay = rejected * c[:, 1, None] / (u + LOG_SHIFT) / own.delay
-        return by_delay, -rejected * c[:, 2, None] / own.spread
+        return c[:, 1, None] / (u + LOG_SHIFT) / own.delay, -c[:, 2, None] / own.spread
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "signs": np.array(self.signs, np.int64)}
@@ -308,28 +318,3 @@ class LogisticRisk(_Parametric):
         coefficients = np.asarray(state["coefficients"], float)
         penalty, scale = float(state["penalty"]), Scale.from_state(state)
         return cls(len(coefficients), penalty, scale, coefficients, signs)
-
-
-def certified_fit(model: ConvexRisk, feedback: Feedback) -> tuple[ConvexRisk, Array]:
-    """The fit of `ConvexRisk.fit` as a disciplined convex program, solved by Clarabel.
-
-    Returns the fitted models and their objective values, shape (models,). Slower than `fit` (milliseconds a
-    model); it is the independent check of it.
-    """
-    import cvxpy as cp
-
-    model = replace(model, scale=Scale.of(feedback))
-    x, answers = model._design(feedback, np.arange(feedback.count))
-    coefficients, values = [], []
-    for row in range(feedback.count):
-        w, y = answers.weight[row], answers.accepted[row]
-        c = cp.Variable(BASIS, nonneg=True)
-        phi = FLOOR + x[row] @ c
-        terms = [0.5 * model.penalty * cp.sum_squares(c), (w * y) @ phi]
-        rejected = np.flatnonzero(w * (1 - y) > 0)
-        if rejected.size:
-            terms.append(-(w * (1 - y))[rejected] @ cp.log(1 - cp.exp(-phi[rejected])))
-        problem = cp.Problem(cp.Minimize(cp.sum(cp.hstack(terms))))
-        values.append(problem.solve(solver=cp.CLARABEL))
-        coefficients.append(np.maximum(np.asarray(c.value), 0.0))
-    return replace(model, coefficients=np.array(coefficients)), np.array(values)

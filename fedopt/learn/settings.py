@@ -37,6 +37,10 @@ class Settings:
     doubt
         Log-loss by which a member with a short memory must be ahead on top: a change that is none costs
         the knowledge of all that came before.
+    temperature
+        Of the shares: a member that is one nat ahead has exp(1 / temperature) times the share.
+    heavy_every
+        Answers of a domain between two fits of trees or a network that compete beside the light kinds.
     focus
         In the score of a history an answer counts with the power of its probability: where acceptance is
         unlikely no good split asks.
@@ -63,8 +67,10 @@ class Settings:
     half_life: float = 60.0
     half_life_time: float = math.inf
     fade: float = 0.99
-    preference: float = 2.0
+    preference: float = 2.5
     doubt: float = 2.0
+    temperature: float = 1.0
+    heavy_every: int = 25
     focus: float = 1.0
     folds: int = 5
     judged: int = 400
@@ -76,12 +82,12 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 <= self.flip < 0.5:
             raise InputError(f"flip: the share of wrong answers lies in [0, 0.5), not {self.flip}")
-        for name in ("capacity", "folds", "judged", "keep", "requests"):
+        for name in ("capacity", "folds", "judged", "keep", "requests", "heavy_every"):
             if getattr(self, name) < (2 if name == "folds" else 1):
                 raise InputError(f"{name}: {getattr(self, name)} is too small")
         if self.anchor < 0:
             raise InputError(f"anchor: {self.anchor} is below 0")
-        for name in ("half_life", "half_life_time", "alarm"):
+        for name in ("half_life", "half_life_time", "alarm", "temperature"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: {getattr(self, name)} is not above 0")
         for name in ("anchor_weight", "preference", "doubt", "focus"):

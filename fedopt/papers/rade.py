@@ -34,8 +34,6 @@ def figures() -> dict[str, Figure]:
         "worlds": six_worlds,
         "complexity": studies.complexity,
         "map": studies.settings_map,
-        "models": studies.model_comparison,
-        "regret": studies.regret,
         "providers": providers,
         "contracts": contracts,
     }

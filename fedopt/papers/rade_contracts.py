@@ -16,11 +16,11 @@ import numpy as np
 from fedopt.calculus.path import Path
 from fedopt.laws import ExponentialWork, Poisson
 from fedopt.learn.feedback import Array, Buffer
-from fedopt.learn.online import EqualSplit, Learner, Method, Oracle, gather_history, run
 from fedopt.learn.parametric import ConvexRisk
-from fedopt.learn.simulator import RequestModel, Scenario, load_at
-from fedopt.learn.worlds import ContractNetwork, RequiredRate, contract_rate, tabulated_rate
 from fedopt.papers.rade_experiment import ANCHOR, band
+from fedopt.papers.rade_loop import EqualSplit, Learner, Method, Oracle, gather_history, run
+from fedopt.papers.rade_networks import ContractNetwork, RequiredRate, contract_rate, tabulated_rate
+from fedopt.papers.rade_simulator import RequestModel, Scenario, load_at
 from fedopt.papers.series import Series
 from fedopt.simulate.simulated import size
 

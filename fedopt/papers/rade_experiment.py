@@ -11,9 +11,18 @@ from numpy.typing import NDArray
 from fedopt.learn.feedback import Array, Buffer, Feedback
 from fedopt.learn.model import RiskModel
 from fedopt.learn.network import NetworkRisk
-from fedopt.learn.online import EqualSplit, Learner, Method, Oracle, RandomSplit, Trace, gather_history, run
 from fedopt.learn.parametric import ConvexRisk, LogisticRisk
-from fedopt.learn.simulator import AnalyticNetwork, Scenario
+from fedopt.papers.rade_loop import (
+    EqualSplit,
+    Learner,
+    Method,
+    Oracle,
+    RandomSplit,
+    Trace,
+    gather_history,
+    run,
+)
+from fedopt.papers.rade_simulator import AnalyticNetwork, Scenario
 from fedopt.papers.series import Series
 
 STEPS = 500

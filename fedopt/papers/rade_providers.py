@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedopt.learn.explore import Exploration, Greedy, Optimistic, Thompson
 from fedopt.learn.feedback import Array, Buffer, Feedback
 from fedopt.learn.parametric import ConvexRisk
 from fedopt.learn.providers import StageGraph, choose, exhaustive
-from fedopt.learn.simulator import ALPHA, TrueAcceptance
 from fedopt.papers.rade_experiment import ANCHOR, band
+from fedopt.papers.rade_simulator import ALPHA, TrueAcceptance
 from fedopt.papers.series import Series
 
 STAGES, WIDTH = 5, 6
@@ -23,12 +22,7 @@ def providers(trials: int = 20, seed: int = 0, quick: bool = False) -> list[Seri
     """
     trials, requests = (2, 20) if quick else (min(trials, 20), 200)
     marks = np.linspace(requests // 8, requests, 8).astype(int)
-    policies: dict[str, Exploration] = {
-        "greedy": Greedy(),
-        "Thompson": Thompson(4, seed),
-        "optimistic": Optimistic(4, seed),
-    }
-    scores: dict[str, list[Array]] = {name: [] for name in [*policies, "OPT"]}
+    scores: dict[str, list[Array]] = {"learned": [], "OPT": []}
     for trial in range(trials):
         rng = np.random.default_rng(np.random.SeedSequence([seed, trial, 0x50524F56]))
         truth, graph = random_world(rng)
@@ -43,9 +37,8 @@ def providers(trials: int = 20, seed: int = 0, quick: bool = False) -> list[Seri
             )
         ]
         scores["OPT"].append(np.full(marks.size, float(np.exp(best).mean())))
-        for name, explore in policies.items():
-            gained = serve(truth, graph, history, explore, delay, throughput, coin)
-            scores[name].append((np.cumsum(gained) / np.arange(1, requests + 1))[marks - 1])
+        gained = serve(truth, graph, history, delay, throughput, coin)
+        scores["learned"].append((np.cumsum(gained) / np.arange(1, requests + 1))[marks - 1])
     axes = ("requests served", "acceptance probability so far")
     return [band(name, marks.tolist(), np.array(values).T, axes) for name, values in scores.items()]
 
@@ -72,26 +65,21 @@ def serve(
     truth: TrueAcceptance,
     graph: StageGraph,
     history: Feedback,
-    explore: Exploration,
     delay: Array,
     throughput: Array,
     coin: Array,
 ) -> Array:
     """Serve requests one by one, learning from the chosen providers alone; true acceptance of each, (R,)."""
     count = history.count
-    blank = ConvexRisk(models=count * explore.replicates)
-    spread, _ = explore.spread(history, np.arange(count), blank)
-    model = blank.fit(spread)
+    model = ConvexRisk(models=count).fit(history)
     buffer = Buffer.empty(count, 100)
     anchor = history.with_weight(ANCHOR * history.weight)
     gained = np.empty(delay.size)
     for i in range(delay.size):
-        view = explore.view(model, np.arange(count))
-        chosen = choose(view, graph, delay[i : i + 1], throughput[i : i + 1], points=64)
+        chosen = choose(model, graph, delay[i : i + 1], throughput[i : i + 1], points=64)
         rows, split = chosen.rows[0], chosen.delay[0]
         log_p = truth.log_probability(split[:, None], np.full((rows.size, 1), throughput[i]), rows)[:, 0]
         gained[i] = np.exp(log_p.sum())
         buffer.push(rows, split, np.full(rows.size, throughput[i]), (coin[i] < np.exp(log_p)).astype(float))
-        feedback, where = explore.spread(buffer.view(rows).beside(anchor.rows(rows)), rows, model)
-        model = model.update(feedback, where)
+        model = model.update(buffer.view(rows).beside(anchor.rows(rows)), rows)
     return gained

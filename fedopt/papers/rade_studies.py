@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from fedopt.learn.decompose import Problem, by_price, by_slsqp, on_grid
-from fedopt.learn.drift import PageHinkley
-from fedopt.learn.explore import Exploration, Greedy, Optimistic, Thompson
-from fedopt.learn.feedback import Array, Buffer, Feedback
+from fedopt.learn.feedback import Array, Feedback
 from fedopt.learn.model import RiskModel
 from fedopt.learn.network import NetworkRisk
-from fedopt.learn.online import Learner, Oracle, Trace, gather_history, run
 from fedopt.learn.parametric import ConvexRisk, LogisticRisk
-from fedopt.learn.simulator import PAPER_DOMAINS, AnalyticNetwork, DomainParameters, Scenario
-from fedopt.learn.worlds import Changing, TwoRegimes
-from fedopt.papers.rade_experiment import ANCHOR, Case, Methods, Setting, band, before
+from fedopt.papers.rade_experiment import Case, Methods, Setting, band
 from fedopt.papers.series import Series
 
 RATES = (1e-4, 1e-3, 3e-3, 1e-2)
@@ -132,91 +126,3 @@ def settings_map(trials: int = 30, seed: int = 0, quick: bool = False) -> list[S
 
 def _difference(label: str, scores: list[Array]) -> Series:
     return band(label, RATES, np.concatenate(scores), ("step size η", "difference of acceptance"))
-
-
-def model_comparison(trials: int = 100, seed: int = 0, quick: bool = False) -> list[Series]:
-    """Risk models on equal data: loss against OPT, and paired differences to the convex one.
-
-    x: 0.3, 0.5, 0.7 are mean loads of the analytic simulator; 1 is the two-regime world at r = 0.5, whose log
-    acceptance is not concave. History of 100 answers per domain, no learning afterwards.
-    """
-    trials, steps = (8, 60) if quick else (trials, 100)
-    x = (0.3, 0.5, 0.7, 1.0)
-    setting = Setting.build([Case(mean_load=r) for r in x[:3]], trials, seed, steps)
-    plain = _compare_on(setting, setting.history, seed)
-    worlds = Setting.build([Case()], trials, seed, steps)
-    regimes = TwoRegimes(worlds.network)
-    past = Scenario.draw(before(worlds.network, 100), np.arange(trials), regimes.domains, 2 * seed + 1)
-    history = gather_history(regimes, past, 100)
-    hard = _compare_on(replace(worlds, network=regimes), history, seed)  # type: ignore[arg-type]
-    axes = ("mean load r (1: two regimes)", "OPT − model, acceptance")
-    both = {name: np.concatenate([plain[name], hard[name]]) for name in plain}
-    curves = [band(name, x, both["OPT"] - both[name], axes) for name in both if name != "OPT"]
-    differences = [
-        band(f"convex − {name}", x, both["convex"] - both[name], (axes[0], "paired difference"))
-        for name in both
-        if name not in ("OPT", "convex")
-    ]
-    return curves + differences
-
-
-def _compare_on(setting: Setting, history: Feedback, seed: int) -> dict[str, Array]:
-    models: dict[str, RiskModel] = {
-        "convex": ConvexRisk(models=setting.models).fit(history),
-        "network": NetworkRisk(models=setting.models, seed=seed).fit(history),
-        "network without ridge": NetworkRisk(models=setting.models, seed=seed, decay=0.0).fit(history),
-        "logistic": LogisticRisk(models=setting.models).fit(history),
-    }
-    scores = {name: setting.scores(Learner(model, 3, name=name)) for name, model in models.items()}
-    scores["OPT"] = setting.scores(Oracle(setting.network))
-    return scores
-
-
-def regret(trials: int = 40, seed: int = 0, quick: bool = False) -> list[Series]:
-    """Regret against OPT, per request, when the domains change abruptly half-way, from a thin history.
-
-    Greedy, Thompson and optimistic use of the convex model, and greedy with drift detection. x: steps.
-    """
-    trials, steps = (5, 80) if quick else (min(trials, 40), 400)
-    runs = trials
-    base = AnalyticNetwork(np.full(runs, 0.7), steps)
-    swapped = DomainParameters(
-        PAPER_DOMAINS.names, PAPER_DOMAINS.capacity[[1, 0, 2]], PAPER_DOMAINS.service[[1, 0, 2]]
-    )
-    network = Changing(base, steps // 2, swapped)
-    rates = np.stack([base.load(t) for t in range(steps)], axis=1)
-    seeds = np.arange(runs)
-    scenario = Scenario.draw(4 * rates, seeds, 3, 2 * seed)
-    history = gather_history(base, Scenario.draw(rates, seeds, 3, 2 * seed + 1), 30)
-    best = run(Oracle(network), network, scenario)
-    marks = np.linspace(steps // 8, steps - 1, 8).astype(int)
-    policies: dict[str, tuple[Exploration, bool]] = {
-        "greedy": (Greedy(), False),
-        "greedy, drift detection": (Greedy(), True),
-        "Thompson": (Thompson(4, seed), False),
-        "optimistic": (Optimistic(4, seed), False),
-        "Thompson, drift detection": (Thompson(4, seed), True),
-    }
-    curves = []
-    for label, (explore, watch) in policies.items():
-        trace = _explored(network, scenario, history, explore, watch)
-        done = trace.regret(best) / np.maximum(np.cumsum(trace.requests, axis=1), 1)
-        curves.append(band(label, marks.tolist(), done[:, marks].T, ("step", "regret per request so far")))
-    return curves
-
-
-def _explored(
-    network: Changing, scenario: Scenario, history: Feedback, explore: Exploration, watch: bool
-) -> Trace:
-    rows = scenario.runs * network.domains
-    blank = ConvexRisk(models=rows * explore.replicates)
-    spread, _ = explore.spread(history, np.arange(rows), blank)
-    learner = Learner(
-        blank.fit(spread),
-        network.domains,
-        Buffer.empty(rows, 200),
-        anchor=history.with_weight(ANCHOR * history.weight),
-        explore=explore,
-        drift=PageHinkley(rows) if watch else None,
-    )
-    return run(learner, network, scenario)

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from fedopt.learn.choice import AdaptiveRisk, Member, blank
-from fedopt.learn.drift import PageHinkley
 from fedopt.learn.feedback import Array, Buffer, Feedback
-from fedopt.learn.online import Learner, Oracle, Trace, gather_history, run
+from fedopt.learn.scores import PageHinkley
 from fedopt.learn.settings import Settings
-from fedopt.learn.simulator import PAPER_DOMAINS, AnalyticNetwork, DomainParameters, Scenario
-from fedopt.learn.worlds import Changing, TwoRegimes
 from fedopt.papers.rade_experiment import band
+from fedopt.papers.rade_loop import Learner, Oracle, Trace, gather_history, run
+from fedopt.papers.rade_networks import Changing, TwoRegimes
+from fedopt.papers.rade_simulator import PAPER_DOMAINS, AnalyticNetwork, DomainParameters, Scenario
 from fedopt.papers.series import Series
 
 HISTORY = 100
@@ -52,7 +52,7 @@ def learners(count: int, settings: Settings) -> dict[str, AdaptiveRisk]:
     def single(kind: str, half_life: float) -> AdaptiveRisk:
         alone = replace(settings, model=kind)
         member = Member(kind, half_life, blank(kind, count), np.isfinite(half_life))
-        return AdaptiveRisk((member,), alone)._begin(count)
+        return AdaptiveRisk.begun((member,), alone)
 
     return {
         "default": AdaptiveRisk.blank(count, settings),

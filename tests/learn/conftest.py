@@ -8,7 +8,7 @@ import pytest
 from fedopt.learn.choice import KINDS, blank
 from fedopt.learn.feedback import Feedback
 from fedopt.learn.model import RiskModel
-from fedopt.learn.simulator import PAPER_DOMAINS, TrueAcceptance
+from fedopt.papers.rade_simulator import PAPER_DOMAINS, TrueAcceptance
 
 
 def random_history(runs: int, answers: int, seed: int, load: float = 0.5) -> tuple[TrueAcceptance, Feedback]:

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import cvxpy as cp
 import numpy as np
 import pytest
 
-from fedopt.learn.newton import CONVEX, objective
-from fedopt.learn.parametric import BASIS, ConvexRisk, certified_fit
+from fedopt.learn.feedback import Feedback, Scale
+from fedopt.learn.newton import CONVEX, FLOOR, objective
+from fedopt.learn.parametric import BASIS, ConvexRisk
 from tests.learn.conftest import random_history
+
+
+def certified_fit(model: ConvexRisk, feedback: Feedback) -> tuple[ConvexRisk, np.ndarray]:
+    """The same fit as a disciplined convex program, solved by Clarabel: models, and objective values."""
+    model = replace(model, scale=Scale.of(feedback))
+    x, answers = model._design(feedback, np.arange(feedback.count))
+    coefficients, values = [], []
+    for row in range(feedback.count):
+        w, y = answers.weight[row], answers.accepted[row]
+        c = cp.Variable(BASIS, nonneg=True)
+        phi = FLOOR + x[row] @ c
+        terms = [0.5 * model.penalty * cp.sum_squares(c), (w * y) @ phi]
+        rejected = np.flatnonzero(w * (1 - y) > 0)
+        if rejected.size:
+            terms.append(-(w * (1 - y))[rejected] @ cp.log(1 - cp.exp(-phi[rejected])))
+        problem = cp.Problem(cp.Minimize(cp.sum(cp.hstack(terms))))
+        values.append(problem.solve(solver=cp.CLARABEL))
+        coefficients.append(np.maximum(np.asarray(c.value), 0.0))
+    return replace(model, coefficients=np.array(coefficients)), np.array(values)
 
 
 def test_fit_agrees_with_clarabel():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedopt.learn.drift import PageHinkley
+from fedopt.learn.scores import PageHinkley
 
 
 def test_quiet_when_right_loud_when_wrong():

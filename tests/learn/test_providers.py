@@ -8,7 +8,7 @@ import pytest
 
 from fedopt.learn.decompose import DecompositionInfeasible
 from fedopt.learn.providers import StageGraph, choose, exhaustive
-from fedopt.learn.simulator import TrueAcceptance
+from fedopt.papers.rade_simulator import TrueAcceptance
 
 
 def random_truth(number: int, rng: np.random.Generator) -> TrueAcceptance:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.learn.online import EqualSplit, Oracle, RandomSplit, run
-from fedopt.learn.simulator import AnalyticNetwork, Scenario, load_at
+from fedopt.papers.rade_loop import EqualSplit, Oracle, RandomSplit, run
+from fedopt.papers.rade_simulator import AnalyticNetwork, Scenario, load_at
 
 LOADS = (0.3, 0.5, 0.7)
 CHECKED = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.learn.online import Oracle, RandomSplit, run
-from fedopt.learn.simulator import PAPER_DOMAINS, AnalyticNetwork, DomainParameters, Scenario
-from fedopt.learn.worlds import Changing, ContractNetwork, TwoRegimes, contract_rate, tabulated_rate
+from fedopt.papers.rade_loop import Oracle, RandomSplit, run
+from fedopt.papers.rade_networks import Changing, ContractNetwork, TwoRegimes, contract_rate, tabulated_rate
+from fedopt.papers.rade_simulator import PAPER_DOMAINS, AnalyticNetwork, DomainParameters, Scenario
 
 
 def check_gradient(truth, rows: int) -> None:

@@ -60,8 +60,6 @@ def test_all_figures_are_listed():
         "worlds",
         "complexity",
         "map",
-        "models",
-        "regret",
         "providers",
         "contracts",
     } == set(rade.figures())
@@ -70,7 +68,7 @@ def test_all_figures_are_listed():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["fig4", "fig5", "history", "worlds", "complexity", "map", "models", "regret", "providers", "contracts"],
+    ["fig4", "fig5", "history", "worlds", "complexity", "map", "providers", "contracts"],
 )
 def test_quick_figures(name):
     pytest.importorskip("jax", reason="the optional extra `learn` is not installed")

@@ -9,7 +9,7 @@ import numpy as np
 
 from fedopt.learn.decompose import Acceptance
 from fedopt.learn.feedback import Array, Rows
-from fedopt.learn.simulator import ALPHA, AnalyticNetwork, DomainParameters, TrueAcceptance, load_at
+from fedopt.papers.rade_simulator import ALPHA, AnalyticNetwork, DomainParameters, TrueAcceptance, load_at
 
 RequiredRate = Callable[[int, Array, Array], Array]
 """Rate that a domain must reserve: (domain, delays, throughputs) → rates; inf where no rate suffices."""

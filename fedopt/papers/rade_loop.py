@@ -5,17 +5,16 @@ And its methods: knowing nothing, splitting evenly, keeping what was once learne
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from fedopt.learn.decompose import Problem, on_grid
-from fedopt.learn.drift import PageHinkley
-from fedopt.learn.explore import Exploration, Greedy
 from fedopt.learn.feedback import Array, Buffer, Feedback, Rows
 from fedopt.learn.model import RiskModel, clean_labels
-from fedopt.learn.simulator import Network, Scenario, Step
+from fedopt.learn.scores import PageHinkley
+from fedopt.papers.rade_simulator import Network, Scenario, Step
 
 
 class Method(Protocol):
@@ -83,7 +82,7 @@ class Learner:
     """Decomposes with risk models, and keeps learning them from a buffer (Algorithm 1).
 
     Attributes:
-        model: one fitted risk model per run and domain (and per replicate, for exploration).
+        model: one fitted risk model per run and domain.
         domains: number of domains N.
         buffer: memory that updates learn from; None: the models stay as they are ("Static").
         memoryless: learn from the latest step's answers alone ("RADE*").
@@ -94,7 +93,6 @@ class Learner:
         drift: detector of changes; None: none.
         clear: whether an alarm clears old answers from the buffer (models that choose for themselves what
             to forget need it not).
-        explore: how the replicates of a model are used.
         every: steps between updates.
     """
 
@@ -106,7 +104,6 @@ class Learner:
     flip: float = 0.0
     anchor: Feedback | None = None
     drift: PageHinkley | None = None
-    explore: Exploration = field(default_factory=Greedy)
     every: int = 1
     clear: bool = True
     name: str = "RADE"
@@ -116,7 +113,7 @@ class Learner:
 
     def split(self, step: int, requests: Step) -> Array:
         rows = self._rows(requests)
-        problem = Problem(self.explore.view(self.model, rows), rows, requests.delay, requests.throughput)
+        problem = Problem(self.model, rows, requests.delay, requests.throughput)
         return on_grid(problem, points=self.points, windows=1).delay
 
     def learn(self, step: int, requests: Step, delays: Array, accepted: Array) -> None:
@@ -144,8 +141,7 @@ class Learner:
         """The models after learning from the feedback of the given domains."""
         assert self.buffer is not None
         if self.anchor is not None:
-            feedback = feedback.beside(aged(self.anchor, self.buffer, rows))
-        feedback, rows = self.explore.spread(feedback, rows, self.model)
+            feedback = feedback.beside(self.buffer.aged(self.anchor, rows))
         if self.flip > 0:
             log_p = self.model.log_probability(feedback.delay, feedback.throughput, rows)
             feedback = feedback.with_accepted(clean_labels(log_p, feedback.accepted, self.flip))
@@ -159,8 +155,7 @@ class Learner:
             return
         flat = rows.reshape(-1)
         throughput = np.repeat(requests.throughput, self.domains)[:, None]
-        view = self.explore.view(self.model, rows)
-        expected = np.exp(view.log_probability(delays.reshape(-1, 1), throughput, flat)[:, 0])
+        expected = np.exp(self.model.log_probability(delays.reshape(-1, 1), throughput, flat)[:, 0])
         alarmed = self.drift.observe(flat, accepted.reshape(-1), expected)
         if alarmed.size:
             self.model = self.model.alarmed(alarmed)
@@ -175,19 +170,6 @@ class Learner:
         fresh.delay[at], fresh.accepted[at], fresh.weight[at] = delays, accepted, 1.0
         fresh.throughput[at] = requests.throughput[:, None]
         return fresh
-
-
-def aged(anchor: Feedback, buffer: Buffer, rows: Rows) -> Feedback:
-    """The anchor of the given domains, as old as the answers that came after it."""
-    chosen = anchor.rows(rows)
-    return Feedback(
-        chosen.delay,
-        chosen.throughput,
-        chosen.accepted,
-        chosen.weight,
-        chosen.age + buffer.seen[rows][:, None],
-        chosen.extra,
-    )
 
 
 @dataclass(frozen=True)
