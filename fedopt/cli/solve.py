@@ -35,6 +35,7 @@ from fedopt.cli._progress import RoundProgress, TrialProgress
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from fedopt.instance import Instance
     from fedopt.plan import Plan
     from fedopt.sweep.workers import Workers
 
@@ -107,10 +108,12 @@ def command(
         raise typer.Exit(_many(instances, method, options, warm_start, workers, out, json, quiet))
     check_out(out, instances)
     if backend == "loky":
-        plan = _solve(instances[0], method, options, warm_start, quiet)
+        plan, instance = _solve(instances[0], method, options, warm_start, quiet)
+        text = _text(plan, json or quiet, instances[0], instance)
     else:
         plan = _elsewhere(instances[0], _Task(method, options, warm_start, quiet=True), workers)
-    emit(plan, _text(plan, json or quiet), json=json, out=out, quiet=quiet)
+        text = _text(plan, json or quiet, instances[0])
+    emit(plan, text, json=json, out=out, quiet=quiet)
     raise typer.Exit(EXIT_CODES[plan.status])
 
 
@@ -143,7 +146,7 @@ def _many(
             else:
                 plans[index] = plan = Plan.loads(text, str(files[index]))
                 target = None if out is None else out / names[index]
-                emit(plan, _text(plan, json or quiet), out=target, quiet=json or quiet)
+                emit(plan, _text(plan, json or quiet, files[index]), out=target, quiet=json or quiet)
             progress(len(codes), len(files))
     if json:
         emit([json_module.loads(plans[index].to_json()) for index in sorted(plans)], "", json=True)
@@ -161,7 +164,7 @@ class _Task:
 
     def __call__(self, file: Path) -> tuple[str, int]:
         try:
-            plan = _solve(file, self.method, self.options, self.warm_start, self.quiet)
+            plan, _ = _solve(file, self.method, self.options, self.warm_start, self.quiet)
         except Exception as error:
             if getattr(error, "exit_code", None) != BAD_INPUT:
                 raise
@@ -179,7 +182,9 @@ def _elsewhere(file: Path, task: _Task, workers: Workers) -> Plan:
     return Plan.loads(text, str(file))
 
 
-def _solve(file: Path, method: str, options: dict[str, object], warm_start: Path | None, quiet: bool) -> Plan:
+def _solve(
+    file: Path, method: str, options: dict[str, object], warm_start: Path | None, quiet: bool
+) -> tuple[Plan, Instance]:
     from fedopt.cli._documents import read_instance
     from fedopt.plan import Plan
     from fedopt.solve import solve
@@ -187,10 +192,13 @@ def _solve(file: Path, method: str, options: dict[str, object], warm_start: Path
     start = Plan.load(warm_start) if warm_start is not None else None
     instance = read_instance(file)
     with stdout_kept_clean(), RoundProgress(file.name, quiet) as progress:
-        return solve(instance, method, warm_start=start, progress=progress, **options)  # type: ignore[arg-type]
+        plan = solve(instance, method, warm_start=start, progress=progress, **options)  # type: ignore[arg-type]
+    return plan, instance
 
 
-def _text(plan: Plan, silent: bool) -> RenderableType:
+def _text(plan: Plan, silent: bool, file: Path, instance: Instance | None = None) -> RenderableType:
+    """The summary of a plan, its rates in the units that its instance gives its stages."""
+    from fedopt.cli._documents import read_instance
     from fedopt.plan.summary import summarize
 
-    return "" if silent else summarize(plan)
+    return "" if silent else summarize(plan, instance=instance or read_instance(file))

@@ -53,7 +53,8 @@ class Answer:
 
 def tenant_class(tenant: Tenant) -> str:
     """What makes two tenants one kind: everything but their names and money."""
-    return json.dumps([_text(part) for part in (tenant.arrivals, tenant.slo, tenant.policy)])
+    parts = [_text(part) for part in (tenant.arrivals, tenant.slo, tenant.policy)]
+    return json.dumps([*parts, sorted((tenant.work or {}).items())])
 
 
 @lru_cache(maxsize=65_536)

@@ -17,20 +17,15 @@ from fedopt.control.hidden import HiddenServer
 from fedopt.control.scenario import Hidden, Reissue, Scenario, Stream
 from fedopt.instance import (
     EnvelopeArrivals,
-    ExponentialImpairment,
     ExponentialWork,
-    GammaImpairment,
     Instance,
     LearnedImpairment,
-    NoImpairment,
     OnOff,
-    OnOffImpairment,
     Poisson,
-    PoissonImpairment,
-    TableImpairment,
     Tenant,
     TokenBucket,
 )
+from fedopt.instance.weighing import scaled_impairment
 from fedopt.laws import build
 
 __all__ = [
@@ -41,7 +36,6 @@ __all__ = [
     "environment",
     "expected_requests",
     "scaled_arrivals",
-    "scaled_impairment",
     "tenant_now",
     "true_instance",
 ]
@@ -189,37 +183,6 @@ def scaled_arrivals(arrivals: Any, factor: float) -> Any:
             update["request_size"] = size.model_copy(update={"exponential": size.exponential * factor})
         return arrivals.model_copy(update=update)
     raise ValueError(f"arrivals of the kind {type(arrivals).__name__} cannot be scaled")
-
-
-def scaled_impairment(impairment: Any, factor: float) -> Any:
-    """An impairment whose every slot loses `factor` times the work. Raises ValueError for a kind that cannot
-    be scaled.
-    """
-    if factor == 1.0 or isinstance(impairment, NoImpairment):
-        return impairment
-    if isinstance(impairment, ExponentialImpairment):
-        return impairment.model_copy(update={"mean": impairment.mean * factor})
-    if isinstance(impairment, GammaImpairment):
-        return impairment.model_copy(update={"scale": impairment.scale * factor})
-    if isinstance(impairment, PoissonImpairment):
-        size = impairment.size
-        larger = (
-            size * factor
-            if isinstance(size, int | float)
-            else size.model_copy(update={"exponential": size.exponential * factor})
-        )
-        return impairment.model_copy(update={"size": larger})
-    if isinstance(impairment, OnOffImpairment):
-        return impairment.model_copy(update={"peak": impairment.peak * factor})
-    if isinstance(impairment, TableImpairment):
-        return impairment.model_copy(
-            update={
-                "theta": tuple(theta / factor for theta in impairment.theta),
-                "kappa": tuple(kappa * factor for kappa in impairment.kappa),
-                "eta": tuple(eta * factor for eta in impairment.eta),
-            }
-        )
-    raise ValueError(f"an impairment of the kind {type(impairment).__name__} cannot be scaled")
 
 
 @dataclass(frozen=True)

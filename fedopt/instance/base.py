@@ -69,6 +69,9 @@ class Document(BaseModel):
     later: ClassVar[frozenset[str]] = frozenset()
     """Fields that came after the first instances were hashed: at their default the hash passes over them."""
 
+    unwritten: ClassVar[frozenset[str]] = frozenset()
+    """Fields that no file has."""
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, arbitrary_types_allowed=True
     )

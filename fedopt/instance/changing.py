@@ -11,6 +11,7 @@ from .base import Document
 from .errors import InstanceError, Problem, choice_remedy, written_names
 from .impairments import TableImpairment
 from .quantities import converted_value
+from .weighing import stated
 
 if TYPE_CHECKING:
     from .documents import Instance, Units
@@ -25,6 +26,7 @@ def changed(instance: Instance, changes: Mapping[str, Any]) -> Instance:
     """
     fields: dict[str, Any] = {}
     current: dict[str, Any] = {name: getattr(instance, name) for name in type(instance).model_fields}
+    current["domains"] = stated(instance.domains)
     for path, value in changes.items():
         name, _, rest = path.partition(".")
         if name not in current:
@@ -80,6 +82,8 @@ def _in_document(
     old = getattr(here, aliases[name])
     fields = {key: getattr(here, key) for key in aliases.values()}
     stage = getattr(here, "stage", stage)
+    if isinstance(old, dict) and below:
+        value, below = {**old, below: value}, ""
     if not below:
         value = converted_value(value, type(here), name, units, stage)
     fields[aliases[name]] = _replaced(old, below, value, path, units, stage)

@@ -122,7 +122,12 @@ def shown(value: object) -> str:
 
 def written_names(kind: type[BaseModel]) -> dict[str, str]:
     """The names of a document's fields as files write them, by their names in code."""
-    return {name: info.serialization_alias or name for name, info in kind.model_fields.items()}
+    unwritten = getattr(kind, "unwritten", ())
+    return {
+        name: info.serialization_alias or name
+        for name, info in kind.model_fields.items()
+        if name not in unwritten
+    }
 
 
 def problems_of(error: ValidationError, data: object, kind: type[BaseModel]) -> list[Problem]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import networkx as nx
 
+from .weighing import fits
+
 if TYPE_CHECKING:
     from .documents import Domain, Instance, Offer, Tenant
 
@@ -46,6 +48,8 @@ def admissible(tenant: Tenant, domain: Domain, offer: Offer, rated: RatedStages)
     drained and serves nobody.
     """
     policy, slo, reasons = tenant.policy, tenant.slo, []
+    if not fits(tenant, domain, offer):
+        reasons.append("is for tenants whose work is another there")
     if policy.operators is not None and domain.operator not in policy.operators:
         stated = f"operator {domain.operator}" if domain.operator is not None else "a domain without operator"
         reasons.append(
@@ -84,7 +88,8 @@ def exclusions(instance: Instance, tenant: Tenant, most: int = 12) -> list[str]:
     """
     lines = []
     for stage in instance.stages:
-        offers = [(d, o) for d in instance.domains if d.stage == stage for o in d.offers]
+        here = [d for d in instance.domains if d.stage == stage]
+        offers = [(d, o) for d in here for o in d.offers if fits(tenant, d, o)]
         reasons = [(f"{d.id}/{o.id}", admissible(tenant, d, o, instance.rated)) for d, o in offers]
         if all(why for _, why in reasons):
             shown = "; ".join(f"{name} ({', '.join(why)})" for name, why in reasons[:most])

@@ -97,7 +97,8 @@ def place(
     placement = Placement({domain.id: 0.0 for domain in domains})
     kinds: dict[object, list[Tenant]] = {}
     for tenant in tenants:
-        kinds.setdefault((tenant.arrivals, tenant.slo, tenant.policy), []).append(tenant)
+        own = tuple(sorted((tenant.work or {}).items()))
+        kinds.setdefault((tenant.arrivals, tenant.slo, tenant.policy, own), []).append(tenant)
     batches: list[tuple[_Kind, int]] = []
     for members in kinds.values():
         kind = _Kind(layers, members[0], slot)

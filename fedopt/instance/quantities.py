@@ -362,6 +362,9 @@ class _Walk:
         path: tuple[str | int, ...],
         stage: str | None,
     ) -> Any:
+        if isinstance(value, Mapping) and not held and unit is not None:  # amounts by stage
+            amounts = {key: self._value(item, unit, held, (*path, key), key) for key, item in value.items()}
+            return amounts if any(amounts[key] is not value[key] for key in value) else value
         if isinstance(value, Mapping):
             named = [
                 c for c in held if (f := c.model_fields.get("model")) and f.default == value.get("model")

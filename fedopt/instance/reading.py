@@ -159,6 +159,8 @@ def _validated(data: dict[str, Any], context: dict[str, Any]) -> tuple[Instance 
         return Instance.__pydantic_validator__.validate_python(data, context=context), []
     except ValidationError as error:
         return None, problems_of(error, data, Instance)
+    except InstanceError as error:
+        return None, list(error.problems)
 
 
 def _content(file: Path, what: str) -> bytes:

@@ -16,6 +16,7 @@ from fedopt.storage import write_atomically
 from .arrivals import TraceArrivals
 from .base import Document
 from .errors import InstanceError, Problem, written_names
+from .weighing import stated
 
 if TYPE_CHECKING:
     from .documents import Instance
@@ -141,6 +142,7 @@ def plain(value: Any, *, defaults: bool = False) -> Any:
     A user's own object stays as it is.
     """
     if isinstance(value, Document):
+        value = _stated(value)
         result = {}
         for name, written in written_names(type(value)).items():
             item, info = getattr(value, name), type(value).model_fields[name]
@@ -152,12 +154,20 @@ def plain(value: Any, *, defaults: bool = False) -> Any:
     return value
 
 
+def _stated(document: Document) -> Document:
+    """An instance without the offers made for tenants' own work; any other document as it is."""
+    if hasattr(document, "tenants") and hasattr(document, "domains"):
+        return document.model_copy(update={"domains": stated(document.domains)})
+    return document
+
+
 def canonical(value: Any) -> Any:
     """The canonical form: all fields, sorted where order means nothing, traces by content instead of name."""
     if isinstance(value, TraceArrivals):
         stated = {**plain(value, defaults=True), "file": _content(value)}
         return {name: item for name, item in stated.items() if not _passed_over(value, name)}
     if isinstance(value, Document):
+        value = _stated(value)
         result: dict[str, Any] = {}
         for name, key in written_names(type(value)).items():
             if _passed_over(value, name):
@@ -171,6 +181,8 @@ def canonical(value: Any) -> Any:
         return result
     if isinstance(value, (tuple, list)):
         return [canonical(item) for item in value]
+    if isinstance(value, dict):
+        return {name: canonical(item) for name, item in value.items()}
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     return _own(value)

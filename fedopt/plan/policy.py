@@ -70,6 +70,8 @@ def policy_violations(
             yield "policy", domain.id, f"{name} has trust {domain.trust:g}, below {policy.min_trust:g}"
         if domain.id in policy.forbid or name in policy.forbid:
             yield "policy", domain.id, f"{name} is forbidden by the policy"
+        if (getattr(offer, "weight", None) or 1.0) != (tenant.work or {}).get(domain.stage, 1.0):
+            yield "policy", domain.id, f"{name} is for tenants whose work is another there"
         if domain.capacity == 0:
             yield "policy", domain.id, f"{name} is drained: its capacity is 0"
         if slo.min_accuracy is not None:

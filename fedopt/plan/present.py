@@ -76,18 +76,13 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
 
 def plan_html(plan: Plan) -> str:
     """The tenants of a plan as an HTML table under its headline."""
-    from fedopt.plan.summary import headline, paragraph
+    from fedopt.plan.summary import headline, paragraph, path_text
 
     rows = [
         {
             "tenant": entry.id,
             "count": entry.count,
-            "path and rate": " → ".join(
-                f"{hop} {entry.reservations.get(domain, 0.0):.4g}"
-                for hop, (domain, _) in zip(entry.path, entry.hops(), strict=True)
-            )
-            if entry.admitted
-            else "not admitted",
+            "path and rate": path_text(entry),
             "P(late) ≤": None if entry.log_bound is None else math.exp(entry.log_bound),
             "cost": entry.cost,
         }

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from fedopt.instance import Instance
     from fedopt.plan.document import Plan, TenantPlan
 
 MEANING = {
@@ -27,22 +28,28 @@ MEANING = {
 ROWS_SHOWN = 40
 
 
-def summarize(plan: Plan, rows: int = ROWS_SHOWN) -> RenderableType:
-    """The summary of a plan as something rich can print; at most `rows` tenants are listed."""
+def summarize(plan: Plan, rows: int = ROWS_SHOWN, instance: Instance | None = None) -> RenderableType:
+    """The summary of a plan as something rich can print; at most `rows` tenants are listed.
+
+    Rates are in the units of the plan's instance; where `instance` is given, in those that it gives its
+    stages.
+    """
     parts: list[RenderableType] = [Text(headline(plan), style="bold")]
     if plan.has_plan and plan.tenants:
-        parts.append(_tenant_table(plan, rows))
+        parts.append(_tenant_table(plan, rows, instance))
         if plan.domains:
-            parts.append(_domain_table(plan, rows))
+            parts.append(_domain_table(plan, rows, instance))
     parts.append(Text(paragraph(plan)))
     return Group(*parts)
 
 
-def summary_text(plan: Plan, width: int = 110, rows: int = ROWS_SHOWN) -> str:
+def summary_text(
+    plan: Plan, width: int = 110, rows: int = ROWS_SHOWN, instance: Instance | None = None
+) -> str:
     """The summary as plain text, `width` columns wide, without trailing spaces."""
     stream = io.StringIO()
     console = Console(file=stream, width=width, color_system=None, force_terminal=False, highlight=False)
-    console.print(summarize(plan, rows))
+    console.print(summarize(plan, rows, instance))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
@@ -142,7 +149,7 @@ def _infeasible_text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _tenant_table(plan: Plan, rows: int) -> Table:
+def _tenant_table(plan: Plan, rows: int, instance: Instance | None) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=None)
     table.add_column("tenant")
     table.add_column("count", justify="right")
@@ -155,7 +162,7 @@ def _tenant_table(plan: Plan, rows: int) -> Table:
         table.add_row(
             entry.id,
             str(entry.count),
-            _path_text(entry),
+            path_text(entry, instance),
             _bound_text(entry),
             entry.form or "–",
             basis_text(entry),
@@ -166,7 +173,7 @@ def _tenant_table(plan: Plan, rows: int) -> Table:
     return table
 
 
-def _domain_table(plan: Plan, rows: int) -> Table:
+def _domain_table(plan: Plan, rows: int, instance: Instance | None) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("domain")
     for name in ("reserved", "capacity", "used", "price"):
@@ -175,7 +182,8 @@ def _domain_table(plan: Plan, rows: int) -> Table:
     for domain in busiest[:rows]:
         price = "–" if domain.price is None else f"{domain.price:.4g}"
         usage = f"{100 * _usage(domain.reserved, domain.capacity):.1f} %"
-        table.add_row(domain.id, f"{domain.reserved:.5g}", f"{domain.capacity:.5g}", usage, price)
+        rates = [_rate(instance, domain.id, rate, 5) for rate in (domain.reserved, domain.capacity)]
+        table.add_row(domain.id, *rates, usage, price)
     if len(plan.domains) > rows:
         table.add_row(f"… {len(plan.domains) - rows} more", "", "", "", "")
     return table
@@ -187,14 +195,20 @@ def _usage(reserved: float, capacity: float) -> float:
     return math.inf if reserved > 0 else 0.0
 
 
-def _path_text(entry: TenantPlan) -> str:
+def _rate(instance: Instance | None, place: str, rate: float, digits: int) -> str:
+    text = None if instance is None else instance.rate_text(place, rate)
+    return f"{rate:.{digits}g}" if text is None else text
+
+
+def path_text(entry: TenantPlan, instance: Instance | None = None) -> str:
+    """The path with the rates reserved on it, in words."""
     if not entry.admitted:
         return "not admitted"
     steps = []
     for hop, (domain, _) in zip(entry.path, entry.hops(), strict=True):
         rate = entry.reservations.get(domain)
-        steps.append(hop if rate is None else f"{hop} {rate:.4g}")
-    return " → ".join(steps)
+        steps.append(hop if rate is None else f"{hop} {_rate(instance, hop, rate, 4)}")
+    return " → ".join(steps) or "–"
 
 
 def basis_text(entry: TenantPlan) -> str:

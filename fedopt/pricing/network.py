@@ -209,7 +209,8 @@ class Network:
         masks: dict[object, bytes] = {}
         for tenant in instance.tenants:
             slo = tenant.slo
-            asked = (tenant.policy, slo.min_accuracy, slo.max_staleness)
+            own = tuple(sorted((tenant.work or {}).items()))
+            asked = (tenant.policy, slo.min_accuracy, slo.max_staleness, own)
             if asked not in masks:
                 allowed = [
                     not admissible(tenant, domain, offer, instance.rated) for domain, offer in self._stated

@@ -399,8 +399,8 @@ def domain_table(given: Given, net: Network) -> Table:
             net.stages[node.layer],
             node.operator or "–",
             f"{node.tenants:,}",
-            number(node.reserved),
-            number(node.capacity),
+            _rate(given, node.id, node.reserved),
+            _rate(given, node.id, node.capacity),
             per_cent(node.used) + (" (full)" if node.full else ""),
             number(prices.get(node.id)),
         ]
@@ -420,7 +420,7 @@ def domain_table(given: Given, net: Network) -> Table:
     }
     bars = {6: [None if node.used is None else min(node.used, 1.0) for node in nodes]}
     caption = (
-        f"Reserved rates (times work factor) against capacity, in {given.rate}; "
+        f"Reserved rates (times work factor) against capacity, in {given.rate} where no unit stands; "
         "the price is what one more unit of capacity saves"
     )
     if given.instance is None:  # nothing says which stages and operators there are
@@ -429,6 +429,12 @@ def domain_table(given: Given, net: Network) -> Table:
         keys = {at - 2: values for at, values in keys.items()}
         bars = {at - 2: values for at, values in bars.items()}
     return Table("domains", caption, columns, rows, keys=dict(keys), bars=dict(bars))
+
+
+def _rate(given: Given, domain: str, rate: float | None) -> str:
+    """A rate of a domain, in the unit of its stage where that has one."""
+    text = None if given.instance is None or rate is None else given.instance.rate_text(domain, rate)
+    return number(rate) if text is None else text
 
 
 def _without_contract(given: Given) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import fedopt
 from fedopt.plan.basis import has_learned
-from fedopt.plan.summary import format_gap, meaning, paragraph
+from fedopt.plan.summary import format_gap, meaning, paragraph, path_text
 from fedopt.report.accounts import ledger_tables, settlement_chart, settlement_tables
 from fedopt.report.convergence import convergence_charts, convergence_table
 from fedopt.report.difference import difference_tables
@@ -27,7 +27,7 @@ from fedopt.report.given import Given, ReportError
 from fedopt.report.network import domain_table, draw, draw_map, network, operator_table
 from fedopt.report.tables import Column, Table, number, power
 from fedopt.report.tails import Tails, tail_chart, tails
-from fedopt.report.tenants import Budget, budget_bar, budgets, featured, route, tenant_table
+from fedopt.report.tenants import Budget, budget_bar, budgets, featured, tenant_table
 
 if TYPE_CHECKING:
     from fedopt.explain.binding import Worth
@@ -184,7 +184,7 @@ def _details(given: Given, tenants: Sequence[str], tell: Progress) -> list[Detai
             Detail(
                 name,
                 entry,
-                route(entry),
+                path_text(entry, given.instance),
                 curves,
                 tail_chart(f"{name}-tail", who, curves, given.time) if curves else "",
                 [

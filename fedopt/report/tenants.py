@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from fedopt.plan.document import PlanError, TenantPlan
+from fedopt.plan.summary import path_text
 from fedopt.report.drawing import Drawing
 from fedopt.report.given import Given
 from fedopt.report.network import Network
@@ -30,7 +31,11 @@ def tenant_table(given: Given, net: Network) -> Table:
     columns: list[tuple[Column, list[str], list[float | None] | None]] = [
         (Column("tenant"), [entry.id for entry in entries], None),
         (Column("count", True), [f"{entry.count:,}" for entry in entries], [float(e.count) for e in entries]),
-        (Column("path and reserved rates", path=True), [route(entry) for entry in entries], None),
+        (
+            Column("path and reserved rates", path=True),
+            [path_text(entry, given.instance) for entry in entries],
+            None,
+        ),
         (
             Column("P(late) ≤" if partly else "proven P(late) ≤", True),
             ["–" if bound is None else power(bound / LOG10) for bound in bounds],
@@ -126,17 +131,6 @@ def featured(given: Given, wanted: Sequence[str] = (), most: int = FEATURED) -> 
             chosen.append(entry)
             seen |= {entry.id, alike}
     return chosen
-
-
-def route(entry: TenantPlan) -> str:
-    """The path with the rates reserved on it, in words."""
-    if not entry.admitted:
-        return "not admitted"
-    parts = []
-    for hop in entry.path:
-        rate = entry.reservations.get(hop.partition("/")[0])
-        parts.append(hop if rate is None else f"{hop} {rate:.4g}")
-    return " → ".join(parts) or "–"
 
 
 def _basis(entry: TenantPlan) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedopt.control.environment import Timeline, scaled_arrivals, scaled_impairment
+from fedopt.control.environment import Timeline, scaled_arrivals
 from fedopt.control.scenario import Scenario
 from fedopt.instance import (
     EnvelopeArrivals,
@@ -21,6 +21,7 @@ from fedopt.instance import (
     TableImpairment,
     TokenBucket,
 )
+from fedopt.instance.weighing import scaled_impairment
 from fedopt.laws import build
 
 IMPAIRMENTS = [
