@@ -16,7 +16,7 @@ from typing import Any
 
 from fedopt.service.auth import Authenticator, header
 from fedopt.service.errors import ApiError
-from fedopt.service.observability import Log, Metrics
+from fedopt.service.observability import Log, Metrics, Span, span
 from fedopt.service.settings import BASE
 
 __all__ = ["CALLER", "CORRELATOR", "OPEN", "STREAMS", "Limits", "Middleware"]
@@ -121,6 +121,12 @@ class Middleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = _method(scope)
+        within = {name: header(scope, name.encode()) for name in ("traceparent", "tracestate")}
+        with span(method, {"http.request.method": method}, within, server=True) as begun:
+            await self._answered(scope, receive, send, begun)
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send, begun: Span) -> None:
         answer = _Answer(send, header(scope, CORRELATOR.encode()))
         began = time.perf_counter()
         caller: str | None = None
@@ -153,6 +159,10 @@ class Middleware:
             self._open -= 1
             took = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "unknown").removeprefix(BASE)
+            begun.update_name(f"{_method(scope)} {route}")
+            begun.set_attribute("http.route", route)
+            begun.set_attribute("http.response.status_code", answer.status or 499)
+            begun.set_attribute("fedopt.correlator", answer.correlator)
             timed = None if STREAMS.fullmatch(scope["path"]) else took
             self._metrics.request(_method(scope), route, answer.status or 499, timed)
             self._log.note(

@@ -1,8 +1,10 @@
-"""The server's log and its metrics.
+"""The server's log, its metrics and its traces.
 
 The log is one JSON object a line, with the correlation id of what it belongs to. Neither headers nor query
 strings nor bodies are logged: that is where tokens and business figures are. Metrics are Prometheus's and
-name no caller and no job.
+name no caller and no job. Traces are OpenTelemetry's, where its API is installed and a tracer is configured
+(`opentelemetry-instrument fedopt serve run …`): a span for each request, in the caller's trace where the
+request names one (`traceparent`), and below it one for the work on the job that it posted.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -27,7 +30,12 @@ with optional("HTTP services", "serve"):
         generate_latest,
     )
 
-__all__ = ["Log", "Metrics", "Relay"]
+try:
+    from opentelemetry import propagate, trace
+except ModuleNotFoundError:  # the extra `tracing`, which nothing but spans needs
+    propagate = trace = None  # type: ignore[assignment]
+
+__all__ = ["Log", "Metrics", "Relay", "Span", "span", "trace_context"]
 
 
 JOB_BUCKETS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -63,6 +71,45 @@ class Log:
                 self._stream.flush()
             except (OSError, ValueError):
                 pass  # nobody reads the log any more; that is no reason to stop serving
+
+
+class Span:
+    """A span as far as the service uses one: here, one that nobody records."""
+
+    def update_name(self, name: str) -> None:
+        """Name it anew, once more is known."""
+
+    def set_attribute(self, key: str, value: str | int | float) -> None:
+        """Say something of it."""
+
+
+@contextmanager
+def span(
+    name: str,
+    attributes: Mapping[str, str | int],
+    within: Mapping[str, str] | None = None,
+    server: bool = False,
+) -> Iterator[Any]:
+    """A span of the trace that the headers `within` name, else of the current one.
+
+    Without OpenTelemetry's API it is a `Span` that does nothing.
+    """
+    if trace is None:
+        yield Span()
+        return
+    tracer = trace.get_tracer("fedopt")
+    kind = trace.SpanKind.SERVER if server else trace.SpanKind.INTERNAL
+    context = propagate.extract(within) if within else None
+    with tracer.start_as_current_span(name, context, kind=kind, attributes=attributes) as begun:
+        yield begun
+
+
+def trace_context() -> dict[str, str]:
+    """The headers that name the current span; empty where there is none."""
+    carrier: dict[str, str] = {}
+    if trace is not None:
+        propagate.inject(carrier)
+    return carrier
 
 
 class Metrics:

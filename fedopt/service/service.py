@@ -13,7 +13,7 @@ from typing import Any
 from fedopt.service.documents import KINDS, Job
 from fedopt.service.errors import ApiError
 from fedopt.service.middleware import Limits
-from fedopt.service.observability import Log, Metrics
+from fedopt.service.observability import Log, Metrics, trace_context
 from fedopt.service.settings import Settings
 from fedopt.service.store import Job as Entry
 from fedopt.service.store import Repository, Store
@@ -165,6 +165,7 @@ class Service:
     async def cancel(self, caller: str, job: str) -> Entry:
         """Cancel a job; no result is produced. Raises ApiError where it is finished."""
         entry, ran = await self.repository.do(lambda store: store.cancel(caller, job))
+        self.runner.posted.pop(job, None)
         if ran:
             self.runner.order(job, "cancel")
         self.repository.tell(job)
@@ -243,7 +244,7 @@ class Service:
         }
         if self.draining:
             return "the server is ending", found
-        if self.runner.warm:
+        if self.runner.ready:
             return "", found
         failed = self.runner.failed
         return f"the workers fail to start: {failed}"[:200] if failed else "the workers are starting", found
@@ -295,6 +296,8 @@ class Service:
             )
         )
         if new:
+            if context := trace_context():
+                self.runner.posted[entry.id] = context
             await self.runner.wake()
         return entry
 

@@ -87,8 +87,9 @@ def main(role: str, memory: int) -> None:
     _bound(memory)
     _end_with_parent()
     conversation = Conversation(sys.stdin.buffer, spoken)
+    conversation.say({"started": True})  # jobs can be taken; they wait for what follows
     _warm_up(role)
-    conversation.say({"ready": True})
+    conversation.say({"warm": True})
     while True:
         message, text = conversation.task()
         try:

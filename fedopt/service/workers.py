@@ -17,7 +17,7 @@ import fedopt
 from fedopt.service.documents import KINDS
 from fedopt.service.errors import CODES, ApiError
 from fedopt.service.messages import Message, MessageError, encode, receive
-from fedopt.service.observability import Log, Metrics
+from fedopt.service.observability import Log, Metrics, span
 from fedopt.service.settings import Settings
 from fedopt.service.store import Job, Repository, State
 
@@ -56,7 +56,7 @@ class WorkerProcess:
         return self._process is not None and self._process.returncode is None
 
     async def begin(self) -> None:
-        """Start it and wait until it is warm. Raises WorkerEnded where it fails."""
+        """Start it and wait until it speaks. Raises WorkerEnded where it fails."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
@@ -71,8 +71,15 @@ class WorkerProcess:
             start_new_session=True,
         )
         self._printing = asyncio.create_task(self._keep_printed())
+        await self._hear("started")
+
+    async def warm(self) -> None:
+        """Wait until it has compiled what its first task needs. Raises WorkerEnded where it fails."""
+        await self._hear("warm")
+
+    async def _hear(self, word: str) -> None:
         message, _ = await self.hear()
-        if not message.get("ready"):
+        if not message.get(word):
             await self.end()
             raise WorkerEnded("it does not speak as a worker does")
 
@@ -177,6 +184,7 @@ class Helper:
             process = WorkerProcess(self._role, self._memory, 1, self._log)
             try:
                 await process.begin()
+                await process.warm()
             except BaseException:
                 await process.end()
                 raise
@@ -262,13 +270,21 @@ class Runner:
         self._running: dict[str, _Run] = {}
         self._workers: list[asyncio.Task[None]] = []
         self._warm = 0
+        self.started = False
         self.failed = ""
+        self.posted: dict[str, dict[str, str]] = {}
+        """The trace of each waiting job's request; a server that begins again knows none."""
         self._draining = False
 
     @property
     def warm(self) -> int:
         """Workers that are ready for jobs or busy with them."""
         return self._warm
+
+    @property
+    def ready(self) -> bool:
+        """Whether jobs will be worked on: a worker is ready, or one has started and none failed since."""
+        return self._warm > 0 or (self.started and not self.failed)
 
     @property
     def running(self) -> int:
@@ -318,6 +334,8 @@ class Runner:
             process = WorkerProcess("plan", self._settings.memory_bytes, threads, self._log)
             try:
                 await process.begin()
+                self.started = True
+                await process.warm()
                 self._warm += 1
                 self.failed = ""
                 try:
@@ -343,7 +361,14 @@ class Runner:
             began = time.monotonic()
             self._log.note("job-started", job=job.id, caller=job.owner, kind=job.kind, attempt=job.attempts)
             try:
-                state = await self._one(process, job, run)
+                about = {
+                    "fedopt.job": job.id,
+                    "fedopt.job.kind": job.kind,
+                    "fedopt.job.attempt": job.attempts,
+                }
+                with span(f"job {job.kind}", about, self.posted.pop(job.id, None)) as begun:
+                    state = await self._one(process, job, run)
+                    begun.set_attribute("fedopt.job.state", state)
             except WorkerEnded as error:
                 words = (
                     f"the process that worked on this ended ({error.how}): a defect, or it took more memory "
