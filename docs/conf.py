@@ -20,13 +20,14 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
+    "mathml",
     "reference_from_code",
 ]
 exclude_patterns = ["_build", "_ext"]
 source_suffix = {".md": "myst-nb"}
 root_doc = "index"
 
+html_math_renderer = "mathml"
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 

@@ -361,7 +361,7 @@ class Runner:
             began = time.monotonic()
             self._log.note("job-started", job=job.id, caller=job.owner, kind=job.kind, attempt=job.attempts)
             try:
-                about = {
+                about: dict[str, str | int] = {
                     "fedopt.job": job.id,
                     "fedopt.job.kind": job.kind,
                     "fedopt.job.attempt": job.attempts,
