@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fedopt.bench.operate import COMPARED, day, rows
 
 
-def test_one_arrival_beside_a_few_tenants() -> None:
+def test_one_arrival_beside_a_few_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedopt.bench.operate.DOMAINS", 3)
     plan, arrival = rows(6, 2, 2)
-    assert plan.case == "plan of 6 tenants of 2 kinds, 3 x 12"
-    assert arrival.case.startswith("arrival beside 6 tenants of 2 kinds, 3 x 12: median of 2")
+    assert plan.case == "plan of 6 tenants of 2 kinds, 3 x 3"
+    assert arrival.case.startswith("arrival beside 6 tenants of 2 kinds, 3 x 3: median of 2")
     for row in (plan, arrival):
         assert row.seconds > 0
         assert row.gap is not None

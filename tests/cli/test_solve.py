@@ -144,7 +144,7 @@ def test_an_unwritable_out_is_exit_2(fake, metro, tmp_path, capsys):
 
 
 def test_simulated_says_that_it_is_a_measurement(metro, tmp_path, capsys):
-    metro.write_text(metro.read_text().replace("epsilon: 0.001", "epsilon: 0.02"))
+    metro.write_text(metro.read_text().replace("epsilon: 0.001", "epsilon: 0.1"))
     plan = tmp_path / "plan.json"
     flags = ["--guarantee", "simulated", "--seed", "1", "--out", str(plan)]
     assert run(["solve", str(metro), *flags]) == 0
