@@ -20,7 +20,7 @@ from fedopt.federated.flows import QUICK, Flows
 from fedopt.federated.integer import Room
 from fedopt.federated.rounds import Run
 from fedopt.federated.session import Round, Session
-from fedopt.federated.split.agreements import Agreements
+from fedopt.federated.split.share_negotiation import ShareNegotiation
 
 __all__ = ["Shortage", "short_of_capacity"]
 
@@ -46,7 +46,7 @@ def short_of_capacity(
     flows: Flows,
     loads: Floats,
     wall: Floats,
-    shares: Agreements | None = None,
+    shares: ShareNegotiation | None = None,
 ) -> Shortage | None:
     """A proof that no split plan exists, or None; where one exists the evidence then knows it.
 

@@ -15,7 +15,7 @@ from fedopt.federated.dual import Residuals, balanced
 from fedopt.federated.flows import Cut, Flows, Start
 from fedopt.federated.session import Round, Session
 from fedopt.federated.settings import Settings
-from fedopt.federated.split.agreements import Agreements
+from fedopt.federated.split.share_negotiation import ShareNegotiation
 from fedopt.kernels import clock
 from fedopt.plan import HistoryRow
 
@@ -214,7 +214,7 @@ def relax(
     run: Run,
     gap: float,
     most: int,
-    shares: Agreements | None = None,
+    shares: ShareNegotiation | None = None,
 ) -> bool:
     """Rounds until the relaxation is certified to a relative gap; False where a limit came first.
 

@@ -22,7 +22,7 @@ from fedopt.federated.report import as_broker, as_owner, entries_at_prices
 from fedopt.federated.rounds import Bundle, Proposer, Run, Sharing, relax
 from fedopt.federated.session import Session
 from fedopt.federated.settings import Settings, SettingsError
-from fedopt.federated.split.agreements import Agreements
+from fedopt.federated.split.share_negotiation import ShareNegotiation
 from fedopt.federated.split.whole import whole_lanes
 from fedopt.kernels import clock
 from fedopt.plan import Explanation, Plan, TenantPlans
@@ -98,8 +98,8 @@ def negotiate(
         replaces=replaces,
     )
     target = 0.5 * gap if settings.relaxation is None else settings.relaxation
-    agreements = Agreements(network, 0.5 * target) if guarantee == "split" else None
-    oracle: Agreements | Oracle = agreements or Oracle(network, sizing_for(guarantee, network))
+    agreements = ShareNegotiation(network, 0.5 * target) if guarantee == "split" else None
+    oracle: ShareNegotiation | Oracle = agreements or Oracle(network, sizing_for(guarantee, network))
     flows = Flows(network, oracle, objective == "profit")
     deadline = started + time_limit if time_limit is not None else math.inf
     solve = _Solve(
@@ -126,7 +126,7 @@ def negotiate(
 class _Solve:
     network: Network
     flows: Flows
-    agreements: Agreements | None
+    agreements: ShareNegotiation | None
     session: Session
     run: Run
     settings: Settings

@@ -16,10 +16,10 @@ from fedopt.calculus.floor import ville_floor
 from fedopt.calculus.forms import BLOCK, BLOCK_VILLE, FORMS, IMAGE
 from fedopt.calculus.margin import least_margin
 from fedopt.kernels import formula
+from fedopt.pricing.cache import give, take
+from fedopt.pricing.completion import completions
 from fedopt.pricing.image_margin import ACCURACY, image_margin, margin_workspace, neighbour
-from fedopt.pricing.mildest import mildest
 from fedopt.pricing.network import Abandoned, Network, TenantClass, TooManyPaths
-from fedopt.pricing.remembered import give, take
 from fedopt.pricing.sizing import Column
 from fedopt.pricing.tree import (
     MEMORY_FULL,
@@ -142,7 +142,7 @@ class Service:
             network.link_cost,
             self.windows,
             usable,
-            mildest(network.models, first, network.row[order], lags, usable, theta),
+            completions(network.models, first, network.row[order], lags, usable, theta),
             float(some.mean()) if len(some) else 1.0,
         )
         # by path and window: the least margin and its (θ, α); +inf and nothing where none is enough

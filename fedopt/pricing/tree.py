@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fedopt.kernels import formula
+from fedopt.pricing.completion import Completions
 from fedopt.pricing.image_margin import ACCURACY, image_margin, margin_workspace
-from fedopt.pricing.mildest import Mildest
 
 __all__ = [
     "DONE",
@@ -41,7 +41,7 @@ class Graph(NamedTuple):
     first: int64[S+1], where each stage starts; row, domain: int64[M]; lag, pure, charge, cap: float64[M],
     slots and work/slot; delay, cost: float64[D, D] of the links between domains; windows: int64[G],
     ascending; floor: float64[G, M], least rate of an offer alone in a window, +inf above its cap and where it
-    is not admitted; mildest: what may stand for the stages to come; unit: about the rate of an offer.
+    is not admitted; completions: what may stand for the stages to come; unit: about the rate of an offer.
     """
 
     first: np.ndarray
@@ -55,7 +55,7 @@ class Graph(NamedTuple):
     cost: np.ndarray
     windows: np.ndarray
     floor: np.ndarray
-    mildest: Mildest
+    completions: Completions
     unit: float
 
 
@@ -154,7 +154,7 @@ def _margin(models, service, graph, hops, level, g, memory, place, scratch, work
     arrival, _, biased, log_epsilon = service
     first, rows, floors, bursts = scratch
     stages, known = graph.first.size - 1, level + 1
-    mild = graph.mildest
+    mild = graph.completions
     lag, lagged, size = mild.lag[g, known], mild.lagged[g, known], 0
     for s in range(known):
         q = hops[s]

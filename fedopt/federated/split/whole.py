@@ -13,9 +13,9 @@ import numpy.typing as npt
 from fedopt.federated.bounds import Below, BoundTracker
 from fedopt.federated.integer import Choice, Confirming, Room
 from fedopt.federated.rounds import Run
-from fedopt.federated.split.agreements import Agreements
 from fedopt.federated.split.bounds import Tangent
 from fedopt.federated.split.lanes import LARGEST_MARGIN, LEAST_MARGIN, Lane
+from fedopt.federated.split.share_negotiation import ShareNegotiation
 
 __all__ = ["Assignment", "Mixed", "assigned", "mixed", "whole_lanes"]
 
@@ -163,7 +163,7 @@ _FRUITLESS = 12  # assignments in a row that brought nothing better
 _ROOM = 0.08  # how much dearer than the cheapest, relative to a unit's cost, the lanes looked at are at most
 
 
-def whole_lanes(search: Confirming, shares: Agreements, most: int) -> Choice | None:
+def whole_lanes(search: Confirming, shares: ShareNegotiation, most: int) -> Choice | None:
     """The best plan of whole units that the operators confirm; None where none was confirmed in `most`
     assignments."""
     run, flows, gap = search.run, search.flows, search.gap
@@ -199,7 +199,9 @@ def whole_lanes(search: Confirming, shares: Agreements, most: int) -> Choice | N
     return search.best
 
 
-def _settle(search: Confirming, shares: Agreements, units: dict[tuple[int, int, int], int]) -> Mixed | None:
+def _settle(
+    search: Confirming, shares: ShareNegotiation, units: dict[tuple[int, int, int], int]
+) -> Mixed | None:
     """The cheapest mixture on the lanes assigned, after their domains have come to terms at its prices."""
     pieces = {shares.piece(*key): count for key, count in units.items()}
     prices, found = search.evidence.below.prices, None

@@ -17,7 +17,7 @@ import numpy as np
 from fedopt.kernels import formula
 from fedopt.laws.compiled import log_rate
 
-__all__ = ["Mildest", "mildest"]
+__all__ = ["Completions", "completions"]
 
 _RATIOS = np.geomspace(0.002, 16.0, 40)
 """|η| in multiples of the floors' θ."""
@@ -26,7 +26,7 @@ _NEGLIGIBLE = 1e-6
 """Of a rate: an offer that is the least by no more than this is left out."""
 
 
-class Mildest(NamedTuple):
+class Completions(NamedTuple):
     """Sets of offers by window and stage.
 
     first: int64[G, 2S+1], where the sets of a window start, for each stage that of η < 0 and that of η > 0,
@@ -42,8 +42,8 @@ class Mildest(NamedTuple):
 
 
 @formula
-def mildest(models, first, row, lag, floor, theta):
-    """The `Mildest` of offers numbered stage by stage.
+def completions(models, first, row, lag, floor, theta):
+    """The `Completions` of offers numbered stage by stage.
 
     first: int64[S+1], where each stage starts; row: int64[M]; lag: float64[M]; floor: float64[G, M], +inf
     where an offer is of no use; theta: about where bounds are least.
@@ -90,4 +90,4 @@ def mildest(models, first, row, lag, floor, theta):
         for s in range(stages - 1, -1, -1):
             slots[g, s] += slots[g, s + 1]
             lagged[g, s] += lagged[g, s + 1]
-    return Mildest(starts, rows[:count].copy(), floors[:count].copy(), slots, lagged)
+    return Completions(starts, rows[:count].copy(), floors[:count].copy(), slots, lagged)

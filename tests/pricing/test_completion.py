@@ -14,7 +14,7 @@ from tests.pricing.paths import Sample, services
 
 def _mildly(service, prefix, g):
     """A path whose later stages are held by the mildest offers of window number g, for `image_slopes`."""
-    graph, mild = service.graph, service.graph.mildest
+    graph, mild = service.graph, service.graph.completions
     stages, known = len(graph.first) - 1, len(prefix)
     first, rows, floors = [], [], []
     for hop in prefix:
@@ -65,6 +65,6 @@ def test_no_completion_needs_a_smaller_margin(stages, domains, seed):
 
 def test_few_offers_are_ever_the_mildest():
     for service in services(4, 12, seed=4, count=4):
-        sizes = np.diff(service.graph.mildest.first, axis=1)
+        sizes = np.diff(service.graph.completions.first, axis=1)
         assert sizes.min() >= 1
         assert sizes.mean() < 5

@@ -1,5 +1,5 @@
-"""Agreements on shares in place of a pricing oracle: which lanes are open, what is asked about them, what
-that proves of all others.
+"""Negotiating shares in place of a pricing oracle: which lanes are open, what is asked about them, and what that
+proves of all others.
 
 Under the split guarantee with private contracts the broker cannot size a path. It asks. A sweep over all
 offers and θ tells which lanes can be cheap at all; those are opened, and their domains come to terms in the
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fedopt.federated.rounds import Run
     from fedopt.federated.session import Session
 
-__all__ = ["Agreements"]
+__all__ = ["ShareNegotiation"]
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -45,7 +45,7 @@ _HARD = 3  # rounds without shares that can be kept before only such are looked 
 _FIRM = 1e6  # penalties of the first sweep's time and risk shares, in what a share may cost
 
 
-class Agreements:
+class ShareNegotiation:
     """The broker's side; it takes the place of the oracle of `Flows`.
 
     accuracy: relative, to which a lane's shares are settled.
@@ -430,7 +430,7 @@ class Agreements:
 class _WithoutCharges:
     """What takes the place of an oracle where only rates cost something; its columns come with the rounds."""
 
-    def __init__(self, agreements: Agreements) -> None:
+    def __init__(self, agreements: ShareNegotiation) -> None:
         self._agreements = agreements
 
     def price_all(

@@ -9,43 +9,43 @@ import pytest
 
 from fedopt.central import solve
 from fedopt.instance.generating import generate
-from fedopt.pricing import profiles, remembered
+from fedopt.pricing import cache, profiles
 
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch):
     monkeypatch.setattr(profiles, "_LISTED", 0)
-    remembered.forget()
+    cache.forget()
     yield
-    remembered.forget()
+    cache.forget()
 
 
 def test_who_takes_a_memory_owns_it():
-    remembered.give(b"a", "memory", 10)
-    assert remembered.take(b"a") == "memory"
-    assert remembered.take(b"a") is None
+    cache.give(b"a", "memory", 10)
+    assert cache.take(b"a") == "memory"
+    assert cache.take(b"a") is None
 
 
 def test_the_oldest_make_room(monkeypatch):
-    monkeypatch.setattr(remembered, "_MOST_ENTRIES", 25)
+    monkeypatch.setattr(cache, "_MOST_ENTRIES", 25)
     for name in (b"a", b"b", b"c"):
-        remembered.give(name, name, 10)
-    assert remembered.take(b"a") is None
-    assert remembered.take(b"c") == b"c"
+        cache.give(name, name, 10)
+    assert cache.take(b"a") is None
+    assert cache.take(b"c") == b"c"
 
 
 def test_a_second_solve_has_the_same_answer():
     instance = generate(12, 3, 4, 3)
     first = solve(instance, gap=1e-4)
     assert solve(instance, gap=1e-4).tenants == first.tenants
-    remembered.forget()
+    cache.forget()
     assert solve(instance, gap=1e-4).tenants == first.tenants
 
 
 def test_what_was_solved_before_or_is_solved_beside_does_not_count():
     instance = generate(12, 3, 4, 3)
     alone = solve(instance, gap=1e-4)
-    remembered.forget()
+    cache.forget()
     other = instance.with_(tenants=instance.tenants[3:]).with_({"domains.0.offers.0.latency": 7.0})
     solve(other, gap=1e-4)
     solve(instance.with_(tenants=instance.tenants[:5]), gap=1e-4)
@@ -65,7 +65,7 @@ def test_capacities_and_contracts_that_changed_are_noticed():
             domains=tuple(d.model_copy(update=change) if d.id == domain.id else d for d in instance.domains)
         )
         warm = solve(changed, gap=1e-4)
-        remembered.forget()
+        cache.forget()
         cold = solve(changed, gap=1e-4)
         assert warm.status == cold.status
         if cold.cost is not None:
