@@ -67,3 +67,12 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         for circle in [nx.find_cycle(imports.subgraph(part))]
     ]
     assert not circles, "\n".join(circles)
+
+
+def test_check_meets_the_methods_only_in_the_calculus() -> None:
+    """Costs, loads and policy are computed by `check` itself: halving a cost where solvers add up is found."""
+    built = grimp.build_graph("fedopt", cache_dir=None)
+    for module in ("plan.charges", "pricing", "central", "federated", "formulations", "explain", "solve"):
+        assert built.find_shortest_chain("fedopt.plan.checking", f"fedopt.{module}") is None, module
+    for module in ("fedopt.plan.checking", "fedopt.plan.policy"):
+        assert "fedopt.instance.graph" not in built.find_modules_directly_imported_by(module)

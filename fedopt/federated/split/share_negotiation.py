@@ -1,5 +1,5 @@
-"""Negotiating shares in place of a pricing oracle: which lanes are open, what is asked about them, and what that
-proves of all others.
+"""Negotiating shares in place of a pricing oracle: which lanes are open, what is asked about them, and what
+that proves of all others.
 
 Under the split guarantee with private contracts the broker cannot size a path. It asks. A sweep over all
 offers and θ tells which lanes can be cheap at all; those are opened, and their domains come to terms in the
