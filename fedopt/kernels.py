@@ -127,6 +127,10 @@ class _Cache(FunctionCache):
     def _stamp(self) -> None:
         # not when the function is made: what it calls may be defined below it
         self._cache_file._source_stamp = source_stamp(self._py_func)
+        try:
+            self._cache_file._load_index()
+        except Exception:  # damaged, or it names classes by modules that have moved: start over
+            self.flush()
 
 
 def _cache_of(function: Callable[..., Any]) -> Any:

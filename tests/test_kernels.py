@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -184,6 +185,23 @@ def test_machine_code_on_disk_follows_what_is_called_from_another_file(tmp_path:
     assert run(CALLEE.replace("FACTOR * x", "FACTOR - x")) == ["0.0"]  # its code
     assert run(CALLEE.replace("@kernel", "@kernel(fastmath=True)")) == ["7.0"]  # how it is compiled
     assert len(seen) == 8
+
+
+def test_an_index_that_cannot_be_read_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    assert kernel(_halved)(2.0) == 0.5
+    (index,) = tmp_path.rglob("*.nbi")
+    for damaged in (
+        pickle.dumps(numba.__version__) + b"cgone.module\nClass\n.",  # names a module that has moved
+        pickle.dumps(numba.__version__) + b"\x80",
+    ):
+        index.write_bytes(damaged)
+        again = kernel(_halved)
+        assert again(4.0) == 0.25
+        assert not again.stats.cache_hits
+        found = kernel(_halved)
+        assert found(4.0) == 0.25
+        assert sum(found.stats.cache_hits.values()) == 1
 
 
 def test_where_neither_sources_nor_home_can_be_written(tmp_path: Path) -> None:
