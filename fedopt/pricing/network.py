@@ -52,7 +52,9 @@ class TenantClass:
         tenants: (tenant id, count) of its members.
         count: units in all.
         tenant: one of its members, for what they share.
-        arrival: row of the arrivals in the network's model table, with what hand-overs add to them.
+        arrival: row of the arrivals in the network's model table, with what hand-overs add to them on the
+            path that has most of them.
+        by_handovers: rows of the arrivals with what 0, 1, … hand-overs add.
         deadline: slots of the fluid whose bounds are those of whole requests (`calculus.whole`).
         log_epsilon: natural logarithm of the allowed violation probability, of the same fluid.
         broken: natural logarithm of what that leaves out of the promised one.
@@ -67,6 +69,7 @@ class TenantClass:
     count: int
     tenant: Tenant
     arrival: int
+    by_handovers: tuple[int, ...]
     deadline: float
     log_epsilon: float
     broken: float
@@ -224,7 +227,10 @@ class Network:
         pool = self.speed > 0.0
         per_speed = np.divide(1.0, self.speed, out=np.zeros(len(pool)), where=pool)
         handed = np.array([domain.forwarding == "whole" for domain, _ in self._stated]) & ~pool
-        promises: dict[Any, tuple[int, float, float, float, np.ndarray, tuple[int, float]]] = {}
+        self._handed = handed
+        promises: dict[
+            Any, tuple[int, tuple[int, ...], float, float, float, np.ndarray, tuple[int, float]]
+        ] = {}
 
         def charged(base: int, count: int, cost: Handover) -> int:
             """The row of arrivals with what so many hand-overs add."""
@@ -242,7 +248,7 @@ class Network:
             usable = np.frombuffer(mask, dtype=bool)
             if models[base].per_stage:  # by the form of whole requests, with the deadline as it is
                 left, nothing = math.log(epsilon), np.zeros(len(pool))
-                promises[family] = base, deadline / slot, left, -math.inf, nothing, (base, left)
+                promises[family] = base, (base,), deadline / slot, left, -math.inf, nothing, (base, left)
                 continue
             open_ = usable & handed
             count = sum(bool(open_[self.stage == stage].any()) for stage in range(self.stages - 1))
@@ -262,13 +268,15 @@ class Network:
             left = log_difference(math.log(epsilon), broken)
             mixed = bool((mine & last).any() and (usable & ~mine & last).any())
             alike = (certain > 0 or not count) and not mixed
+            by_handovers = tuple(charged(base, max(h, certain), cost) for h in range(count + 1))
             promises[family] = (
-                charged(base, count, cost),
+                by_handovers[-1],
+                by_handovers,
                 deadline / slot - lost,
                 left,
                 broken,
                 delays,
-                (charged(base, certain, cost), left if alike else math.log(epsilon)),
+                (by_handovers[0], left if alike else math.log(epsilon)),
             )
         self.kinds = [
             TenantClass(
@@ -427,11 +435,18 @@ class Network:
             masks = np.where(within, masks & 1 << FINE, masks)
         return masks
 
+    def arrivals(self, kind: TenantClass, offers: np.ndarray) -> np.ndarray:
+        """Rows of a kind's arrivals with what the hand-overs of paths add, offers (P, L), shape (P,)."""
+        rows = np.array(kind.by_handovers)
+        count = self._handed[offers[:, :-1]].sum(axis=1) if len(rows) > 1 else np.zeros(len(offers), int)
+        return rows[count]
+
     def path(self, kind: TenantClass, offers: np.ndarray, links: float) -> Path:
         """One path as the calculus takes it: the fluid whose bounds are those of whole requests."""
-        by_requests = bool(self.objects[kind.arrival].per_stage)
+        arrival = self.objects[int(self.arrivals(kind, offers[None])[0])]
+        by_requests = bool(arrival.per_stage)
         return Path(
-            arrival=self.objects[kind.arrival],
+            arrival=arrival,
             impairments=tuple(self.objects[row] for row in self.row[offers]),
             latencies=self.latency[offers],
             rate_latency=self.guardrail[offers],

@@ -306,7 +306,7 @@ class MinplusSizing:
             (
                 mask,
                 net.models,
-                np.full(count, kind.arrival),
+                net.arrivals(kind, offers),
                 net.row[offers],
                 np.full(count, hops),
                 exponent,

@@ -66,16 +66,20 @@ def path_floors(network: Network, kind: TenantClass) -> np.ndarray:
     pairs = np.stack([network.row, network.lags(np.arange(len(network.names)))], axis=1)
     unique, position = np.unique(pairs, axis=0, return_inverse=True)
     windows, row = np.unique(paths.window, return_inverse=True)
-    least, _ = floors(
-        network.models,
-        kind.arrival,
-        unique[:, 0].astype(np.int64),
-        unique[:, 1],
-        windows,
-        kind.biased,
-        kind.log_epsilon,
-    )
-    floor: np.ndarray = least[row[:, None], position.reshape(-1)[paths.offers]] * FLOOR_SAFETY
+    arrivals = network.arrivals(kind, paths.offers)
+    floor = np.empty(paths.offers.shape)
+    for arrival in np.unique(arrivals):
+        least, _ = floors(
+            network.models,
+            int(arrival),
+            unique[:, 0].astype(np.int64),
+            unique[:, 1],
+            windows,
+            kind.biased,
+            kind.log_epsilon,
+        )
+        here = arrivals == arrival
+        floor[here] = least[row[here, None], position.reshape(-1)[paths.offers[here]]] * FLOOR_SAFETY
     return floor
 
 

@@ -7,7 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
+import fedopt
 from fedopt.calculus.whole import slots_lost
+from fedopt.instance import Instance
 from fedopt.plan.paths import Paths
 from fedopt.pricing.network import Network
 from tests.central.conftest import random_instance
@@ -69,3 +71,31 @@ def test_dependent_domains_take_hoelder_exponents():
     for path, own in zip(offers, exponents, strict=True):
         names = [network.names[o] for o in path]
         assert list(own) == ([2.0, 2.0] if names == ["d00/o", "d11/o"] else [1.0, 1.0])
+
+
+def test_each_path_pays_for_its_own_hand_overs():
+    """A way round that hands over whole costs the path that cuts through nothing."""
+
+    def domain(name, stage, forwarding, price):
+        offer = {"id": "o", "cost": {"model": "linear", "rate": price}}
+        return {"id": name, "stage": stage, "capacity": 50, "forwarding": forwarding, "offers": [offer]}
+
+    def cost(*middle):
+        arrivals = {"model": "poisson", "rate": 0.1, "size": 4.0}
+        slo = {"deadline": 60.0, "epsilon": 1e-3}
+        whole = Instance.model_validate(
+            {
+                "fedopt": 1,
+                "stages": ["a", "b", "c"],
+                "domains": [domain("a", "a", "whole", 1.0), *middle, domain("c", "c", "whole", 1.0)],
+                "tenants": [{"id": "t", "arrivals": arrivals, "slo": slo}],
+            }
+        )
+        plan = fedopt.solve(whole)
+        assert fedopt.check(plan, whole).ok
+        assert plan.lower_bound <= plan.cost
+        return plan.cost
+
+    cut, whole = domain("cut", "b", "cut-through", 1.0), domain("whole", "b", "whole", 1.1)
+    assert cost(cut, whole) == pytest.approx(cost(cut), rel=1e-3)
+    assert cost(whole) > 1.05 * cost(cut)
