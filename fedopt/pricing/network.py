@@ -228,9 +228,7 @@ class Network:
         per_speed = np.divide(1.0, self.speed, out=np.zeros(len(pool)), where=pool)
         handed = np.array([domain.forwarding == "whole" for domain, _ in self._stated]) & ~pool
         self._handed = handed
-        promises: dict[
-            Any, tuple[int, tuple[int, ...], float, float, float, np.ndarray, tuple[int, float]]
-        ] = {}
+        promises: dict[Any, tuple[Any, ...]] = {}
 
         def charged(base: int, count: int, cost: Handover) -> int:
             """The row of arrivals with what so many hand-overs add."""
