@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Abandoned", "Network", "PathSet", "TenantClass", "TooManyPaths"]
 
 MOST_PATHS = 4_000_000
+_Terms = tuple[int, tuple[int, ...], float, float, float, np.ndarray, tuple[int, float]]
 
 
 class TooManyPaths(InputError):
@@ -228,7 +229,7 @@ class Network:
         per_speed = np.divide(1.0, self.speed, out=np.zeros(len(pool)), where=pool)
         handed = np.array([domain.forwarding == "whole" for domain, _ in self._stated]) & ~pool
         self._handed = handed
-        promises: dict[Any, tuple[Any, ...]] = {}
+        promises: dict[Any, _Terms] = {}
 
         def charged(base: int, count: int, cost: Handover) -> int:
             """The row of arrivals with what so many hand-overs add."""
