@@ -32,7 +32,18 @@ METHODS = (
 )
 
 
-ENTRY = ("id", "count", "admitted", "path", "reservations", "deadlines", "budgets", "log_bound", "cost")
+ENTRY = (
+    "id",
+    "count",
+    "admitted",
+    "path",
+    "reservations",
+    "deadlines",
+    "budgets",
+    "log_bound",
+    "cost",
+    "milestones",
+)
 AUDIT = ("verdict", "samples", "threshold", "exceedances", "shape", "scale", "quantiles", "violation")
 
 
@@ -54,12 +65,12 @@ def _plan(plan: dict[str, Any]) -> dict[str, Any]:
     return kept | {"tenants": [_entry(entry) for entry in plan.get("tenants", [])]}
 
 
-def instance(name: str) -> dict[str, Any]:
-    """The plans of a shipped instance under every method and guarantee."""
+def instance(name: str, methods: tuple[tuple[str, str], ...] = METHODS) -> dict[str, Any]:
+    """The plans of a shipped instance under every method and guarantee, or some."""
     file = ROOT / "instances" / f"{name}.yaml"
     return {
         f"{method} {guarantee}": _plan(command("solve", file, "--method", method, "--guarantee", guarantee))
-        for method, guarantee in METHODS
+        for method, guarantee in methods
     }
 
 
@@ -137,6 +148,7 @@ def day() -> dict[str, Any]:
 
 GROUPS: dict[str, Callable[[], dict[str, Any]]] = {
     **{name: (lambda name=name: instance(name)) for name in INSTANCES},  # type: ignore[misc]
+    "llm-first-token": lambda: instance("llm-first-token", (("central", "minplus"),)),
     "audits": audits,
     "decompositions": decompositions,
     "settlements": settlements,
