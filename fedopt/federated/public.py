@@ -17,7 +17,7 @@ from fedopt.instance.base import LARGEST
 if TYPE_CHECKING:
     from fedopt.instance import Instance
 
-__all__ = ["UNDISCLOSED", "by_operator", "operator_of", "public_view"]
+__all__ = ["UNDISCLOSED", "by_operator", "operator_of", "public_view", "with_domains"]
 
 UNDISCLOSED = LARGEST
 """The capacity that stands in a public instance: as good as none."""
@@ -45,10 +45,10 @@ def public_view(instance: Instance, contracts: bool = True) -> Instance:
         )
         for domain in instance.domains
     )
-    return _with_domains(instance, domains)
+    return with_domains(instance, domains)
 
 
-def _with_domains(instance: Instance, domains: tuple[Domain, ...]) -> Instance:
+def with_domains(instance: Instance, domains: tuple[Domain, ...]) -> Instance:
     """The instance over other domains, made anew: a copy would keep what was derived from the old ones."""
     parts = {name: getattr(instance, name) for name in type(instance).model_fields}
     return type(instance)(**{**parts, "domains": domains})
