@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from typing import Any, Literal, get_args
 
@@ -215,9 +216,9 @@ def _solver(method: str) -> Callable[..., Plan]:
 
         return federated.solve
     if method == "bundle":
-        from fedopt.federated import bundle
+        from fedopt import federated
 
-        return bundle.solve
+        return partial(federated.solve, method="bundle")
     from fedopt.federated import consensus
 
     return consensus.solve

@@ -45,7 +45,7 @@ def test_the_citation_names_this_version() -> None:
 
 
 def test_every_room_has_its_place_in_the_import_order() -> None:
-    (contract,) = PROJECT["tool"]["importlinter"]["contracts"]
+    contract, *_ = PROJECT["tool"]["importlinter"]["contracts"]
     placed = {room.strip("() ") for layer in contract["layers"] for room in layer.split("|")}
     rooms = {
         path.stem for path in (ROOT / "fedopt").iterdir() if path.suffix == ".py" or any(path.glob("*.py"))

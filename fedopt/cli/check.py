@@ -54,7 +54,8 @@ def command(
     document, against = read_both(plan, instance)
     with stdout_kept_clean():
         if private:
-            from fedopt.federated.checking import check_with_private, private_parts
+            from fedopt.federated.checking import check_with_private
+            from fedopt.federated.transport.config import private_parts
 
             if against is None:
                 fail(BAD_INPUT, "--private needs the public instance that the plan is for")

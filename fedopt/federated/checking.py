@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +17,9 @@ from fedopt.calculus import split
 from fedopt.errors import InputError
 from fedopt.federated.domain import offers_of
 from fedopt.federated.public import operator_of, with_domains
+from fedopt.federated.report import promises_of
 from fedopt.federated.split.catalogue import Catalogue
 from fedopt.federated.split.domain import ContractSide
-from fedopt.federated.split.report import promises_of
 from fedopt.instance import Domain, Linear
 from fedopt.instance.base import LARGEST
 from fedopt.plan import DomainPlan, Plan, TenantPlan, TenantPlans
@@ -32,40 +31,7 @@ if TYPE_CHECKING:
     from fedopt.federated.problem import Build, PrivateProblem
     from fedopt.instance import Instance
 
-__all__ = ["check_with_private", "private_parts"]
-
-
-def private_parts(paths: Sequence[Path]) -> tuple[list[Domain], dict[str, Build]]:
-    """The domains in operators' files, and the problems of operators that state their own.
-
-    A path is an operator's private file, its agent's configuration, or a folder with one of the two in it or
-    in its folders, as `fedopt broker divide` writes them. Raises InputError where there is none.
-    """
-    from fedopt.federated.problem import build_from
-    from fedopt.federated.transport.agent_files import PrivateFile
-    from fedopt.federated.transport.config import AgentConfig, read_document
-
-    files: list[Path] = []
-    for path in paths:
-        found = [path]
-        if path.is_dir():
-            found = sorted(path.glob("agent.yaml")) + sorted(path.glob("*/agent.yaml"))
-            found = found or sorted(path.glob("private.yaml")) + sorted(path.glob("*/private.yaml"))
-        if not found:
-            raise InputError(f"{path}: holds no agent.yaml and no private.yaml of an operator")
-        files += found
-    domains: list[Domain] = []
-    builds: dict[str, Build] = {}
-    for file in files:
-        if read_document(file).get("kind") == "agent":
-            config = AgentConfig.load(file)
-            own = PrivateFile.load(config.file(config.private))
-            if config.problem is not None:
-                builds[own.operator] = build_from(config.problem, config.file(""))
-        else:
-            own = PrivateFile.load(file)
-        domains += own.domains
-    return domains, builds
+__all__ = ["check_with_private"]
 
 
 def check_with_private(

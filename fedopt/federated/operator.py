@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from fedopt.federated.domain import InUnits, PrivateDomain, Subproblem, offers_of
 from fedopt.federated.dual import Statements, answered_prices
-from fedopt.federated.messages import (
+from fedopt.federated.protocol.messages import (
     Acknowledged,
     Answer,
     Keys,
@@ -39,8 +39,8 @@ from fedopt.federated.messages import (
 from fedopt.instance import Domain
 
 if TYPE_CHECKING:
-    from fedopt.federated.masking import Masker
     from fedopt.federated.problem import PrivateProblem
+    from fedopt.federated.protocol.masking import Masker
     from fedopt.federated.reservations import Reservations
     from fedopt.federated.split.domain import ContractSide
 
@@ -84,8 +84,8 @@ class Operator:
     domains
         Its own, with costs and capacities.
     secret
-        Makes masked sums possible, see `fedopt.federated.masking`; and under the split guarantee the units in
-        which rates are told.
+        Makes masked sums possible, see `fedopt.federated.protocol.masking`; and under the split guarantee
+        the units in which rates are told.
     reservations, broker
         Where to book, and in whose name.
     noise, seed
@@ -169,7 +169,7 @@ class Operator:
         self._run, self._masked = message.run, message.masked
         key = None
         if message.masked and self._secret is not None:
-            from fedopt.federated.masking import public_part
+            from fedopt.federated.protocol.masking import public_part
 
             key = public_part(self._secret).hex()
         if message.services:
@@ -188,7 +188,7 @@ class Operator:
         self._contracts = ContractSide(self._domains, self._slot, units, message.services)
 
     def _take_keys(self, message: Keys, place: dict[str, Any]) -> Acknowledged:
-        from fedopt.federated.masking import Masker
+        from fedopt.federated.protocol.masking import Masker
 
         if self._secret is None:
             raise MessageError(f"{self.name!r} has no secret for this run")
@@ -230,7 +230,7 @@ class Operator:
     def _summed(self, sums: tuple[float, ...], sequence: int) -> Sums:
         if not self._masked:
             return Sums(plain=sums)
-        from fedopt.federated.masking import encoded
+        from fedopt.federated.protocol.masking import encoded
 
         label = f"sums {sequence}"
         # the support bounds from below and the costs from above, so they are rounded that way

@@ -7,17 +7,18 @@ only known as a sum, and says who did not answer.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from fedopt.errors import FedoptError
 from fedopt.federated.dual import Statements, answered_prices
-from fedopt.federated.ledger import Ledger
-from fedopt.federated.messages import (
+from fedopt.federated.operator import Lost, Transport
+from fedopt.federated.protocol.messages import (
     LARGEST,
     SUMMED,
     Answer,
@@ -31,11 +32,12 @@ from fedopt.federated.messages import (
     Revealed,
     Service,
     Sums,
+    numbers_in,
+    to_bytes,
 )
-from fedopt.federated.operator import Lost, Transport
-from fedopt.federated.split.hops import Answers, Hops, put, read
+from fedopt.federated.split.lanes import Answers, Hops, put, read
 
-__all__ = ["BadAnswer", "OperatorLost", "Round", "Session", "Totals"]
+__all__ = ["BadAnswer", "Ledger", "OperatorLost", "Round", "Session", "Totals"]
 
 Floats = npt.NDArray[np.float64]
 _LIE = 1e-10  # relative to the terms; an honest operator states nothing that contradicts itself, so this is
@@ -327,7 +329,7 @@ class Session:
 
     def _revealed(self, responses: dict[str, Response]) -> Totals | None:
         """The sums from masked shares; None where an operator dropped out in between."""
-        from fedopt.federated.masking import decoded, revealed_sum
+        from fedopt.federated.protocol.masking import decoded, revealed_sum
 
         label = _sums(next(iter(responses.values()))).label
         answers: dict[str, Answer | Lost] = self._told(
@@ -397,3 +399,61 @@ def _told_of_shares(
 def _totals_of(shares: Sequence[Sequence[float]]) -> Totals:
     support, cost, proposed, refused = (math.fsum(share[i] for share in shares) for i in range(len(SUMMED)))
     return Totals(support, cost, proposed, refused < 0.5)
+
+
+@dataclass(eq=False)
+class _Boundary:
+    """What crossed between the broker and one operator."""
+
+    rounds: int = 0
+    messages: int = 0
+    bytes: int = 0
+    told: Counter[str] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
+
+
+class Ledger:
+    """Counts every document that crosses, as it crosses."""
+
+    def __init__(self) -> None:
+        self._boundaries: dict[str, _Boundary] = {}
+
+    def note(self, operator: str, message: Message, answer: Answer | None) -> None:
+        """A question to an operator and its answer, None where there was none."""
+        boundary = self._boundaries.setdefault(operator, _Boundary())
+        boundary.rounds += isinstance(message, Proposal)
+        boundary.messages += 1 + (answer is not None)
+        boundary.bytes += len(to_bytes(message))
+        boundary.asked.update(numbers_in(message))
+        if answer is not None:
+            boundary.bytes += len(to_bytes(answer))
+            boundary.told.update(numbers_in(answer))
+
+    @property
+    def told(self) -> int:
+        """Numbers that operators told the broker so far."""
+        return sum(boundary.told.total() for boundary in self._boundaries.values())
+
+    def document(self) -> dict[str, Any]:
+        """The ledger as a plan states it: totals, then a record for each boundary.
+
+        `told` are the numbers by field that the operator told the broker, `asked` those that it was told.
+        """
+        records = [
+            {
+                "operator": name,
+                "rounds": boundary.rounds,
+                "messages": boundary.messages,
+                "numbers": boundary.told.total() + boundary.asked.total(),
+                "bytes": boundary.bytes,
+                "told": dict(boundary.told),
+                "asked": dict(boundary.asked),
+            }
+            for name, boundary in self._boundaries.items()
+        ]
+        totals: dict[str, int] = {
+            key: sum(int(record[key]) for record in records)  # type: ignore[call-overload]
+            for key in ("messages", "numbers", "bytes")
+        }
+        rounds = max((boundary.rounds for boundary in self._boundaries.values()), default=0)
+        return {"totals": {"rounds": rounds, **totals}, "boundaries": records}

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from fedopt.central.report import instance_reference
 from fedopt.federated.bounds import BoundTracker
-from fedopt.federated.feasibility import Shortage, short_of_capacity
 from fedopt.federated.flows import Flows, Pricing, Start, start_from
-from fedopt.federated.integer import Choice, Confirming, Room, whole_units
+from fedopt.federated.integer import Choice, Confirming, Room, Shortage, short_of_capacity, whole_units
+from fedopt.federated.integer_split import whole_lanes
 from fedopt.federated.operator import InProcess, Operator, Transport
 from fedopt.federated.public import by_operator, public_view
 from fedopt.federated.report import as_broker, as_owner, entries_at_prices
@@ -23,15 +23,14 @@ from fedopt.federated.rounds import Bundle, Proposer, Run, Sharing, relax
 from fedopt.federated.session import Session
 from fedopt.federated.settings import Settings, SettingsError
 from fedopt.federated.split.share_negotiation import ShareNegotiation
-from fedopt.federated.split.whole import whole_lanes
 from fedopt.kernels import clock
 from fedopt.plan import Explanation, Plan, TenantPlans
 from fedopt.plan.progress import Progress
 from fedopt.pricing import Network, Oracle, TenantClass, sizing_for
 
 if TYPE_CHECKING:
-    from fedopt.federated.messages import Service
     from fedopt.federated.problem import Build
+    from fedopt.federated.protocol.messages import Service
     from fedopt.instance import Instance
     from fedopt.plan import Plan
 
@@ -372,7 +371,7 @@ def _secret(settings: Settings, name: str) -> bytes:
     """Of an operator in this process: chance where sums are masked; else the same every time, so that a run
     can be repeated, for there is nobody to hide from."""
     if settings.masked:
-        from fedopt.federated.masking import generate_secret
+        from fedopt.federated.protocol.masking import generate_secret
 
         return generate_secret()
     return hashlib.sha512(f"{settings.seed} {name}".encode()).digest()

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedopt.federated.dual import answered_prices
-from fedopt.federated.messages import Answer, Message, Opening, Proposal, Response
+from fedopt.federated.protocol.messages import Answer, Message, Opening, Proposal, Response
 
 if TYPE_CHECKING:
     from fedopt.instance import Instance

@@ -6,10 +6,11 @@ import pytest
 
 from fedopt.errors import InputError
 from fedopt.federated import negotiate
-from fedopt.federated.checking import check_with_private, private_parts
+from fedopt.federated.checking import check_with_private
 from fedopt.federated.operator import InProcess
 from fedopt.federated.public import public_view
 from fedopt.federated.solver import operators_of
+from fedopt.federated.transport.config import private_parts
 from fedopt.instance import loads
 from fedopt.plan import TenantPlans
 from fedopt.plan.checking import check

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fedopt.federated import negotiate
-from fedopt.federated.messages import Response, Revealed, Sums
 from fedopt.federated.operator import InProcess
+from fedopt.federated.protocol.messages import Response, Revealed, Sums
 from fedopt.federated.public import public_view
 from fedopt.federated.session import BadAnswer
 from fedopt.federated.settings import Settings

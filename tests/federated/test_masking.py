@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("cryptography")
 
-from fedopt.federated.masking import (
+from fedopt.federated.protocol.masking import (
     FRACTION_BITS,
     MODULUS,
     Masker,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fedopt.federated.dual import answered_prices
-from fedopt.federated.messages import (
+from fedopt.federated.operator import Operator
+from fedopt.federated.protocol.messages import (
     SUMMED,
     Keys,
     MessageError,
@@ -25,7 +26,6 @@ from fedopt.federated.messages import (
     parse_message,
     to_bytes,
 )
-from fedopt.federated.operator import Operator
 from fedopt.federated.public import UNDISCLOSED, by_operator, public_view
 from fedopt.instance.generating import generate
 
@@ -96,7 +96,7 @@ def test_sums_certify_also_under_noise(instance):
 
 
 def test_masked_sums_cancel(instance):
-    from fedopt.federated.masking import decoded, generate_secret, revealed_sum
+    from fedopt.federated.protocol.masking import decoded, generate_secret, revealed_sum
 
     names = list(by_operator(instance))
     sides = {name: opened(instance, name, secret=generate_secret()) for name in names}

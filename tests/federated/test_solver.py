@@ -9,8 +9,8 @@ import pytest
 
 import fedopt
 from fedopt.federated import negotiate
-from fedopt.federated.messages import Proposal, Response, numbers_in, to_bytes
 from fedopt.federated.operator import InProcess, Lost, Operator
+from fedopt.federated.protocol.messages import Proposal, Response, numbers_in, to_bytes
 from fedopt.federated.public import by_operator, public_view
 from fedopt.federated.session import OperatorLost
 from fedopt.federated.settings import Settings, SettingsError

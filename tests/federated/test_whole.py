@@ -10,8 +10,8 @@ import pytest
 import fedopt
 from fedopt.federated import negotiate
 from fedopt.federated.integer import Room
-from fedopt.federated.messages import Proposal
 from fedopt.federated.operator import InProcess, Operator
+from fedopt.federated.protocol.messages import Proposal
 from fedopt.federated.public import by_operator, public_view
 from fedopt.federated.session import Session
 from fedopt.federated.settings import Settings

@@ -18,8 +18,7 @@ import highspy
 import numpy as np
 import numpy.typing as npt
 
-from fedopt.federated.split.hops import Answers, Hops
-from fedopt.federated.split.lanes import LARGEST_MARGIN, LEAST_MARGIN, Lane, after
+from fedopt.federated.split.lanes import LARGEST_MARGIN, LEAST_MARGIN, Answers, Hops, Lane, after
 
 __all__ = ["Key", "LaneProgram", "Tangent", "Tangents"]
 

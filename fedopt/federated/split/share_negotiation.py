@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from fedopt.federated.messages import Service
+from fedopt.federated.protocol.messages import Service
 from fedopt.federated.split.bounds import Key, Tangent, Tangents
-from fedopt.federated.split.catalogue import Catalogue, KindLanes
-from fedopt.federated.split.hops import Answers, Hops
-from fedopt.federated.split.lane_bounds import LaneBounds
-from fedopt.federated.split.lanes import LARGEST_MARGIN, LEAST_MARGIN, Lane, Lanes, after, phi
+from fedopt.federated.split.catalogue import Catalogue, KindLanes, LaneBounds
+from fedopt.federated.split.lanes import LARGEST_MARGIN, LEAST_MARGIN, Answers, Hops, Lane, Lanes, after, phi
 from fedopt.pricing import Column, Network, Priced, TenantClass
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from joserfc.jwk import OKPKey
 import fedopt
 from fedopt.contracts.signing import SigningKey, load_key, public_key
 from fedopt.federated.domain import ProblemError, offers_of
-from fedopt.federated.masking import MaskingError, generate_secret
-from fedopt.federated.messages import (
+from fedopt.federated.operator import Operator
+from fedopt.federated.protocol.masking import MaskingError, generate_secret
+from fedopt.federated.protocol.messages import (
     Answer,
     Keys,
     Message,
@@ -35,14 +36,18 @@ from fedopt.federated.messages import (
     parse_message,
     to_bytes,
 )
-from fedopt.federated.operator import Operator
 from fedopt.federated.reservations import Reservations, within
-from fedopt.federated.transport.agent_files import ContractFolder, PrivateFile
 from fedopt.federated.transport.agent_journal import AgentJournal, Run, Told
 from fedopt.federated.transport.certificates import fingerprint_of
-from fedopt.federated.transport.config import AgentConfig, BrokerPeer, read_public_key, read_revoked
-from fedopt.federated.transport.policy import Policy
-from fedopt.federated.transport.refusal import Refusal
+from fedopt.federated.transport.config import (
+    AgentConfig,
+    BrokerPeer,
+    ContractFolder,
+    PrivateFile,
+    read_public_key,
+    read_revoked,
+)
+from fedopt.federated.transport.policy import Policy, Refusal
 from fedopt.federated.transport.signed import SignatureError, sign_message, verify_message
 from fedopt.instance.errors import InstanceError, Problem
 from fedopt.storage import disk_is_full

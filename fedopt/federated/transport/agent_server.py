@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import fedopt
 from fedopt.errors import optional
-from fedopt.federated.messages import answer_schema, message_schema
+from fedopt.federated.protocol.messages import answer_schema, message_schema
 from fedopt.federated.transport.certificates import server_context
-from fedopt.federated.transport.refusal import REASONS, STATUS, Refusal
+from fedopt.federated.transport.policy import REASONS, STATUS, Refusal
 from fedopt.federated.transport.signed import HEADER
 
 with optional("agents", "federation"):

@@ -17,8 +17,8 @@ from fedopt.contracts import Contract, ContractError, signed_digest, verify
 from fedopt.contracts.document import with_contract
 from fedopt.contracts.signing import KeyRecord, State, Version
 from fedopt.errors import InputError
-from fedopt.federated.messages import Settle, to_bytes
 from fedopt.federated.operator import Transport
+from fedopt.federated.protocol.messages import Settle, to_bytes
 from fedopt.federated.public import by_operator, operator_of
 from fedopt.federated.session import OperatorLost
 from fedopt.federated.transport.broker_journal import BrokerJournal, BrokerRun, Diverged, RunRecord

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from joserfc.jwk import OKPKey
 from pydantic import AfterValidator, Field, StrictInt, StrictStr, model_validator
 
-from fedopt.contracts.signing import public_key
+from fedopt.contracts import ContractError, signed_digest
+from fedopt.contracts.document import parse_canonical, read_token
+from fedopt.contracts.signing import header_of, public_key, unchecked_payload
 from fedopt.errors import InputError
+from fedopt.federated.public import operator_of
 from fedopt.federated.transport.certificates import fingerprint_of
+from fedopt.instance import Domain, Instance, Units
 from fedopt.instance.base import Document, Name, Positive, Share
+from fedopt.instance.documents import MAX_DOMAINS
 from fedopt.instance.reading import read_document as read_typed
 from fedopt.instance.reading import read_file_fields
+from fedopt.instance.writing import plain
 
 if TYPE_CHECKING:
+    from fedopt.federated.problem import Build
     from fedopt.federated.transport.https import AgentLink, Patience
 
 __all__ = [
@@ -25,8 +34,11 @@ __all__ = [
     "AgentPeer",
     "BrokerConfig",
     "BrokerPeer",
+    "ContractFolder",
     "Limits",
+    "PrivateFile",
     "Tls",
+    "private_parts",
     "read_document",
     "read_public_key",
     "read_revoked",
@@ -240,3 +252,123 @@ class BrokerConfig(Document):
         config = read_typed(path, cls, "a broker's configuration")
         object.__setattr__(config, "_folder", Path(path).resolve().parent)
         return config
+
+
+class PrivateFile(Document):
+    """An operator's domains as they stand in an instance, in the same units."""
+
+    fedopt: Literal[1] = 1
+    kind: Literal["operator"] = "operator"
+    operator: Name
+    units: Units = Units()
+    slot: Positive = 1.0
+    domains: Annotated[tuple[Domain, ...], Field(min_length=1, max_length=MAX_DOMAINS)]
+
+    @model_validator(mode="after")
+    def _own(self) -> Self:
+        seen: set[str] = set()
+        for domain in self.domains:
+            if domain.id in seen:
+                raise ValueError(f"the domain {domain.id!r} occurs twice")
+            if operator_of(domain) != self.operator:
+                raise ValueError(
+                    f"the domain {domain.id!r} is {operator_of(domain)!r}'s, not {self.operator!r}'s"
+                )
+            seen.add(domain.id)
+        return self
+
+    @classmethod
+    def of(cls, instance: Instance, operator: str) -> PrivateFile:
+        """The part of an instance that is one operator's."""
+        own = tuple(domain for domain in instance.domains if operator_of(domain) == operator)
+        return cls(operator=operator, units=instance.units, slot=instance.slot, domains=own)
+
+    @classmethod
+    def load(cls, path: str | Path) -> PrivateFile:
+        """Read the file. Raises InstanceError with every wrong place."""
+        return read_typed(path, cls, "an operator's domains")
+
+    def text(self) -> str:
+        """The file's text, JSON (which is YAML too)."""
+        return json.dumps(plain(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def capacity(self) -> dict[str, float]:
+        """Work per unit of time by domain."""
+        return {domain.id: domain.capacity for domain in self.domains}
+
+    def factors(self) -> dict[str, float]:
+        """Capacity used per unit of rate, by "domain/offer"."""
+        return {f"{d.id}/{offer.id}": float(offer.work_factor) for d in self.domains for offer in d.offers}
+
+
+def private_parts(paths: Sequence[Path]) -> tuple[list[Domain], dict[str, Build]]:
+    """The domains in operators' files, and the problems of operators that state their own.
+
+    A path is an operator's private file, its agent's configuration, or a folder with one of the two in it or
+    in its folders, as `fedopt broker divide` writes them. Raises InputError where there is none.
+    """
+    from fedopt.federated.problem import build_from
+
+    files: list[Path] = []
+    for path in paths:
+        found = [path]
+        if path.is_dir():
+            found = sorted(path.glob("agent.yaml")) + sorted(path.glob("*/agent.yaml"))
+            found = found or sorted(path.glob("private.yaml")) + sorted(path.glob("*/private.yaml"))
+        if not found:
+            raise InputError(f"{path}: holds no agent.yaml and no private.yaml of an operator")
+        files += found
+    domains: list[Domain] = []
+    builds: dict[str, Build] = {}
+    for file in files:
+        if read_document(file).get("kind") == "agent":
+            config = AgentConfig.load(file)
+            own = PrivateFile.load(config.file(config.private))
+            if config.problem is not None:
+                builds[own.operator] = build_from(config.problem, config.file(""))
+        else:
+            own = PrivateFile.load(file)
+        domains += own.domains
+    return domains, builds
+
+
+class ContractFolder:
+    """The `*.jws` files of a folder, by what they are about ("domain/offer"); the highest version counts.
+
+    The agent publishes what its operator signed; verifying is up to who relies on it.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._seen: list[tuple[str, int, int]] | None = None
+        self._tokens: dict[str, str] = {}
+
+    def tokens(self) -> dict[str, str]:
+        """The signed text by subject. Raises ContractError for a file that is no signed contract."""
+        if self._folder is None:
+            return {}
+        files = sorted(self._folder.glob("*.jws"))
+        seen = [(file.name, (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files]
+        if seen != self._seen:
+            newest: dict[str, tuple[int, str]] = {}
+            for file in files:
+                version, subject, token = _read(file)
+                if version > newest.get(subject, (0, ""))[0]:
+                    newest[subject] = (version, token)
+            self._tokens = {subject: token for subject, (_, token) in newest.items()}
+            self._seen = seen
+        return self._tokens
+
+    def digests(self) -> dict[str, str]:
+        """What the folder holds now: SHA-256 of the signed text by subject."""
+        return {subject: signed_digest(token) for subject, token in self.tokens().items()}
+
+
+def _read(file: Path) -> tuple[int, str, str]:
+    token = read_token(file)
+    header_of(token)
+    try:
+        said = parse_canonical(unchecked_payload(token))
+        return int(said["version"]), f"{said['domain']}/{said['offer']}", token
+    except (ValueError, KeyError, TypeError) as error:
+        raise ContractError("malformed", f"{file}: not a signed contract: {error}") from error

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from fedopt.errors import FedoptError, optional
-from fedopt.federated.messages import Answer, Message, MessageError, parse_answer, to_bytes
 from fedopt.federated.operator import Lost
+from fedopt.federated.protocol.messages import Answer, Message, MessageError, parse_answer, to_bytes
 from fedopt.federated.transport.certificates import client_context
-from fedopt.federated.transport.refusal import REASONS
+from fedopt.federated.transport.policy import REASONS
 from fedopt.federated.transport.signed import HEADER, SignatureError, sign_message, verify_message
 
 with optional("runs across operators", "federation"):

@@ -9,16 +9,16 @@ sums are opened, over whom, and how many questions a broker has in a day.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, StrictBool, StrictInt
 
-from fedopt.federated.messages import Keys, Message, Opening, Proposal
-from fedopt.federated.transport.refusal import Refusal
+from fedopt.errors import FedoptError
+from fedopt.federated.protocol.messages import Keys, Message, Opening, Proposal
 from fedopt.instance.base import Document
 from fedopt.instance.reading import read_document
 
-__all__ = ["DAY", "Policy", "Spent"]
+__all__ = ["DAY", "REASONS", "STATUS", "Policy", "Reason", "Refusal", "Spent"]
 
 DAY = 86_400.0
 """Seconds over which budgets count, up to the question."""
@@ -86,3 +86,56 @@ class Policy(Document):
             case Proposal():
                 if spent.questions >= self.questions_per_day:
                     raise Refusal("policy", "no more questions of this broker are answered today")
+
+
+Reason = Literal[
+    "malformed",
+    "unsigned",
+    "unknown-peer",
+    "not-yours",
+    "unknown-run",
+    "replayed",
+    "closed",
+    "contract-changed",
+    "refused",
+    "policy",
+    "problem",
+    "disk-full",
+    "too-large",
+    "too-many",
+    "too-slow",
+    "defect",
+]
+
+REASONS: tuple[str, ...] = get_args(Reason)
+
+STATUS: dict[Reason, int] = {
+    "malformed": 422,
+    "unsigned": 401,
+    "unknown-peer": 403,
+    "not-yours": 403,
+    "unknown-run": 404,
+    "replayed": 409,
+    "closed": 410,
+    "contract-changed": 409,
+    "refused": 409,
+    "policy": 403,
+    "problem": 409,
+    "disk-full": 507,
+    "too-large": 413,
+    "too-many": 429,
+    "too-slow": 408,
+    "defect": 500,
+}
+"""The HTTP status of each reason."""
+
+
+class Refusal(FedoptError):
+    """A message that is not answered. `reason` is one of the names above; the message says more, but no
+    number.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        self.reason: Reason = reason
+        self.message = message
+        super().__init__(f"{reason}: {message}")

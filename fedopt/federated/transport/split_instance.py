@@ -18,8 +18,8 @@ from typing import Any
 from fedopt.contracts import Contract, generate_key, save_key, sign
 from fedopt.contracts.signing import SigningKey
 from fedopt.federated.public import operator_of, public_view
-from fedopt.federated.transport.agent_files import PrivateFile
 from fedopt.federated.transport.certificates import make_certificate
+from fedopt.federated.transport.config import PrivateFile
 from fedopt.federated.transport.policy import Policy
 from fedopt.instance import Instance, InstanceError
 from fedopt.instance.errors import Problem

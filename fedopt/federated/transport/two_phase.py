@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from fedopt.federated.messages import (
+from fedopt.federated.protocol.messages import (
     MessageError,
     Outcome,
     Prepare,
@@ -23,7 +23,7 @@ from fedopt.federated.messages import (
     to_bytes,
 )
 from fedopt.federated.public import operator_of
-from fedopt.federated.split.report import promises_of
+from fedopt.federated.report import promises_of
 from fedopt.federated.transport.https import Failure, Reply, plain_text
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from scipy.optimize import least_squares
 
 import fedopt
 from fedopt.federated import negotiate
-from fedopt.federated.messages import Proposal, to_bytes
 from fedopt.federated.operator import InProcess
+from fedopt.federated.protocol.messages import Proposal, to_bytes
 from fedopt.federated.public import public_view
+from fedopt.federated.report import promises_of
 from fedopt.federated.settings import Settings
 from fedopt.federated.solver import operators_of
 from fedopt.federated.split import domain as split_domain
 from fedopt.federated.split.domain import ContractSide
-from fedopt.federated.split.report import promises_of
 from fedopt.instance import Instance, loads
 from fedopt.laws import build
 from fedopt.plan import TenantPlans

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from fedopt.federated.split.step import HOP, REFUSED, least_margins, share_steps
+from fedopt.federated.split.domain import HOP, REFUSED, least_margins, share_steps
 
 SHARES, PRICES, PULLS = (
     slice(HOP.index(f"{name}time"), HOP.index(f"{name}margin") + 1) for name in ("", "price_", "pull_")

@@ -14,7 +14,7 @@ import httpx
 
 from fedopt.contracts import generate_key
 from fedopt.contracts.signing import load_key
-from fedopt.federated.messages import Prepare, Reservation, Settle, to_bytes
+from fedopt.federated.protocol.messages import Prepare, Reservation, Settle, to_bytes
 from fedopt.federated.transport.agent import Agent, read_public_key
 from fedopt.federated.transport.certificates import client_context
 from fedopt.federated.transport.config import AgentConfig, BrokerConfig

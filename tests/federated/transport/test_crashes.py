@@ -25,7 +25,7 @@ from fedopt.federated.transport.broker import Terms, broker, cancel, finish_book
 from fedopt.federated.transport.broker_journal import BrokerJournal
 from fedopt.federated.transport.config import AgentConfig, BrokerConfig
 from fedopt.federated.transport.https import AgentFailure, Failure, Reply, Traffic
-from fedopt.federated.transport.refusal import Refusal
+from fedopt.federated.transport.policy import Refusal
 from fedopt.federated.transport.signed import sign_message
 from fedopt.instance import load
 from fedopt.storage import StorageError

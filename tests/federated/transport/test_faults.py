@@ -21,7 +21,7 @@ pytest.importorskip("httpx")
 from fedopt.contracts import ContractError, generate_key, sign
 from fedopt.contracts.document import read_token
 from fedopt.contracts.signing import load_key, unchecked_payload
-from fedopt.federated.messages import Settle, to_bytes
+from fedopt.federated.protocol.messages import Settle, to_bytes
 from fedopt.federated.reservations import ROOM
 from fedopt.federated.session import OperatorLost
 from fedopt.federated.transport.broker import Terms, broker

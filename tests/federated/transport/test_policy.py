@@ -6,13 +6,12 @@ import pytest
 
 pytest.importorskip("cryptography")
 
-from fedopt.federated.messages import LARGEST
+from fedopt.federated.protocol.messages import LARGEST
 from fedopt.federated.session import BadAnswer
 from fedopt.federated.transport.agent import Agent
 from fedopt.federated.transport.config import AgentConfig
 from fedopt.federated.transport.https import AgentFailure
-from fedopt.federated.transport.policy import Policy, Spent
-from fedopt.federated.transport.refusal import Refusal
+from fedopt.federated.transport.policy import Policy, Refusal, Spent
 from fedopt.storage import write_atomically
 from tests.federated.transport.test_crashes import Federation
 from tests.federated.transport.world import changed
@@ -50,7 +49,7 @@ def test_questions_of_a_broker_end_at_the_agents_budget(world):
 
 
 def test_budgets_of_questions_about_capacity():
-    from fedopt.federated.messages import Proposal
+    from fedopt.federated.protocol.messages import Proposal
 
     asked = Proposal(
         run="r", round=1, sequence=1, of="capacity", loads=(1e6,), prices=(0.0,), penalties=(1.0,)

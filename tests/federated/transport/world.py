@@ -21,11 +21,10 @@ from typing import Any
 
 import fedopt
 from fedopt.contracts.signing import load_key
-from fedopt.federated.messages import Opening, Proposal, to_bytes
+from fedopt.federated.protocol.messages import Opening, Proposal, to_bytes
 from fedopt.federated.transport.agent import Agent
-from fedopt.federated.transport.agent_files import ContractFolder
 from fedopt.federated.transport.agent_server import prepared
-from fedopt.federated.transport.config import AgentConfig, BrokerConfig
+from fedopt.federated.transport.config import AgentConfig, BrokerConfig, ContractFolder
 from fedopt.federated.transport.https import Connections, Patience
 from fedopt.federated.transport.split_instance import SplitInstance, split_instance
 from fedopt.instance import Instance

@@ -1,0 +1,1 @@
+"""What crosses the boundary between the broker and an operator, and how sums are masked."""
