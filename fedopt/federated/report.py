@@ -96,14 +96,26 @@ def as_owner(outcome: Outcome, network: Network) -> Plan:
             cost = float(plan.cost or 0.0)
             bound = min(bound_of(network.instance, plan.guarantee, plan.objective), cost)
             update |= {"lower_bound": bound, "gap": relative_gap(cost, bound)}
-        if outcome.services and not network.slotted:
-            # planned in whole slots, since contracts are private; without slots a plan may cost less
-            note = "The method's own bound is left out: it is of whole slots, which no law here needs."
+        if outcome.services and not (network.slotted and _whole_delays(network)):
+            # each domain counts its delay in whole slots, since contracts are private; a plan that counts
+            # fractions, or the delays of a path together, may cost less than this method's bound
+            note = "The method's own bound is left out: it counts each domain's delay in whole slots."
             update |= {"status": "feasible", "catalogue_bound": None, "notes": [*plan.notes, note]}
         # prices of rates in units that only the operators know are no prices of capacity
         prices = None if outcome.services else outcome.prices
         update["domains"] = _domains(network, entries, choice, prices)
     return plan.model_copy(update=update)
+
+
+def _whole_delays(network: Network) -> bool:
+    """Whether every pure delay is a whole number of slots."""
+    delays = [
+        offer.latency / network.slot
+        for domain in network.instance.domains
+        for offer in domain.offers
+        if offer.latency_kind == "delay"
+    ]
+    return all(abs(delay - round(delay)) <= 1e-9 for delay in delays)
 
 
 def as_broker(outcome: Outcome, instance: Instance, operators: Sequence[str]) -> Plan:

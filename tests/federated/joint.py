@@ -16,13 +16,13 @@ from fedopt.pricing import Network, Oracle, sizing_for
 __all__ = ["joint_optimum"]
 
 
-def joint_optimum(instance, problems, guarantee, rounds=60):
+def joint_optimum(instance, problems, guarantee, rounds=60, objective="cost"):
     """What the best plan of whole tenants costs, by HiGHS over every path; under split, where rates are free,
     to the precision of tangents."""
-    joint = _Joint(instance, problems)
+    joint = _Joint(instance, problems, objective == "profit")
     if guarantee == "split":
         return joint.over_rates(rounds)
-    network = Network(instance)
+    network = Network(instance, paid=objective == "profit")
     oracle = Oracle(network, sizing_for(guarantee, network))
     least = np.full(len(network.kinds), 1e300)
     for column in oracle.within_all(np.zeros(len(network.names)), least):
@@ -33,8 +33,8 @@ def joint_optimum(instance, problems, guarantee, rounds=60):
 
 
 class _Joint:
-    def __init__(self, instance, problems):
-        self.instance = instance
+    def __init__(self, instance, problems, profit):
+        self.instance, self.profit = instance, profit
         self.rows, self.costs, self.counts = [], [], {t.id: [] for t in instance.tenants}
         self.loads, self.made, self.whole, self.idle = {}, [], [], 0.0
         for name, domains in by_operator(instance).items():
@@ -47,7 +47,7 @@ class _Joint:
         whole = cp.Variable(integer=True)
         self.whole.append(heads == whole)
         self.counts[tenant].append(heads)
-        self.costs.append(charge * heads)
+        self.costs.append((charge - self.profit * self.instance.tenant(tenant).payment) * heads)
         return heads
 
     def carry(self, hop, load):
@@ -55,7 +55,9 @@ class _Joint:
 
     def solve(self, relaxed=False):
         rows, costs = list(self.rows), list(self.costs)
-        rows += [sum(self.counts[t.id]) == t.count for t in self.instance.tenants]
+        for tenant in self.instance.tenants:
+            served = sum(self.counts[tenant.id])
+            rows.append(served <= tenant.count if self.profit else served == tenant.count)
         for offers, problem in self.made:
             load = problem.loads(offers)
             rows += problem.constraints

@@ -29,11 +29,9 @@ def instance_of(seed):
         offers=int(rng.integers(1, 3)),
         binding=float(rng.choice([0.2, 0.6])),
     )
-    names = [f"op{k}" for k in range(int(rng.integers(2, 4)))]
     flat = seed % 3 == 0  # what HiGHS can state exactly
     changes = {}
-    for number, domain in enumerate(base.domains):
-        changes[f"domains.{domain.id}.operator"] = names[number % len(names)]
+    for domain in base.domains:
         for offer in domain.offers:
             rate, fixed = float(rng.uniform(0.5, 2.0)), float(rng.choice([0.0, 0.2]))
             kink = 0.3 * domain.capacity
@@ -54,23 +52,26 @@ def instance_of(seed):
 
 
 @pytest.mark.parametrize(
-    "seed", [pytest.param(s, marks=() if s in (3, 4) else pytest.mark.slow) for s in range(1, 31)]
+    "seed", [pytest.param(s, marks=() if s == 3 else pytest.mark.slow) for s in range(1, 31)]
 )
 def test_bounds_hold_and_plans_pass(seed):
     instance = instance_of(seed)
+    assert len(by_operator(instance)) < len(instance.domains)  # some have several, at several stages
     objective = "profit" if seed % 2 == 0 else "cost"
     method = "bundle" if seed % 5 == 0 else "admm"
     public, operators = public_view(instance), InProcess(operators_of(instance))
     plan = negotiate(public, operators, method=method, objective=objective, gap=GAP).plan
     optimum = fedopt.solve(instance, objective=objective, gap=1e-6, time_limit=60.0)
     assert plan.status in ("optimal", "feasible")
-    assert plan.catalogue_bound <= optimum.cost + 1e-7 * abs(optimum.cost)
-    assert plan.lower_bound <= plan.catalogue_bound + 1e-9 * abs(plan.cost)
-    assert plan.cost >= optimum.catalogue_bound - 1e-7 * abs(optimum.cost)
+    # the central plan may reserve what no catalogue holds, so of the two bounds it is held against the one on all
+    assert plan.lower_bound <= optimum.cost + 1e-7 * abs(optimum.cost)
+    assert plan.cost >= optimum.lower_bound - 1e-7 * abs(optimum.cost)
     assert plan.status == "feasible" or plan.cost - plan.catalogue_bound <= GAP * abs(plan.cost) * (1 + 1e-9)
     assert check(plan, public).ok
     report = check_with_private(plan, public, instance.domains)
     assert report.ok, report.text()
-    if seed % 3 == 0 and objective == "cost":
+    if seed % 3 == 0:
         problems = dict.fromkeys(by_operator(instance), default_problem)
-        assert plan.catalogue_bound <= joint_optimum(instance, problems, "minplus") * (1 + 1e-7)
+        best = joint_optimum(instance, problems, "minplus", objective=objective)
+        assert plan.catalogue_bound <= best + 1e-7 * abs(best)
+        assert best - 1e-6 * abs(best) <= plan.cost
