@@ -26,7 +26,7 @@ def joint_optimum(instance, problems, guarantee, rounds=60, objective="cost"):
     oracle = Oracle(network, sizing_for(guarantee, network))
     least = np.full(len(network.kinds), 1e300)
     for column in oracle.within_all(np.zeros(len(network.names)), least):
-        heads = joint.heads(network.kinds[column.kind].tenants[0][0], column.charge)
+        heads = joint.heads(network.kinds[column.kind], column.charge)
         for o, rate in zip(column.offers, column.rates, strict=True):
             joint.carry(network.names[o], rate / network.slot * heads)
     return joint.solve()
@@ -35,19 +35,20 @@ def joint_optimum(instance, problems, guarantee, rounds=60, objective="cost"):
 class _Joint:
     def __init__(self, instance, problems, profit):
         self.instance, self.profit = instance, profit
-        self.rows, self.costs, self.counts = [], [], {t.id: [] for t in instance.tenants}
+        self.rows, self.costs, self.served = [], [], {}
         self.loads, self.made, self.whole, self.idle = {}, [], [], 0.0
         for name, domains in by_operator(instance).items():
             problem, again = stated(problems[name], domains), stated(problems[name], domains)
             self.made.append((offers_of(domains), problem))
             self.idle += cp.Problem(cp.Minimize(again.cost), again.constraints).solve(solver=cp.HIGHS)
 
-    def heads(self, tenant, charge):
+    def heads(self, asked, charge):
+        """Whole units of a tenant, or of a class of them."""
         heads = cp.Variable(nonneg=True)
         whole = cp.Variable(integer=True)
         self.whole.append(heads == whole)
-        self.counts[tenant].append(heads)
-        self.costs.append((charge - self.profit * self.instance.tenant(tenant).payment) * heads)
+        self.served.setdefault(id(asked), (asked, []))[1].append(heads)
+        self.costs.append((charge - self.profit * asked.payment) * heads)
         return heads
 
     def carry(self, hop, load):
@@ -55,9 +56,9 @@ class _Joint:
 
     def solve(self, relaxed=False):
         rows, costs = list(self.rows), list(self.costs)
-        for tenant in self.instance.tenants:
-            served = sum(self.counts[tenant.id])
-            rows.append(served <= tenant.count if self.profit else served == tenant.count)
+        for asked, units in self.served.values():
+            served = sum(units)
+            rows.append(served <= asked.count if self.profit else served == asked.count)
         for offers, problem in self.made:
             load = problem.loads(offers)
             rows += problem.constraints
@@ -77,7 +78,7 @@ class _Joint:
                     first = split.size(route.path, np.ones(len(route.hops)), terms, highs=route.highs)
                     if not np.isfinite(first.cost):
                         continue
-                    heads = self.heads(tenant.id, route.fixed)
+                    heads = self.heads(tenant, route.fixed)
                     rates = cp.Variable(len(route.hops), nonneg=True)
                     low, high = terms.isolation[0] * (1 + split.LEAST_MARGIN), route.highs
                     self.rows += [rates >= low * heads, rates <= high * heads]
