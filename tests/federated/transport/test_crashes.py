@@ -208,6 +208,27 @@ def test_a_broker_killed_at_every_step_books_once(tmp_path_factory):
     it.close()
 
 
+def test_a_broker_killed_at_every_step_of_a_cancellation_leaves_nothing_booked(tmp_path):
+    it = Federation(tmp_path)
+    ends = 0
+    for at in range(1, 50):
+        done = it.run()
+        assert it.books() == {done.run: 3}
+        with pytest.MonkeyPatch.context() as patch:
+            steps = kill_broker(patch, at)
+            with contextlib.suppress(Killed), it.journal() as journal:
+                cancel(journal.run(done.run), it, journal)
+        with it.journal() as journal:  # the same command
+            assert cancel(journal.run(done.run), it, journal) == {}
+            assert journal.run(done.run).finished == "cancelled"
+        assert not it.books()
+        if steps["all"] < at:  # it was through before it could die
+            ends = at
+            break
+    assert ends > 2
+    it.close()
+
+
 def test_an_agent_killed_at_every_step_is_named_and_nothing_is_booked_twice(tmp_path_factory):
     """Before and after everything that an agent writes; the broker gives up by name or goes on, and the same
     command leads to one booking."""
