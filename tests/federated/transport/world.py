@@ -32,7 +32,7 @@ from fedopt.instance.writing import yaml_text
 from fedopt.instance.yaml_text import read_yaml
 from fedopt.storage import write_atomically
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 """Seconds that anything of another process is waited for at most."""
 
 QUICK = Patience(attempt=5.0, total=5.0, first_pause=0.01, longest_pause=0.1)
