@@ -73,4 +73,4 @@ def test_bounds_hold_and_plans_pass(seed):
     if seed % 3 == 0:
         problems = dict.fromkeys(by_operator(instance), default_problem)
         best = joint_optimum(instance, problems, "minplus", objective=objective)
-        assert plan.catalogue_bound <= best + 1e-7 * abs(best)
+        assert plan.lower_bound <= best + 1e-7 * abs(best)
