@@ -80,14 +80,16 @@ class Offer(Document):
     delay (`delay`). `max_rate` limits the rate that one tenant may reserve, `work_factor` is the capacity
     that a unit of reserved rate uses. `accuracy` and `staleness` (seconds) are compared with a tenant's SLO
     where they are given. `speed` makes the offer a pool of servers: one request is served at that rate (work
-    per unit of time; a sequence being decoded), a reserved rate is so many servers, in whole numbers. A pool
-    has no impairment and hands requests on in the order in which they came.
+    per unit of time; a sequence being decoded), a reserved rate is so many servers, in whole numbers, and in
+    whole replicas of `concurrency` servers each. A pool has no impairment and hands requests on in the order
+    in which they came.
     """
 
-    later = frozenset({"speed"})
+    later = frozenset({"speed", "concurrency"})
 
     id: Name
     speed: Annotated[Positive | None, Unit("rate")] = None
+    concurrency: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = 1
     latency: Annotated[NonNegative, Unit("time")] = 0.0
     latency_kind: Literal["rate", "delay"] = "rate"
     impairment: Impairment = NoImpairment()
@@ -101,6 +103,8 @@ class Offer(Document):
     def _pool(self) -> Self:
         if self.speed is not None and not isinstance(self.impairment, NoImpairment):
             raise ValueError("an offer with a speed is a pool of servers, which has no impairment")
+        if self.speed is None and self.concurrency > 1:
+            raise ValueError("concurrency is that of a pool: state the speed of one request")
         return self
 
 

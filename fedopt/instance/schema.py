@@ -43,6 +43,7 @@ FIELDS = {
     "forwarding": "When the next stage may begin with a request: whole (once it is served) or cut-through.",
     "offers": "Reservation classes; at a compute stage one for each AI model and class.",
     "speed": "Makes the offer a pool: one request is served at this rate, a reservation is whole servers.",
+    "concurrency": "Servers of one replica of a pool; reservations are whole replicas.",
     "latency": "Of the guardrail or the pure delay.",
     "latency_kind": "rate: a rate-latency guardrail; delay: a pure delay.",
     "impairment": "Work with priority that takes the domain's rate away.",

@@ -258,6 +258,11 @@ class _Entries:
             rate = entry.reservations[domain.id]
             if offer.max_rate is not None and rate > offer.max_rate * (1 + self.tolerance):
                 yield "max-rate", domain.id, f"rate {rate:.9g} in {domain.id} is above {offer.max_rate:.9g}"
+            if offer.speed is not None:
+                replicas = rate / (offer.speed * offer.concurrency)
+                if abs(replicas - round(replicas)) > self.tolerance * max(replicas, 1.0):
+                    message = f"rate {rate:.9g} in {domain.id} is {replicas:.6g} replicas, no whole number"
+                    yield "servers", domain.id, message
         guarantee, tolerance = self.plan.guarantee, self.tolerance
         unlearned = list(learned_violations(self.instance, entry, tolerance))
         yield from unlearned

@@ -156,14 +156,15 @@ class Network:
         if self.slotted:  # each domain begins with a slot: pure delays end with one
             self.latency = np.where(self.guardrail, self.latency, np.ceil(self.latency - 1e-9))
         self.speed = np.array([(offer.speed or 0.0) * slot for _, _, offer in entries])
+        self._replica = self.speed * np.array([offer.concurrency for _, _, offer in entries])
         self.stated_most = self.in_servers(self.stated_most, np.arange(len(entries)), np.floor)
         self.most = self.in_servers(self.most, np.arange(len(entries)), np.floor)
         self._link_arrays()
         self._models()
 
     def in_servers(self, rates: np.ndarray, offers: np.ndarray, rounded: Callable[[Any], Any]) -> np.ndarray:
-        """Rates of offers, of pools rounded to whole numbers of servers."""
-        speed = self.speed[offers]
+        """Rates of offers, of pools rounded to whole numbers of replicas."""
+        speed = self._replica[offers]
         if not speed.any():
             return rates
         part = np.where(speed > 0.0, speed, 1.0)

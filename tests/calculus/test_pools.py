@@ -112,8 +112,27 @@ def test_plans_reserve_whole_servers_and_check_agrees():
     fewer = plan.tenants["chat"].model_copy(update={"reservations": {"p": 1100.0, "g": 950.0}})
     changed = plan.model_copy(update={"tenants": type(plan.tenants)([fewer])})
     assert "guarantee" in {finding.constraint for finding in fedopt.check(changed, instance).findings}
+    broken = plan.tenants["chat"].model_copy(
+        update={"reservations": {**plan.tenants["chat"].reservations, "g": 50.0 * (servers + 0.5)}}
+    )
+    changed = plan.model_copy(update={"tenants": type(plan.tenants)([broken])})
+    assert "servers" in {finding.constraint for finding in fedopt.check(changed, instance).findings}
     hopeless = instance.with_({"tenants.chat.slo.deadline": 20.0})
     assert fedopt.solve(hopeless).status == "infeasible"
+
+
+def test_replicas_are_whole():
+    """Sixteen sequences a GPU: the servers that are needed, rounded up to whole GPUs."""
+    one, instance = loads(TEXT), loads(TEXT.replace("speed: 50", "speed: 50, concurrency: 16"))
+    plan = fedopt.solve(instance)
+    servers = plan.tenants["chat"].reservations["g"] / 50.0
+    needed = fedopt.solve(one).tenants["chat"].reservations["g"] / 50.0
+    assert servers / 16 == pytest.approx(round(servers / 16), abs=1e-9)
+    assert needed <= servers < needed + 16
+    assert fedopt.check(plan, instance).ok
+    assert not fedopt.check(plan, loads(TEXT.replace("speed: 50", "speed: 50, concurrency: 7"))).ok
+    with pytest.raises(InstanceError, match="speed of one request"):
+        loads(TEXT.replace("speed: 50", "concurrency: 16"))
 
 
 def test_pools_have_no_impairment_and_are_planned_under_minplus():
