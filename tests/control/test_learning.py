@@ -126,7 +126,7 @@ def test_plans_say_what_is_a_theorem_and_what_is_learned(ran: Store) -> None:
         report = fedopt.check(plan, instance)
         assert report.ok, report.text()
         assert plan.lower_bound <= plan.cost
-        assert plan.catalogue_gap <= 1e-2  # a search that its effort ends states the gap that it reached
+        assert plan.catalogue_gap <= 5e-3
         for entry in plan.tenants:
             if entry.learned:
                 seen += 1
