@@ -182,15 +182,16 @@ class AdaptiveRisk(RiskModel):
     # ---- learning
 
     def fit(self, feedback: Feedback) -> Self:
-        """Cross-validate every kind, fit every member; heavier kinds join where none fits."""
+        """Cross-validate every kind, fit every member; heavier kinds join, one by one, while none fits."""
         light = tuple(m for m in self.members if m.kind not in HEAVY or self.settings.model != "auto")
-        fitted, foretold = (
-            type(self).begun(light, self.settings, self.signs, self.seed)._joined(feedback, light)
-        )
-        if self.settings.model == "auto" and not self.signs and fitted._refuted(feedback, foretold):
-            heavy = [kind for kind, library in HEAVY.items() if find_spec(library) is not None]
-            more = tuple(Member(k, np.inf, blank(k, self.count, (), self.seed)) for k in heavy)
-            fitted, _ = fitted._joined(feedback, more)
+        begun = type(self).begun(light, self.settings, self.signs, self.seed)
+        fitted, foretold = begun._joined(feedback, light)
+        for kind, library in HEAVY.items():
+            if self.settings.model != "auto" or self.signs or find_spec(library) is None:
+                continue
+            if fitted._refuted(feedback, foretold):
+                more = (Member(kind, np.inf, blank(kind, self.count, (), self.seed)),)
+                fitted, foretold = fitted._joined(feedback, more)
         return fitted
 
     def _refuted(self, feedback: Feedback, foretold: Array) -> bool:

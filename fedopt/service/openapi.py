@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from fedopt.service.documents import ErrorInfo
 from fedopt.service.errors import CODES
+from fedopt.service.learned import schemas as learned_schemas
 from fedopt.service.middleware import CORRELATOR, PATTERN
 from fedopt.service.settings import BASE
 
@@ -202,7 +203,7 @@ def _documents() -> dict[str, Any]:
             },
         },
     }
-    return schemas
+    return {**schemas, **learned_schemas(_REF)}
 
 
 def _plain(schema: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ __all__ = [
     "JobId",
     "Key",
     "LastEvent",
+    "LearnedName",
     "Method",
     "Objective",
     "Order",
@@ -65,6 +66,10 @@ METHODS = ("central", "admm", "bundle", *(f"model:{name}" for name, _, _ in avai
 MOST_SEED = 2**53 - 1
 UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
+LearnedName = Annotated[
+    str,
+    Path(max_length=63, pattern="^[a-z0-9][a-z0-9-]{0,62}$", description="What the caller calls it."),
+]
 JobId = Annotated[
     str,
     Path(
@@ -157,7 +162,10 @@ SplitSLA = Annotated[
         description="The SLA in the history's units: `delay=100,throughput=0.5`.",
     ),
 ]
-RiskModel = Annotated[Literal["convex", "logistic", "network"], Query(description="The risk model.")]
+RiskModel = Annotated[
+    Literal["auto", "convex", "logistic", "spline", "isotonic", "trees", "network"],
+    Query(description="The risk model."),
+]
 PerPage = Annotated[int, Query(alias="perPage", ge=1, le=100, description="Jobs on a page.")]
 
 

@@ -23,6 +23,7 @@ from fedopt.service.documents import (
     ReadInstance,
 )
 from fedopt.service.errors import ApiError
+from fedopt.service.learned import LEARNED_EXAMPLE, LearnedAnswers, Learning, Splits, SplitsWanted, read
 from fedopt.service.middleware import CALLER
 from fedopt.service.openapi import json_body, links_to_job, ref, refusals
 from fedopt.service.parameters import (
@@ -37,6 +38,7 @@ from fedopt.service.parameters import (
     JobId,
     Key,
     LastEvent,
+    LearnedName,
     Method,
     Objective,
     Order,
@@ -80,6 +82,7 @@ CLOSING_SECONDS = 10.0
 TAGS = [
     {"name": "Posting", "description": "What makes jobs."},
     {"name": "Analyses", "description": "Simulate, audit, explain and settle a plan; decompose an SLA."},
+    {"name": "Learned domains", "description": "Answers of domains without a contract, and splits by them."},
     {"name": "Jobs", "description": "Looking at jobs, following and ending them."},
     {"name": "Results", "description": "The documents of a job."},
     {"name": "Server", "description": "Endpoints without authentication."},
@@ -151,6 +154,7 @@ def routers(service: Service, document: Callable[[], dict[str, Any]]) -> list[AP
     return [
         _posting(service),
         _analyses(service),
+        _learned(service),
         _jobs(service),
         _results(service),
         _server(service, document),
@@ -378,7 +382,7 @@ def _analyses(service: Service) -> APIRouter:
         request: Request,
         response: Response,
         sla: SplitSLA,
-        model: RiskModel = "convex",
+        model: RiskModel = "auto",
         seed: Seed = 0,
         idempotency_key: Key = None,
     ) -> Job:
@@ -399,6 +403,44 @@ def _analyses(service: Service) -> APIRouter:
     ) -> Job:
         entry = await service.analyse(request.scope[CALLER], kind, job, options, key, attached)
         return _taken(entry, response)
+
+    return router
+
+
+def _learned(service: Service) -> APIRouter:
+    """What domains answered, and splits of SLAs by what was learned of it; answered at once."""
+    router = APIRouter(tags=["Learned domains"])
+    codes = ("FEDOPT.TOO_SLOW", "FEDOPT.TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE")
+
+    @router.post(
+        "/learned/{name}/observe",
+        operation_id="observe",
+        summary="Learn from answers",
+        response_model=Learning,
+        response_description="Learned, and on disk.",
+        responses=refusals("QUOTA_EXCEEDED", *codes),
+        openapi_extra={"requestBody": json_body("Answers.", ref("LearnedAnswers"), LEARNED_EXAMPLE)},
+    )
+    async def observe(request: Request, name: LearnedName) -> Learning:
+        """Take in what domains answered: one answer or many, late or repeated. Nothing of a request with a
+        wrong answer is learned from.
+        """
+        body, _ = await _body(request, service, (JSON,))
+        return await service.learned.observe(request.scope[CALLER], name, read(LearnedAnswers, body))
+
+    @router.post(
+        "/learned/{name}/decompose",
+        operation_id="decomposeByAnswers",
+        summary="Split SLAs by what was learned",
+        response_model=Splits,
+        response_description="The SLAs split, in their order.",
+        responses=refusals("NOT_FOUND", *codes),
+        openapi_extra={"requestBody": json_body("SLAs.", ref("SplitsWanted"), {"slas": [{"delay": 100.0}]})},
+    )
+    async def decompose_by_answers(request: Request, name: LearnedName) -> Splits:
+        """Split one SLA or many so that all domains most likely accept."""
+        body, _ = await _body(request, service, (JSON,))
+        return await service.learned.decompose(request.scope[CALLER], name, read(SplitsWanted, body))
 
     return router
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from fedopt.service.documents import KINDS, Job
 from fedopt.service.errors import ApiError
+from fedopt.service.learned import Learned
 from fedopt.service.middleware import Limits
 from fedopt.service.observability import Log, Metrics, trace_context
 from fedopt.service.settings import Settings
@@ -40,6 +41,7 @@ class Service:
         self.settings, self.log, self.metrics = settings, log, Metrics()
         self.limits = Limits(settings.rate, settings.at_once, settings.streams)
         self._store = Store(settings.state, _told)
+        self.learned = Learned(settings.state)
         self.draining = False
         self.closing = False
 
@@ -74,6 +76,7 @@ class Service:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.runner.end()
         await asyncio.gather(self._readers.end(), self._drawers.end())
+        await asyncio.to_thread(self.learned.end)
         self.repository.close()
 
     # --- jobs -----------------------------------------------------------------------------------------

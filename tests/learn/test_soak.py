@@ -1,6 +1,6 @@
 """A million answers while the process is killed again and again: nothing lost, nothing twice, memory flat.
 
-`SOAK_ANSWERS=100000 pytest tests/learn/test_soak.py -m slow -s` takes a tenth of the time and tells what it saw.
+`SOAK_ANSWERS=100000 pytest tests/learn/test_soak.py -m slow -s` takes a tenth of the time; -s tells more.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ DOMAINS, BATCH = 10, 25
 
 PROGRAM = f"""
 import sys
-from fedopt.learn import Answer, Orchestrator, keep
+from fedopt.learn import Answer, Orchestrator, Settings, keep
 from tests.learn.test_soak import DOMAINS, asked
 names = [f"d{{n}}" for n in range(DOMAINS)]
-kept = keep(sys.argv[1], lambda: Orchestrator(names))
+kept = keep(sys.argv[1], lambda: Orchestrator(names, Settings(requests=5_000)))
 k = int(kept.buffer.seen[0])
 while k < {ANSWERS // DOMAINS}:
     batch = []
@@ -91,9 +91,10 @@ def test_a_million_answers_and_sudden_ends(tmp_path):
     kept.close()
     early = [m for k, m in memory if k <= ANSWERS // DOMAINS // 5]
     late = [m for k, m in memory if k > ANSWERS // DOMAINS * 4 // 5]
+    taken, size = time.monotonic() - begun, path.stat().st_size / 2**20
     print(
-        f"{ANSWERS:,} answers, {kills} kills, {time.monotonic() - begun:.0f} s; memory, at most, in the first "
-        f"fifth {max(early):.0f} MB, in the last {max(late):.0f} MB; file {path.stat().st_size / 2**20:.1f} MB"
+        f"{ANSWERS:,} answers, {kills} kills, {taken:.0f} s, {size:.1f} MB on disk; memory at most "
+        f"{max(early):.0f} MB in the first fifth, {max(late):.0f} MB in the last"
     )
     assert kills >= 10
     assert max(late) < 1.15 * max(early)

@@ -20,7 +20,8 @@ OF_A_PLAN = "getJob getInstance getPlan getBounds getCheck getReport followJob s
 
 CONFIG = """
 [[operations]]
-include-path = ["/solve", "/resolve-intent", "/read-instance", "/jobs/{jobId}/settle"]
+include-path = ["/solve", "/resolve-intent", "/read-instance", "/jobs/{jobId}/settle",
+                "/learned/{name}/observe", "/learned/{name}/decompose"]
 # that the parts of a document fit together is more than its schema can say
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 409, 415, 422, 429]
 

@@ -607,3 +607,44 @@ def test_the_page_loads_nothing_from_elsewhere(stranger):
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "http://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
         assert "https://" not in answer.text
+
+
+def test_domains_are_learned_over_http(portal):
+    """Answers in a batch, late, repeated and wrong; splits of several SLAs; a name is its caller's own."""
+    rng = np.random.default_rng(3)
+    answers = [
+        {"domain": name, "accepted": bool(delay > need * rng.uniform(0.8, 1.2)), "delay": delay}
+        for name, need in (("edge", 10.0), ("core", 40.0))
+        for delay in rng.uniform(1, 90, 80).tolist()
+    ]
+    base, metrics = "/learned/city", ["reliability:product"]
+    refused(portal.post(f"{base}/decompose", json={"slas": [{"delay": 90}]}), 404, "NOT_FOUND")
+    told = portal.post(f"{base}/observe", json={"answers": answers}).json()
+    assert (told["learned"], told["duplicates"]) == (160, 0)
+    wanted = {"slas": [{"delay": 90, "request": "a"}, {"delay": 100, "request": "b"}], "certify": True}
+    found = portal.post(f"{base}/decompose", json=wanted).json()["splits"]
+    assert [sum(split["delay"].values()) for split in found] == pytest.approx([90, 100])
+    assert all(split["accepted"] > 0.9 and split["delay"]["core"] > 45 for split in found)
+    assert all(0 <= split["gap"] < 0.1 for split in found)
+    late = {"answers": [{"domain": "edge", "accepted": True, "request": "b"}] * 2}
+    told = portal.post(f"{base}/observe", json=late).json()
+    assert (told["learned"], told["duplicates"]) == (1, 1)
+    for wrong in (
+        {"answers": []},
+        {"answers": [answers[0] | {"accepted": 0.5}]},
+        {"answers": [answers[0] | {"delay": -1}]},
+        {"answers": [answers[0] | {"colour": "red"}]},
+        {"answers": [{"domain": "edge", "accepted": True, "request": "never sent"}]},
+        {"answers": [answers[0]], "metrics": metrics},
+    ):
+        refused(portal.post(f"{base}/observe", json=wrong), 400, "INVALID_ARGUMENT")
+    half = {"slas": [{"delay": 90, "request": "c"}, {"delay": 100}]}
+    refused(portal.post(f"{base}/decompose", json=half), 400, "INVALID_ARGUMENT", "every SLA")
+    refused(portal.post("/learned/..%2Fx/observe", json={"answers": answers[:1]}), 404, "NOT_FOUND")
+    asked = [answer | {"values": {"reliability": 0.99}} for answer in answers]
+    assert portal.post("/learned/metro/observe", json={"answers": asked, "metrics": metrics}).json()[
+        "learned"
+    ]
+    sla = {"delay": 90, "more": {"reliability": 0.98}}
+    (split,) = portal.post("/learned/metro/decompose", json={"slas": [sla]}).json()["splits"]
+    assert np.prod([part["reliability"] for part in split["parts"].values()]) == pytest.approx(0.98)
