@@ -624,7 +624,7 @@ def test_domains_are_learned_over_http(portal):
     wanted = {"slas": [{"delay": 90, "request": "a"}, {"delay": 100, "request": "b"}], "certify": True}
     found = portal.post(f"{base}/decompose", json=wanted).json()["splits"]
     assert [sum(split["delay"].values()) for split in found] == pytest.approx([90, 100])
-    assert all(split["accepted"] > 0.9 and split["delay"]["core"] > 45 for split in found)
+    assert all(split["accepted"] > 0.85 and split["delay"]["core"] > 45 for split in found)
     assert all(0 <= split["gap"] < 0.1 for split in found)
     late = {"answers": [{"domain": "edge", "accepted": True, "request": "b"}] * 2}
     told = portal.post(f"{base}/observe", json=late).json()
