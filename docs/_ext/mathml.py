@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
-PLAIN = {"≤": r"\le ", "≥": r"\ge ", "−": "-", "←": r"\leftarrow ", "·": r"\cdot "}
+PLAIN = {"≤": r"\le ", "≥": r"\ge ", "−": "-", "←": r"\leftarrow ", "·": r"\cdot ", "∎": r"\blacksquare "}
 """Signs that docutils does not take for themselves."""
 
 log = logging.getLogger(__name__)
