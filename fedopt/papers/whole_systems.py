@@ -24,7 +24,7 @@ from fedopt.simulate.requests import late_share, settling
 TRIALS = 64
 RARE = 2e-3
 """Promises below this are simulated by splitting where that applies."""
-_PRECISION = 1e-3  # relative, of the shortest deadline and of the least proven rates
+_PRECISION = 1e-3  # relative, of the least proven rates
 _FLOOR = 1e-4  # of ε: a probability that is smaller is not told from 0
 
 
@@ -168,21 +168,17 @@ def _with_deadline(path: Path, rates: np.ndarray) -> Path:
     """The path with the shortest deadline that is proven at these rates."""
     fixed = float(path.latencies.sum())
 
-    def proven(slots: float) -> bool:
-        tried = replace(path, deadline=fixed + slots)
-        return evaluate(tried, rates).log_bound <= path.log_epsilon
+    def bound(slots: float) -> float:
+        return evaluate(replace(path, deadline=fixed + slots), rates).log_bound
 
     low, high = 0.0, 4.0
-    while not proven(high):
-        low, high = high, 2.0 * high
+    while bound(high) > path.log_epsilon:
+        low, high = high, 3.0 * high
         if high > 1e7:
             raise ValueError("nothing is proven of this system, whatever the deadline")
-    while high - low > _PRECISION * high:
-        middle = 0.5 * (low + high)
-        if proven(middle):
-            high = middle
-        else:
-            low = middle
+    high, _ = crossing(bound, path.log_epsilon, low, high, accuracy=0.02, narrow=2e-3)
+    while bound(high) > path.log_epsilon:
+        high *= 1.002
     return replace(path, deadline=fixed + high)
 
 

@@ -101,6 +101,81 @@ def test_what_the_record_cannot_promise_is_refused_with_a_reason(halves):
     assert plan.explanation
 
 
+POOL = """
+fedopt: 1
+slot: 0.1
+stages: [gpu]
+theta: [0.01, 0.1, 1.0, 10.0]
+domains:
+  - {id: gpu, stage: gpu, capacity: 4000,
+     offers: [{id: x, speed: 1.0, latency_kind: delay, cost: {model: linear, rate: 1.0}}]}
+tenants:
+  - id: code
+    arrivals: {model: poisson, rate: 2.5, size: 1.0}
+    slo: {deadline: 120, epsilon: 0.01}
+"""
+
+
+def record(path):
+    """Gaps (the first is the mean of the others) and seconds at the speed of one sequence, of each half."""
+    rows = pandas.read_csv(path, parse_dates=["TIMESTAMP"])
+    seconds = (rows.TIMESTAMP - rows.TIMESTAMP.iloc[0]).dt.total_seconds().to_numpy()
+    sizes = (rows.ContextTokens * PREFILL + rows.GeneratedTokens * DECODE).to_numpy()
+    later = seconds >= seconds[-1] / 2
+    halves = []
+    for kept in (~later, later):
+        gaps = np.diff(seconds[kept])
+        halves.append((np.concatenate([[gaps.mean()], gaps]), sizes[kept]))
+    return halves
+
+
+def burst_at(half, rate):
+    """The burst of the least token bucket of a rate that a record conforms to."""
+    level = most = 0.0
+    for gap, size in zip(*half, strict=True):
+        level = max(level - rate * gap, 0.0) + size
+        most = max(most, level)
+    return most
+
+
+def reserved(first, deadline):
+    """Sequences that a plan reserves for the bucket, of several rates, to which the first half conforms."""
+    found = []
+    for rate in (3.0, 4.0, 5.0, 6.0, 8.0, 10.0):
+        arrivals = {
+            "model": "envelope", "theta": [0.01, 0.1, 1.0, 10.0], "rho": [rate] * 4,
+            "sigma": [burst_at(first, rate)] * 4, "request_size": float(first[1].max()),
+        }  # fmt: skip
+        pool = loads(POOL).with_({"tenants.code.arrivals": arrivals, "tenants.code.slo.deadline": deadline})
+        plan = fedopt.solve(pool, explain=False)
+        if plan.status == "optimal":
+            found.append(round(plan.tenants["code"].reservations["gpu"]))
+    return min(found)
+
+
+def late_in_pool(half, servers, deadline):
+    """Share of a half, replayed three times, later than a deadline in a pool of sequences."""
+    gaps, sizes = half
+    law = traffic.empirical(sizes)
+    system = System(traffic.replay(gaps, sizes), (law,), (Stage(1.0, servers=servers),))
+    run = simulate(system, 3 * len(sizes), trials=4, warmup=len(sizes), deadlines=[deadline], seed=1)
+    return run.late.mean() / (3 * len(sizes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("deadline", "sequences", "ratio"), [(120.0, 8, 1.6), (180.0, 5, 1.25), (300.0, 4, 1.34)]
+)
+def test_a_pool_of_sequences_for_a_bucket_of_the_first_half(path, deadline, sequences, ratio):
+    """A request holds a sequence from its first prompt token to its last: the second half keeps the promise,
+    and what is reserved is at most so many times what the first half itself needs in simulation."""
+    first, second = record(path)
+    assert reserved(first, deadline) == sequences
+    assert late_in_pool(second, sequences, deadline) == 0.0
+    needed = next(n for n in range(1, 64) if late_in_pool(first, n, deadline) <= 0.01)
+    assert sequences <= ratio * needed
+
+
 def late(second, prefill_servers, decode_servers, deadline, seed=1):
     """Share of the second half later than a deadline: prefill on whole GPUs, decode at the speed of
     one sequence."""
