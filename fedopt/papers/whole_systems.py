@@ -211,37 +211,34 @@ def late(system: Drawn, rates: np.ndarray, seed: int, effort: int, confidence: f
 def proven_scale(system: Drawn) -> float:
     """The least factor on the system's rates at which its promise is proven."""
 
-    def proven(scale: float) -> bool:
-        return evaluate(system.path, system.scaled(scale)).log_bound <= system.path.log_epsilon
+    def bound(scale: float) -> float:
+        return evaluate(system.path, system.scaled(scale)).log_bound
 
-    low, high = _stable(system), 1.0
-    while high - low > _PRECISION * high:
-        middle = 0.5 * (low + high)
-        if proven(middle):
-            high = middle
-        else:
-            low = middle
-    return high
+    at, _ = crossing(bound, system.path.log_epsilon, _stable(system), 1.0, accuracy=5e-3, narrow=_PRECISION)
+    while at < 1.0 and bound(at) > system.path.log_epsilon:
+        at *= 1.0 + _PRECISION
+    return min(at, 1.0)
 
 
 def least_scale(system: Drawn, seed: int, effort: int) -> tuple[float, float]:
     """The least factor on the system's rates at which ε of requests are late in simulation, and its standard
-    error, that of log P over its slope."""
+    error: that of log P, one nat at most, over the slope of the chord of log P from the edge of stability."""
+    edge = _stable(system)
 
     def log_probability(scale: float) -> float:
         share = late(system, system.scaled(scale), seed, effort)
         return math.log(max(share.estimate, _FLOOR * system.epsilon))
 
-    at, slope = crossing(
-        log_probability, system.path.log_epsilon, _stable(system), proven_scale(system), accuracy=0.03,
-        narrow=2e-3,
-    )  # fmt: skip
+    at, _ = crossing(
+        log_probability, system.path.log_epsilon, edge, proven_scale(system), accuracy=0.1, narrow=4e-3
+    )
     share = late(system, system.scaled(at), seed + 1, 4 * effort, 0.6827)
-    error = 0.5 * (share.high - share.low) / max(share.estimate, _FLOOR * system.epsilon)
-    if not slope < 0.0:
-        return at, math.nan
-    correction = (system.path.log_epsilon - math.log(max(share.estimate, share.high / 2))) / slope
-    return at + float(np.clip(correction, -0.05, 0.05)) * at, error / abs(slope)
+    slope = system.path.log_epsilon / (at - edge)
+    off, error = 0.0, 1.0
+    if share.estimate > 0.0:
+        off = system.path.log_epsilon - math.log(share.estimate)
+        error = min(0.5 * (share.high - share.low) / share.estimate, 1.0)
+    return at + float(np.clip(off, -1.0, 1.0)) / slope, error / abs(slope)
 
 
 def cost(number: int, effort: int, seed: int) -> dict[str, float]:

@@ -18,6 +18,7 @@ def test_settings_state_the_exact_quantiles():
         assert exact[load] == pytest.approx(value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_promise_of_every_load():
     """Bound, exact tail and simulation of Table I's p99.9, and the rates that the bound needs."""
     series = {s.label: s for s in tre.promise(trials=16, seed=1)}
