@@ -201,7 +201,7 @@ def test_the_command_killed_in_mid_run_and_given_again_goes_on_with_its_run(worl
     if finished is None:  # it was killed before its end, and the same run went on
         assert any(run in note for note in plan["notes"])
     released = subprocess.run(
-        [*command(world)[:4], "release", run, "--agents", str(world.divided.broker)],
+        [*command(world)[:4], "cancel", run, "--agents", str(world.divided.broker)],
         env=environment,
         capture_output=True,
         text=True,
