@@ -2,8 +2,9 @@
 attribution.
 """
 
-from fedopt.audit.auditing import Settings, audit, audit_telemetry
+from fedopt.audit.auditing import audit, audit_telemetry
 from fedopt.audit.document import Audit, AuditError, Promise, audit_schema
+from fedopt.audit.settings import Settings
 from fedopt.records import Columns, TelemetryError, read_telemetry
 
 __all__ = [

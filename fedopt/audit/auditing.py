@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +30,8 @@ from fedopt.audit.document import (
     finite,
 )
 from fedopt.audit.drift import Drift, find_drift
-from fedopt.audit.sample import KEEP, Collector, Rounding, Sample
+from fedopt.audit.sample import Collector, Sample
+from fedopt.audit.settings import Settings
 from fedopt.audit.tails import SeriesTail, tail_above
 from fedopt.audit.thresholds import Choice, choose, mean_residual_life
 from fedopt.instance import load
@@ -41,34 +42,6 @@ __all__ = ["Settings", "audit", "audit_telemetry", "judge", "promises_of", "samp
 
 DIRECTIONS: dict[int, Literal["heavier", "lighter", "none"]] = {1: "heavier", 0: "none", -1: "lighter"}
 MAX_SAMPLES = 10**15
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to audit.
-
-    probabilities: quantiles wanted; confidence: of every two-sided interval; threshold: fixed instead of
-    chosen, in the data's unit; grid: width of the rounding grid (None: find it, 0: none) and the way of
-    rounding; independent: treat the samples as independent of each other; false_alarms: rate of the drift
-    test; keep: values held in memory; censored_at: values at least as large are only known to be late (None:
-    a pile of equal values at the largest shows the level; 0: there is none).
-    """
-
-    probabilities: tuple[float, ...] = (0.99, 0.999, 0.9999)
-    confidence: float = 0.95
-    threshold: float | None = None
-    grid: float | None = None
-    rounding: Rounding = "nearest"
-    independent: bool = False
-    false_alarms: float = 0.01
-    keep: int = KEEP
-    censored_at: float | None = None
-
-    def __post_init__(self) -> None:
-        if not self.probabilities or not all(0 < p < 1 for p in self.probabilities):
-            raise ValueError("probabilities of quantiles lie between 0 and 1")
-        if not 0.5 <= self.confidence < 1 or not 0 < self.false_alarms < 0.5:
-            raise ValueError("the confidence lies in [0.5, 1), the false-alarm rate in (0, 0.5)")
 
 
 def audit(values: np.ndarray, promise: Promise | None = None, settings: Settings | None = None) -> Audit:

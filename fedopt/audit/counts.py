@@ -26,6 +26,7 @@ import numpy as np
 from scipy import special
 
 from fedopt.audit.sample import Sample
+from fedopt.audit.settings import METHOD
 
 __all__ = [
     "CELLS",
@@ -41,23 +42,8 @@ __all__ = [
     "time_cells",
 ]
 
-REFERENCE_CLUSTERS = 30
-TRUSTED_CLUSTERS = 20
-DEPENDENT = 1.36
-"""Inflation that is no accident of 64 cosines: two standard errors above 1."""
-TELLING = 8
-"""Late samples below which dependence cannot be seen in them."""
-CAUTION, FEW_CAUTION = 1.4, 2.0
-"""By how much more the variance of dependent data, and that of few clusters, is inflated before a promise is
-called kept: where few or small clusters came by luck, they tell a small variance too."""
-CLUSTERED = 1.25
-
 CELLS = 2048
 """Cells into which the time axis of a sample is cut before its cosine transforms."""
-
-MAX_DEPENDENT = 12
-MAX_INDEPENDENT = 64
-MIN_DEPENDENT = 6
 
 
 @dataclass(frozen=True)
@@ -113,9 +99,9 @@ class Counted:
             return 1.0
         expected = share * self.samples / self.size
         if not self.dependent:
-            return FEW_CAUTION if expected < TELLING else 1.0
-        few = self.clustered and min(self.clusters, expected) < TRUSTED_CLUSTERS
-        return FEW_CAUTION if few else CAUTION
+            return METHOD.few_caution if expected < METHOD.telling else 1.0
+        few = self.clustered and min(self.clusters, expected) < METHOD.trusted_clusters
+        return METHOD.few_caution if few else METHOD.caution
 
     @property
     def dependent(self) -> bool:
@@ -125,7 +111,7 @@ class Counted:
     @property
     def clustered(self) -> bool:
         """Whether exceedances come in clusters enough to matter."""
-        return max(self.inflation, self.size) > CLUSTERED
+        return max(self.inflation, self.size) > METHOD.clustered
 
 
 def share_interval(
@@ -170,7 +156,7 @@ def count_top(sample: Sample, count: int) -> Counted:
         size = max(1.0, inflation)
         return Counted(count, n, max(1, round(count / size)), size, size, 1.0, used, count)
     clusters = int(np.searchsorted(first, count, side="right"))
-    enough = min(REFERENCE_CLUSTERS, first.size)
+    enough = min(METHOD.reference_clusters, first.size)
     reach = max(count, int(first[enough - 1]) if enough else 0)
     sizes = np.bincount(labels[:reach])
     sizes = sizes[sizes > 0].astype(float)
@@ -181,11 +167,11 @@ def count_top(sample: Sample, count: int) -> Counted:
     slow = None
     if reach >= 2:
         used, inflation = _long_run(sample, reach)
-        slow = (inflation, float(used)) if inflation > DEPENDENT else None
+        slow = (inflation, float(used)) if inflation > METHOD.dependent else None
     inflation = mean * (1 + spread)
     # independent values: an episode has two other places on average, half of them above the median
     pairs, expected = float(sizes @ (sizes - 1)) / 2, 2 * reach**2 / n
-    if sizes.size >= REFERENCE_CLUSTERS and pairs <= expected + 2 * math.sqrt(expected) + 1:
+    if sizes.size >= METHOD.reference_clusters and pairs <= expected + 2 * math.sqrt(expected) + 1:
         return Counted(count, n, clusters, 1.0, 1.0, 1.0, math.inf, int(sizes.size), slow)
     return Counted(
         count,
@@ -202,18 +188,18 @@ def count_top(sample: Sample, count: int) -> Counted:
 
 def few_clusters(counted: Counted) -> str | None:
     """Why an interval from these counts is not to be relied on; None where it is."""
-    if counted.reference < REFERENCE_CLUSTERS and not math.isinf(counted.degrees):
+    if counted.reference < METHOD.reference_clusters and not math.isinf(counted.degrees):
         return (
             f"the whole series has only {counted.reference} independent episodes "
-            f"({REFERENCE_CLUSTERS} or more are needed); record longer"
+            f"({METHOD.reference_clusters} or more are needed); record longer"
         )
     clusters = min(counted.clusters, counted.count / counted.size)
-    if clusters < TRUSTED_CLUSTERS and counted.dependent:
-        times = TRUSTED_CLUSTERS / max(clusters, 0.5)
+    if clusters < METHOD.trusted_clusters and counted.dependent:
+        times = METHOD.trusted_clusters / max(clusters, 0.5)
         reach = "episode reaches" if counted.clusters == 1 else "episodes reach"
         return (
             f"only {counted.clusters} independent {reach} this far; "
-            f"about {times * counted.samples:,.0f} samples would hold {TRUSTED_CLUSTERS}"
+            f"about {times * counted.samples:,.0f} samples would hold {METHOD.trusted_clusters}"
         )
     return None
 
@@ -283,7 +269,7 @@ def time_cells(position: np.ndarray, samples: int, cells: int = CELLS) -> np.nda
     return (np.asarray(position, dtype=np.int64) * cells) // samples
 
 
-def cosine_transforms(series: np.ndarray, count: int = MAX_INDEPENDENT) -> np.ndarray:
+def cosine_transforms(series: np.ndarray, count: int = METHOD.most_cosines) -> np.ndarray:
     """The first `count` cosine transforms of sums per cell (shape (cells,) or (m, cells)); shape (…, count).
 
     Each has mean 0 and the variance of the total sum, if the series is stationary.
@@ -299,11 +285,11 @@ def frequencies(samples: int, transforms: np.ndarray, independent_variance: floa
     of the highest frequency used is kept at least 10 times the correlation length that the inflation
     implies. Between 6 and 12; 64 where no dependence shows.
     """
-    used = MAX_DEPENDENT
+    used = METHOD.cosines
     inflation = 1.0
     for _ in range(3):
         inflation = max(float(np.mean(transforms[:used] ** 2)) / independent_variance, 1e-3)
-        used = int(np.clip(0.19 * samples / inflation, MIN_DEPENDENT, MAX_DEPENDENT))
+        used = int(np.clip(0.19 * samples / inflation, METHOD.fewest_cosines, METHOD.cosines))
     wide = float(np.mean(transforms**2)) / independent_variance
     if max(inflation, wide) < 2.0:
         return transforms.size, wide

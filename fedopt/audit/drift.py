@@ -21,17 +21,9 @@ from scipy import stats
 
 from fedopt.audit.counts import cosine_transforms, count_top, time_cells
 from fedopt.audit.sample import Sample
+from fedopt.audit.settings import METHOD
 
 __all__ = ["Drift", "find_drift"]
-
-CELL_COUNTS = (12, 16, 24, 32, 48, 64)
-CORRELATION_LENGTHS = 20
-DRAWS = 4000
-COUNT_CELLS = 16
-MIN_COUNT = 30
-SEGMENTS = 8
-SEGMENT_CELLS = 256
-SEGMENT_COSINES = 8
 
 Kind = Literal["none", "transient", "systematic", "unknown"]
 
@@ -65,9 +57,9 @@ def find_drift(sample: Sample, level: float = 0.01, share: float = 0.1, promised
     quantile whose exceedances are counted (at least 30 in all).
     """
     threshold = max(sample.upper(int(share * sample.samples)), sample.floor)
-    possible = int(sample.samples / (CORRELATION_LENGTHS * local_clustering(sample, threshold)))
-    cells = max((size for size in CELL_COUNTS if size <= possible), default=possible)
-    if cells < CELL_COUNTS[0]:
+    possible = int(sample.samples / (METHOD.cell_lengths * local_clustering(sample, threshold)))
+    cells = max((size for size in METHOD.drift_cells if size <= possible), default=possible)
+    if cells < METHOD.drift_cells[0]:
         return Drift("unknown", 0, None, None, None, 0.0, math.nan, cells, level)
     cell = (sample.position * cells) // sample.samples
     value = np.where(np.isinf(sample.value), 2 * abs(sample.maximum) + abs(threshold), sample.value)
@@ -77,8 +69,8 @@ def find_drift(sample: Sample, level: float = 0.01, share: float = 0.1, promised
     np.maximum.at(peak, cell, value)
     ranked = _critical_value(cells, level / 4)
     rows = [(*_largest_contrast(_normal_scores(row)), ranked, cells) for row in (load, peak)]
-    few = min(cells, COUNT_CELLS)
-    count = min(max(round(promised * sample.samples), MIN_COUNT), int(share * sample.samples))
+    few = min(cells, METHOD.count_cells)
+    count = min(max(round(promised * sample.samples), METHOD.fewest_counted), int(share * sample.samples))
     count = int(np.count_nonzero(sample.value >= sample.descending[count - 1]))  # equal values together
     counts = np.bincount((sample.places[:count] * few) // sample.samples, minlength=few).astype(float)
     rows.append((*_largest_contrast(counts), _permuted_critical(counts, level / 4), few))
@@ -119,13 +111,14 @@ def local_clustering(sample: Sample, threshold: float) -> float:
     The median over eight stretches of the series, each against its own mean, so that a change of level,
     which is what is looked for, does not pass for correlation.
     """
-    cell = time_cells(sample.position[sample.above(threshold)], sample.samples, SEGMENTS * SEGMENT_CELLS)
-    counts = np.bincount(cell, minlength=SEGMENTS * SEGMENT_CELLS).reshape(SEGMENTS, SEGMENT_CELLS)
+    shape = METHOD.segments, METHOD.segment_cells
+    cell = time_cells(sample.position[sample.above(threshold)], sample.samples, math.prod(shape))
+    counts = np.bincount(cell, minlength=math.prod(shape)).reshape(shape)
     totals = counts.sum(axis=1)
-    length = sample.samples / SEGMENTS
+    length = sample.samples / METHOD.segments
     shares = totals / length
     power = np.mean(
-        cosine_transforms(counts - counts.mean(axis=1, keepdims=True), SEGMENT_COSINES) ** 2, axis=1
+        cosine_transforms(counts - counts.mean(axis=1, keepdims=True), METHOD.segment_cosines) ** 2, axis=1
     )
     seen = totals >= 10
     if not seen.any():
@@ -190,8 +183,8 @@ def _critical_value(cells: int, level: float) -> float:
     scores = _normal_scores(np.arange(cells))
     largest = []
     batch = max(1, 2_000_000 // (cells + 1) ** 2)
-    for start in range(0, DRAWS, batch):
-        orders = rng.permuted(np.tile(scores, (min(batch, DRAWS - start), 1)), axis=1)
+    for start in range(0, METHOD.draws, batch):
+        orders = rng.permuted(np.tile(scores, (min(batch, METHOD.draws - start), 1)), axis=1)
         largest.append(np.abs(_contrasts(orders)).max(axis=(1, 2)))
     return float(np.quantile(np.concatenate(largest), 1 - level))
 
@@ -199,7 +192,7 @@ def _critical_value(cells: int, level: float) -> float:
 def _permuted_critical(scores: np.ndarray, level: float) -> float:
     """The same quantile over random orders of these very scores (fixed seed); at least 1."""
     rng = np.random.default_rng(np.random.SeedSequence([scores.size, 20_260_102]))
-    orders = rng.permuted(np.tile(scores, (DRAWS, 1)), axis=1)
+    orders = rng.permuted(np.tile(scores, (METHOD.draws, 1)), axis=1)
     return max(float(np.quantile(np.abs(_contrasts(orders)).max(axis=(1, 2)), 1 - level)), 1.0)
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from fedopt.audit.document import Audit, AuditError, Promise
+from fedopt.audit.settings import METHOD
 from fedopt.calculus import minplus
 from fedopt.calculus.path import Path
 from fedopt.contracts import Contract, Evidence, contract_of
@@ -48,11 +49,6 @@ __all__ = [
     "scale_to_bound",
     "scaled_table",
 ]
-
-POINTS = 48
-MAX_FACTOR = 64.0
-MAX_HEADROOM = 16.0
-ACCURACY = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +192,8 @@ def recalibrate(
     factor = max(factors)
     if not math.isfinite(factor):
         raise AuditError(
-            f"no factor up to {MAX_FACTOR:g} makes the guarantee bound the audit of {contract.subject}"
+            f"no factor up to {METHOD.largest_factor:g} makes the guarantee bound the audit of "
+            f"{contract.subject}"
         )
     if factor == 1.0 and measured is None:
         return Recalibration(1.0, None, ())
@@ -245,10 +242,10 @@ def headroom(time: np.ndarray, delay: np.ndarray, deadline: float, epsilon: floa
         return 0.0
     low, high = 0.0, 0.02
     while not enough(high):
-        if high >= MAX_HEADROOM:
+        if high >= METHOD.largest_headroom:
             return math.inf
         low, high = high, 2 * high
-    while high - low > ACCURACY * (1 + high):
+    while high - low > METHOD.accuracy * (1 + high):
         middle = 0.5 * (low + high)
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
@@ -327,10 +324,10 @@ def scale_to_bound(
         return 1.0
     low, high = 1.0, 1.1
     while not enough(high):
-        if high >= MAX_FACTOR:
+        if high >= METHOD.largest_factor:
             return math.inf
-        low, high = high, min(1.0 + 2 * (high - 1.0), MAX_FACTOR)
-    while high - low > ACCURACY * low:
+        low, high = high, min(1.0 + 2 * (high - 1.0), METHOD.largest_factor)
+    while high - low > METHOD.accuracy * low:
         middle = 0.5 * (low + high)
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
@@ -347,7 +344,7 @@ def scaled_table(document: Any, slot: float, factor: float) -> TableImpairment:
         grid = np.array(document.theta)
     else:
         top = min(0.95 * float(base.theta_max), 20.0 / max(float(base.mean), 1e-9))
-        grid = np.geomspace(top / 200, top, POINTS)
+        grid = np.geomspace(top / 200, top, METHOD.table_points)
     rate = np.asarray(base.log_rate(grid)) / grid
     burst = np.where(grid > 0, np.asarray(base.log_burst(np.abs(grid))) / np.abs(grid), 0.0)
     return TableImpairment(

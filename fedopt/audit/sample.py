@@ -7,16 +7,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
-__all__ = ["Collector", "Grid", "Rounding", "Sample", "find_cap", "find_grid"]
+from fedopt.audit.settings import KEEP, METHOD, Rounding
 
-Rounding = Literal["nearest", "down", "up"]
-KEEP = 1 << 21
-LOOKED_AT = 20_000
-MIN_PILE = 5
+__all__ = ["Collector", "Grid", "Sample", "find_cap", "find_grid"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ def find_grid(values: np.ndarray, rounding: Rounding = "nearest") -> Grid:
     A grid counts only where ties are common enough to matter: fewer distinct values than half of the sample.
     """
     values = np.asarray(values, dtype=float)
-    stride = max(1, values.size // LOOKED_AT)
+    stride = max(1, values.size // METHOD.looked_at)
     looked = values[::stride]
     distinct = np.unique(looked)
     if distinct.size > looked.size / 2 or distinct.size < 2:
@@ -72,11 +68,11 @@ def find_cap(values: np.ndarray) -> float | None:
     The counts of a tail, rounded or not, fall towards the largest value. A pile holds at least five values,
     and four times as many as any of the next three distinct values below it, or significantly more.
     """
-    if values.size < 2 * MIN_PILE:
+    if values.size < 2 * METHOD.smallest_pile:
         return None
     largest = float(values.max())
     pile = int(np.count_nonzero(values == largest))
-    if pile < MIN_PILE or pile > values.size / 2:
+    if pile < METHOD.smallest_pile or pile > values.size / 2:
         return None
     below = values[values < largest]
     counts = []
@@ -219,8 +215,8 @@ class Collector:
         if answered.size:
             count = self.samples - self.lost
             self.mean += (float(answered.mean()) - self.mean) * answered.size / count
-            if self._first.size < LOOKED_AT:
-                self._first = np.concatenate([self._first, answered[: LOOKED_AT - self._first.size]])
+            if self._first.size < METHOD.looked_at:
+                self._first = np.concatenate([self._first, answered[: METHOD.looked_at - self._first.size]])
         index = np.flatnonzero(values > self.floor) if math.isfinite(self.floor) else slice(None)
         self._value.append(values[index])
         self._position.append(np.arange(before, self.samples)[index])

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from fedopt.audit.counts import CELLS, MAX_INDEPENDENT, cosine_transforms, frequencies, time_cells
+from fedopt.audit.counts import CELLS, cosine_transforms, frequencies, time_cells
 from fedopt.audit.gpd import (
     Excesses,
     Fit,
@@ -30,6 +30,7 @@ from fedopt.audit.gpd import (
     transformed,
 )
 from fedopt.audit.sample import Sample
+from fedopt.audit.settings import METHOD
 from fedopt.kernels import kernel
 
 __all__ = [
@@ -287,7 +288,7 @@ class SeriesTail(Tail):
         weights = self.quantile_weights(probability)
         independent = self._independent_variance(weights)
         own = self.variance(weights) / independent if independent > 0 else 1.0
-        if self.used == MAX_INDEPENDENT:  # no dependence shows: both estimate the same number near 1
+        if self.used == METHOD.most_cosines:  # no dependence shows: both estimate the same number near 1
             return max(1.0, 0.5 * (own + self.clustering))
         return max(1.0, own, self.clustering)
 

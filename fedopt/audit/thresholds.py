@@ -18,18 +18,10 @@ from scipy import stats
 
 from fedopt.audit.counts import count_above
 from fedopt.audit.sample import Sample
+from fedopt.audit.settings import METHOD
 from fedopt.audit.tails import SeriesTail, tail_above
 
 __all__ = ["Choice", "Evidence", "candidates", "choose", "mean_residual_life"]
-
-MAX_SHARE = 0.05
-MAX_EXCESSES = 100_000
-MIN_EXCESSES = 30
-FEW = (5, 10, 20, 40)
-MAX_SHAPE = 1.0
-COMFORTABLE = 200
-RATIO = 0.7
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -77,16 +69,16 @@ def candidates(sample: Sample, min_share: float = 0.003) -> list[float]:
     most 100,000 exceedances) down in steps of 0.7 to 30 exceedances, and not below `min_share` of the
     samples as long as one is left.
     """
-    share = max(MAX_SHARE, min(0.2, COMFORTABLE / sample.samples))
-    most = max(float(MAX_EXCESSES), 2 * min_share * sample.samples)
+    share = max(METHOD.threshold_share, min(0.2, METHOD.comfortable / sample.samples))
+    most = max(float(METHOD.most_excesses), 2 * min_share * sample.samples)
     count = min(share * sample.samples, most, 0.9 * (sample.value.size - sample.lost))
     levels: list[float] = []
-    least = max(MIN_EXCESSES, min(min_share * sample.samples, count))
+    least = max(METHOD.fewest_excesses, min(min_share * sample.samples, count))
     while count >= least and len(levels) < 40:
         level = sample.upper(sample.lost + int(count))
         if not levels or level > levels[-1]:
             levels.append(level)
-        count *= RATIO
+        count *= METHOD.threshold_ratio
     return levels
 
 
@@ -105,17 +97,19 @@ def choose(sample: Sample, levels: Sequence[float] | None = None, min_share: flo
     if not tails:
         raise ValueError(
             f"too little data for a tail: {sample.samples} samples, "
-            f"of which at least {MIN_EXCESSES} distinct "
+            f"of which at least {METHOD.fewest_excesses} distinct "
             "ones must lie above a threshold that at most a fifth exceeds"
         )
     few = []
-    for level in map(sample.upper, (sample.lost + number for number in FEW)):
+    for level in map(sample.upper, (sample.lost + number for number in METHOD.few_levels)):
         counted = count_above(sample, level)
         few.append((level, counted.count - sample.lost, counted.inflation))
     evidence = tuple(_evidence(tails, index, few) for index in range(len(tails)))
     fitting = [i for i, row in enumerate(evidence) if row.accepted]
     # A delay has a finite mean; a shape above 1 shows a threshold below a second cause of delay.
-    chosen = next((i for i in fitting if evidence[i].shape <= MAX_SHAPE), fitting[0] if fitting else None)
+    chosen = next(
+        (i for i in fitting if evidence[i].shape <= METHOD.largest_shape), fitting[0] if fitting else None
+    )
     if chosen is not None:
         return Choice(tails[chosen], evidence, chosen, True)
     best = int(np.argmin([row.statistic / row.critical for row in evidence]))
@@ -141,7 +135,7 @@ def _evidence(tails: Sequence[SeriesTail], index: int, few: Sequence[tuple[float
         modified_scale=tail.fit.scale - tail.fit.shape * tail.threshold,
         clustering=tail.clustering,
         statistic=statistic if checks else math.nan,
-        critical=float(stats.t.ppf(1 - LEVEL / (2 * max(checks, 1)), tail.used)),
+        critical=float(stats.t.ppf(1 - METHOD.threshold_level / (2 * max(checks, 1)), tail.used)),
     )
 
 

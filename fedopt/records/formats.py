@@ -475,6 +475,13 @@ FORMATS: tuple[Format, ...] = (
         "s",
     ),
     Format(
+        "vLLM or SGLang benchmark",
+        _has("mean_ttft_ms", "mean_tpot_ms"),
+        _delimited,
+        refuse="the summary holds means and percentiles only; record every request "
+        "(vllm bench serve --save-result --save-detailed, sglang.bench_serving --output-details)",
+    ),
+    Format(
         "GuideLLM",
         _has("benchmarks"),
         _rows(shapes.guidellm),

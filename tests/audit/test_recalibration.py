@@ -104,7 +104,7 @@ def least_rate(law, deadline, arrivals):
 def on_off(rng, slots, dwell, share, mean):
     """Exponential work per slot, in stretches of geometric length, none between them."""
     off = dwell * (1 - share) / share
-    size = 2 * int(slots / (dwell + off)) + 200
+    size = 3 * int(slots / (dwell + off)) + 1000
     lengths = np.where(np.arange(size) % 2 == 0, rng.geometric(1 / dwell, size), rng.geometric(1 / off, size))
     on = np.repeat(np.arange(size) % 2 == 0, lengths)[:slots]
     return on * rng.exponential(mean / share, slots)

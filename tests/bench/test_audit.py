@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fedopt.audit import audit
-from fedopt.audit.auditing import Settings
 from fedopt.audit.drift import find_drift
 from fedopt.audit.sample import Collector, Sample, find_grid
+from fedopt.audit.settings import Settings
 from fedopt.audit.tails import deviance
 from fedopt.audit.thresholds import choose
 from tests.audit.processes import autoregressive, tandem, tandem_quantile

@@ -192,7 +192,7 @@ CASES = {
         "s",
     ),
     "RIPE Atlas": (atlas(), [10.5, INF, 12.0, INF], "ms"),
-    "vLLM": (
+    "vLLM or SGLang benchmark, vLLM": (
         json.dumps(
             {
                 "date": "x",
@@ -205,7 +205,32 @@ CASES = {
         [0.15, INF],
         "s",
     ),
+    "vLLM or SGLang benchmark, SGLang": (
+        lines(
+            {
+                "backend": "sglang",
+                "duration": 9.5,
+                "completed": 2,
+                "mean_ttft_ms": 150.0,
+                "mean_tpot_ms": 25.0,
+                "input_lens": [4, 5],
+                "output_lens": [3, 1],
+                "ttfts": [0.1, 0.2],
+                "itls": [[0.02, 0.03], []],
+                "generated_texts": ["a", "b"],
+                "errors": ["", ""],
+            }
+        ),
+        [0.15, 0.2],
+        "s",
+    ),
     "GuideLLM": (guidellm(), [2.5, INF], "s"),
+    "BurstGPT trace": (
+        "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type,Elapsed time\n"
+        "5,ChatGPT,472,18,490,Conversation log,1.25\n45,ChatGPT,1087,230,1317,API log,\n",
+        [1.25, INF],
+        "s",
+    ),
     "Azure Functions trace": (
         "app,func,end_timestamp,duration\na,f,1.5,0.25\na,f,2.5,0.5\n",
         [0.25, 0.5],
@@ -296,7 +321,7 @@ def test_parquet_with_durations_and_zones(tmp_path):
 
 def test_another_column_can_be_named_and_a_guess_is_said(tmp_path):
     path = tmp_path / "bench.json"
-    path.write_text(CASES["vLLM"][0])
+    path.write_text(CASES["vLLM or SGLang benchmark, vLLM"][0])
     values, _ = delays(path, Columns(value="ttft"))
     assert values.tolist() == [0.1, INF]
     assert delays(path)[1].notes == [
@@ -312,6 +337,10 @@ def test_another_column_can_be_named_and_a_guess_is_said(tmp_path):
     ("text", "told"),
     [
         ("Running 30s test @ http://x\n  Thread Stats   Avg\n", "wrk2 --latency"),
+        (
+            '{"duration": 9.5, "mean_ttft_ms": 15.0, "mean_tpot_ms": 2.5, "p99_ttft_ms": 40.0}\n',
+            "save-detailed",
+        ),
         ("Type,Name,Request Count,Failure Count,Median\nGET,/,5,0,3\n", "locust --json"),
     ],
 )
