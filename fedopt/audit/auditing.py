@@ -22,14 +22,12 @@ from fedopt.audit.counts import (
 from fedopt.audit.document import (
     Audit,
     AuditError,
-    DriftReport,
     Probability,
     Promise,
     Quantile,
-    ThresholdRow,
     finite,
 )
-from fedopt.audit.drift import Drift, find_drift
+from fedopt.audit.drift import find_drift
 from fedopt.audit.sample import Collector, Sample
 from fedopt.audit.settings import Settings
 from fedopt.audit.tails import SeriesTail, tail_above
@@ -40,7 +38,6 @@ from fedopt.records.telemetry import MAX_GROUPS, Telemetry, TelemetryError, desc
 
 __all__ = ["Settings", "audit", "audit_telemetry", "judge", "promises_of", "samples_to_decide"]
 
-DIRECTIONS: dict[int, Literal["heavier", "lighter", "none"]] = {1: "heavier", 0: "none", -1: "lighter"}
 MAX_SAMPLES = 10**15
 
 
@@ -170,6 +167,10 @@ def _of_collector(
         wanted.append(1 - promise.epsilon)
     quantiles = {_label(p): _quantile(sample, tail, p, settings.confidence) for p in sorted(wanted)}
     errors = tail.fit.standard_errors()
+    drift = find_drift(sample, settings.false_alarms, promised=0.001 if promise is None else promise.epsilon)
+    if clock is not None and drift.start is not None and drift.end is not None:
+        times = {"start_time": clock.at(drift.start), "end_time": clock.at(drift.end - 1)}
+        drift = drift.model_copy(update=times)
     inflate = 1.0 if settings.independent else math.sqrt(max(1.0, tail.clustering))
     return Audit(
         name=name,
@@ -196,12 +197,8 @@ def _of_collector(
         quantiles=quantiles,
         violation=chance,
         samples_to_decide=decide,
-        drift=_drift(
-            find_drift(sample, settings.false_alarms, promised=0.001 if promise is None else promise.epsilon),
-            sample,
-            clock,
-        ),
-        thresholds=[_row(row) for row in choice.evidence],
+        drift=drift,
+        thresholds=list(choice.evidence),
         mean_residual_life=[(a, b, c, int(d)) for a, b, c, d in mean_residual_life(sample).tolist()],
         notes=[*notes, *_notes(sample, choice, quantiles, chance)],
         series=dict(series or {}),
@@ -289,43 +286,6 @@ def _quantile(sample: Sample, tail: SeriesTail, probability: float, confidence: 
         at_least=at_least,
         warning=warning,
         tail=finite(fitted),
-    )
-
-
-def _row(row: object) -> ThresholdRow:
-    names = (
-        "threshold",
-        "exceedances",
-        "shape",
-        "scale",
-        "modified_scale",
-        "clustering",
-        "critical",
-        "accepted",
-    )
-    return ThresholdRow(
-        **{name: getattr(row, name) for name in names},
-        shape_error=finite(getattr(row, "shape_error", None)),
-        statistic=finite(getattr(row, "statistic", None)),
-    )
-
-
-def _drift(drift: Drift, sample: Sample, clock: _Clock | None) -> DriftReport:
-    def when(position: int | None) -> float | None:
-        return clock.at(position) if clock is not None and position is not None else None
-
-    return DriftReport(
-        kind=drift.kind,
-        direction=DIRECTIONS[drift.direction],
-        start=drift.start,
-        end=drift.end,
-        start_time=when(drift.start),
-        end_time=when(drift.end - 1 if drift.end else None),
-        load_ratio=finite(drift.load_ratio),
-        statistic=drift.statistic,
-        critical=finite(drift.critical),
-        cells=drift.cells,
-        false_alarm_rate=drift.level,
     )
 
 

@@ -88,7 +88,13 @@ class Promise(_Document):
 
 
 class ThresholdRow(_Document):
-    """One candidate threshold: what the fit above it is, and whether it predicts the higher ones."""
+    """What one candidate threshold shows.
+
+    statistic and critical: the largest studentised difference between observed and predicted exceedances of
+    a higher level, and what it may reach (level 5 %, all levels together); None where no higher level could
+    be checked. accepted: whether the law fits from here upwards. modified_scale: β − ξq, which with ξ is
+    constant above a good threshold. Standard errors assume independence.
+    """
 
     threshold: float
     exceedances: int
@@ -103,17 +109,22 @@ class ThresholdRow(_Document):
 
 
 class DriftReport(_Document):
-    """The change-point test: kind, the stretch (positions in the series, times where known) and its
-    false-alarm rate.
+    """What the change-point test says.
+
+    kind: none; transient (a stretch differs and the series came back); systematic (it differs to the end, or
+    from the beginning); unknown (too few independent cells to tell). direction: of the tail inside the
+    stretch. start, end: the stretch, as positions in the series, [start, end), and as times where known.
+    load_ratio: mean tail load per sample inside ÷ outside. statistic, critical: largest contrast and its
+    critical value at the false-alarm rate.
     """
 
     kind: Literal["none", "transient", "systematic", "unknown"]
-    direction: Literal["heavier", "lighter", "none"]
-    start: int | None
-    end: int | None
+    direction: Literal["heavier", "lighter", "none"] = "none"
+    start: int | None = None
+    end: int | None = None
     start_time: float | None = None
     end_time: float | None = None
-    load_ratio: float | None
+    load_ratio: float | None = None
     statistic: float
     critical: float | None
     cells: int

@@ -12,45 +12,22 @@ corrected for.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from scipy import stats
 
 from fedopt.audit.counts import cosine_transforms, count_top, time_cells
+from fedopt.audit.document import DriftReport
 from fedopt.audit.sample import Sample
 from fedopt.audit.settings import METHOD
 
-__all__ = ["Drift", "find_drift"]
-
-Kind = Literal["none", "transient", "systematic", "unknown"]
+__all__ = ["find_drift"]
 
 
-@dataclass(frozen=True)
-class Drift:
-    """What the change-point test says.
-
-    kind: none; transient (a stretch differs and the series came back); systematic (it differs to the end, or
-    from the beginning); unknown (too few independent cells to tell). direction: 1 heavier inside the stretch
-    than outside, −1 lighter, 0 none. start, end: the stretch, as positions in the series, [start, end).
-    load_ratio: mean tail load per sample inside ÷ outside. statistic, critical: largest contrast and its
-    critical value. level: the false-alarm rate.
-    """
-
-    kind: Kind
-    direction: int
-    start: int | None
-    end: int | None
-    load_ratio: float | None
-    statistic: float
-    critical: float
-    cells: int
-    level: float
-
-
-def find_drift(sample: Sample, level: float = 0.01, share: float = 0.1, promised: float = 0.001) -> Drift:
+def find_drift(
+    sample: Sample, level: float = 0.01, share: float = 0.1, promised: float = 0.001
+) -> DriftReport:
     """Test a series for drift of its tail at the false-alarm rate `level`.
 
     share: part of the samples above the common level of which the excesses are taken; promised: 1 − p of the
@@ -60,7 +37,7 @@ def find_drift(sample: Sample, level: float = 0.01, share: float = 0.1, promised
     possible = int(sample.samples / (METHOD.cell_lengths * local_clustering(sample, threshold)))
     cells = max((size for size in METHOD.drift_cells if size <= possible), default=possible)
     if cells < METHOD.drift_cells[0]:
-        return Drift("unknown", 0, None, None, None, 0.0, math.nan, cells, level)
+        return DriftReport(kind="unknown", statistic=0.0, critical=None, cells=cells, false_alarm_rate=level)
     cell = (sample.position * cells) // sample.samples
     value = np.where(np.isinf(sample.value), 2 * abs(sample.maximum) + abs(threshold), sample.value)
     excess = np.maximum(value - threshold, 0.0)
@@ -77,12 +54,24 @@ def find_drift(sample: Sample, level: float = 0.01, share: float = 0.1, promised
     statistic, first, last, critical, of = max(rows, key=lambda row: abs(row[0]) / row[3])
     if abs(statistic) <= critical:
         excess_spread, limit = _spread(sample, count, counts, level / 4)
-        if excess_spread > limit:  # several excursions leave no stretch that stands out
-            place = int(np.argmax(counts))
-            start, end = ((place + side) * sample.samples // few for side in (0, 1))
-            ratio = float(counts[place] / max(np.delete(counts, place).mean(), 1e-9))
-            return Drift("transient", 1, start, end, ratio, excess_spread, limit, few, level)
-        return Drift("none", 0, None, None, None, abs(statistic), critical, cells, level)
+        found = DriftReport(
+            kind="none", statistic=abs(statistic), critical=critical, cells=cells, false_alarm_rate=level
+        )
+        if excess_spread <= limit:
+            return found
+        place = int(np.argmax(counts))  # several excursions leave no stretch that stands out
+        return found.model_copy(
+            update={
+                "kind": "transient",
+                "direction": "heavier",
+                "start": place * sample.samples // few,
+                "end": (place + 1) * sample.samples // few,
+                "load_ratio": float(counts[place] / max(np.delete(counts, place).mean(), 1e-9)),
+                "statistic": excess_spread,
+                "critical": limit,
+                "cells": few,
+            }
+        )
     first, last = (first * cells) // of, (last * cells) // of
     if first == 0:  # told from the change on: what differs is the rest of the series
         statistic, first, last = -statistic, last, cells
@@ -90,17 +79,16 @@ def find_drift(sample: Sample, level: float = 0.01, share: float = 0.1, promised
     inside = np.zeros(cells, dtype=bool)
     inside[first:last] = True
     within, outside = float(load[inside].mean()), float(load[~inside].mean())
-    lasting = last == cells
-    return Drift(
-        "systematic" if lasting else "transient",
-        1 if statistic > 0 else -1,
-        int(edges[first]),
-        int(edges[last]),
-        within / outside if outside > 0 else None,
-        abs(statistic),
-        critical,
-        cells,
-        level,
+    return DriftReport(
+        kind="systematic" if last == cells else "transient",
+        direction="heavier" if statistic > 0 else "lighter",
+        start=int(edges[first]),
+        end=int(edges[last]),
+        load_ratio=within / outside if outside > 0 else None,
+        statistic=abs(statistic),
+        critical=critical,
+        cells=cells,
+        false_alarm_rate=level,
     )
 
 

@@ -17,38 +17,12 @@ import numpy as np
 from scipy import stats
 
 from fedopt.audit.counts import count_above
+from fedopt.audit.document import ThresholdRow, finite
 from fedopt.audit.sample import Sample
 from fedopt.audit.settings import METHOD
 from fedopt.audit.tails import SeriesTail, tail_above
 
-__all__ = ["Choice", "Evidence", "candidates", "choose", "mean_residual_life"]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What one candidate threshold shows.
-
-    statistic and critical: the largest studentised difference between observed and predicted exceedances of
-    a higher level, and what it may reach (level 5 %, all levels together); NaN where no higher level could
-    be checked.
-    modified_scale: β − ξq, which with ξ is constant above a good threshold. Standard errors assume
-    independence.
-    """
-
-    threshold: float
-    exceedances: int
-    shape: float
-    shape_error: float
-    scale: float
-    modified_scale: float
-    clustering: float
-    statistic: float
-    critical: float
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the law fits from here upwards."""
-        return not self.statistic > self.critical
+__all__ = ["Choice", "candidates", "choose", "mean_residual_life"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +33,7 @@ class Choice:
     """
 
     tail: SeriesTail
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[ThresholdRow, ...]
     chosen: int
     passed: bool
 
@@ -107,35 +81,36 @@ def choose(sample: Sample, levels: Sequence[float] | None = None, min_share: flo
     evidence = tuple(_evidence(tails, index, few) for index in range(len(tails)))
     fitting = [i for i, row in enumerate(evidence) if row.accepted]
     # A delay has a finite mean; a shape above 1 shows a threshold below a second cause of delay.
-    chosen = next(
-        (i for i in fitting if evidence[i].shape <= METHOD.largest_shape), fitting[0] if fitting else None
-    )
+    usual = [i for i in fitting if evidence[i].shape <= METHOD.largest_shape]
+    chosen = next(iter(usual or fitting), None)
     if chosen is not None:
         return Choice(tails[chosen], evidence, chosen, True)
-    best = int(np.argmin([row.statistic / row.critical for row in evidence]))
+    best = int(np.argmin([(row.statistic or math.inf) / row.critical for row in evidence]))
     return Choice(tails[best], evidence, best, False)
 
 
-def _evidence(tails: Sequence[SeriesTail], index: int, few: Sequence[tuple[float, int, float]]) -> Evidence:
+def _evidence(
+    tails: Sequence[SeriesTail], index: int, few: Sequence[tuple[float, int, float]]
+) -> ThresholdRow:
     tail = tails[index]
     found: list[float | None] = [
         _against(tail, higher) for higher in tails[index + 1 :] if _worth_checking(tail, higher)
     ]
     found += [_against_few(tail, *level) for level in few]
     statistics = [value for value in found if value is not None]
-    statistic = max(statistics, default=0.0)
-    checks = len(statistics)
-    error = tail.fit.standard_errors()[1]
-    return Evidence(
+    statistic = max(statistics, default=None)
+    critical = float(stats.t.ppf(1 - METHOD.threshold_level / (2 * max(len(statistics), 1)), tail.used))
+    return ThresholdRow(
         threshold=tail.threshold,
         exceedances=round(tail.excesses.total),
         shape=tail.fit.shape,
-        shape_error=error,
+        shape_error=finite(tail.fit.standard_errors()[1]),
         scale=tail.fit.scale,
         modified_scale=tail.fit.scale - tail.fit.shape * tail.threshold,
         clustering=tail.clustering,
-        statistic=statistic if checks else math.nan,
-        critical=float(stats.t.ppf(1 - METHOD.threshold_level / (2 * max(checks, 1)), tail.used)),
+        statistic=finite(statistic),
+        critical=critical,
+        accepted=statistic is None or statistic <= critical,
     )
 
 

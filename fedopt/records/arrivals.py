@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedopt.records.formats import RecordError, Source, format_of
+from fedopt.records.formats import format_of
+from fedopt.records.source import RecordError, Source
 from fedopt.records.telemetry import find_time, time_unit
 from fedopt.records.units import SECONDS, dates, numbers
 

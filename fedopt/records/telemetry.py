@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedopt.records.formats import Format, RecordError, Source, format_of
+from fedopt.records.formats import Format, format_of
+from fedopt.records.source import RecordError, Source
 from fedopt.records.units import SECONDS, dates, numbers, plain_name, unit_in_name
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ def test_a_lasting_change_is_systematic_and_placed():
         values = np.concatenate([tandem(50_000, 0.55, seed), tandem(50_000, 0.75, 100 + seed)])
         found = drift(values)
         assert found.kind == "systematic"
-        assert found.direction == 1
+        assert found.direction == "heavier"
         assert abs(found.start - 50_000) < 8000
         assert found.end == 100_000
 
@@ -48,7 +48,7 @@ def test_an_improvement_has_the_other_direction():
     values = np.concatenate([tandem(50_000, 0.75, 5), tandem(50_000, 0.55, 6)])
     found = drift(values)
     assert found.kind == "systematic"
-    assert found.direction == -1
+    assert found.direction == "lighter"
     assert found.load_ratio < 1
 
 

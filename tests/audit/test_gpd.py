@@ -89,17 +89,32 @@ def test_transformed_excess_is_continuous_and_its_slope_right(excess, ratio):
     assert transformed_slope(excess, psi) == pytest.approx(numeric, rel=1e-4)
 
 
-def test_published_fit_of_daily_rainfall(tmp_path):
-    """Coles (2001), section 4.4.1. The data are not part of fedopt: `pip install openturns` brings them
-    (as the R package ismev does), or put them into FEDOPT_DATA/rain.csv, one value a line.
+def coles(name):
+    """A series of Coles (2001). The data are no part of fedopt: `pip install openturns` brings them (as the R
+    package ismev does), or put them into FEDOPT_DATA/NAME.csv, dates first, values last.
     """
-    file = Path(os.environ.get("FEDOPT_DATA", "../shared/data")) / "rain.csv"
-    if file.exists():
-        rain = np.loadtxt(file)
-    else:
-        coles = pytest.importorskip("openturns.usecases.coles", reason="rain.csv and openturns are not here")
-        rain = np.array(coles.Coles().rain).ravel()
-    result = fit(exact(np.sort(rain[rain > 30] - 30)))
-    scale_error, shape_error = result.standard_errors()
-    assert (result.scale, result.shape) == (pytest.approx(7.44, abs=0.01), pytest.approx(0.184, abs=0.001))
-    assert (scale_error, shape_error) == (pytest.approx(0.959, abs=0.005), pytest.approx(0.101, abs=0.002))
+    file = Path(os.environ.get("FEDOPT_DATA", "../shared/data")) / f"{name}.csv"
+    if not file.exists():
+        case = pytest.importorskip("openturns.usecases.coles", reason=f"{file} and openturns are not here")
+        file = Path(case.__file__).with_name(f"{name}.csv")
+    cells = [line.rpartition(",")[2].strip('"') for line in file.read_text().splitlines()]
+    return np.array([float(cell) for cell in cells if cell.replace(".", "").isdigit()])
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold", "count", "published", "errors"),
+    [
+        ("rain", 30.0, 152, (7.44, 0.184), (0.959, 0.101)),
+        ("dowjones", 2.0, 37, (0.495, 0.288), (0.150, 0.258)),
+    ],
+)
+def test_published_fits(name, threshold, count, published, errors):
+    """Coles (2001), sections 4.4.1 and 4.4.2: daily rainfall, and daily returns of the index in per cent."""
+    values = coles(name)
+    if name == "dowjones":
+        values = 100 * np.diff(np.log(values))
+    excess = np.sort(values[values > threshold] - threshold)
+    result = fit(exact(excess))
+    assert excess.size == count
+    assert (round(result.scale, 2 + (name != "rain")), round(result.shape, 3)) == published
+    assert result.standard_errors() == pytest.approx(errors, abs=0.0006)

@@ -7,8 +7,10 @@ import pytest
 from fedopt.audit.settlement import Settlement, SettlementError, settle, summary, verdicts_of
 from fedopt.audit.sharing import penalty_shares, proper_shares, revenue_shares, score
 from fedopt.calculus import minplus
+from fedopt.calculus.path import Path
 from fedopt.contracts import contract_of
 from fedopt.instance import loads
+from fedopt.instance.arrivals import Poisson
 from fedopt.instance.impairments import ExponentialImpairment
 from fedopt.laws import build
 from fedopt.plan import Plan
@@ -255,3 +257,48 @@ def test_an_envelope_that_is_withheld_is_charged_by_the_audit(instance):
     assert "by the audit" in charged.basis
     open_ = penalty_shares(path, rates, {0: worse[0], 1: worse[1]}, "minplus", "marginal", late)
     assert charged.values[0] >= open_.values[0] - 0.1
+
+
+def line_of_three(declared):
+    """A line of three domains, the middle one declaring this mean impairment: its path, and rates of what is
+    declared plus the least common margin that keeps the promise.
+    """
+    means = np.array([0.2, declared, 0.2])
+    path = Path(
+        build(Poisson(rate=0.5, size=1.0), 1.0),
+        tuple(build(ExponentialImpairment(mean=mean), 1.0) for mean in means),
+        np.ones(3),
+        np.zeros(3, dtype=bool),
+        40.0,
+        math.log(1e-3),
+    )
+    low, high = 0.0, 2.0
+    while high - low > 1e-3:
+        middle = 0.5 * (low + high)
+        kept = minplus.evaluate(path, 0.5 + means + middle).log_bound <= path.log_epsilon
+        low, high = (low, middle) if kept else (middle, high)
+    return path, 0.5 + means + high
+
+
+def test_the_marginal_rule_pays_for_declaring_a_worse_law_and_the_proper_rule_does_not():
+    true, paid = 0.2, {"marginal": [], "proper": []}
+    for declared in (true, 1.5 * true, 2 * true):
+        path, rates = line_of_three(declared)
+        paid["marginal"].append(float(revenue_shares(path, rates, "minplus", "marginal").values[1]))
+        law = build(ExponentialImpairment(mean=true), 1.0)
+        paid["proper"].append(float(proper_shares(path, rates, {1: law}).values[1]))
+    assert paid["marginal"] == sorted(set(paid["marginal"]))
+    assert paid["proper"] == sorted(set(paid["proper"]), reverse=True)
+    assert paid["proper"][0] == pytest.approx(1 / 3)
+
+
+def test_settle_charges_a_withheld_envelope_by_the_audit(instance):
+    plan = plan_of(instance, (1.1, 1.12))
+    shown = degraded("edge", "small", 0.22, 3.0)
+
+    def borne(late):
+        return settle(instance, plan, {"chat": "broken"}, degraded=[shown], late=late).lines[0].penalty
+
+    assert borne(None) == [0, 3 * 3337], "only what is laid open is known"
+    assert borne({"chat": 0.2})[0] > borne({"chat": 0.01})[0] > 0, "the rest falls to whoever shows nothing"
+    assert sum(borne({"chat": 0.2})) == 3 * 3337

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fedopt.records import Columns, RecordError, TelemetryError, read_arrivals, read_telemetry
-from fedopt.records.formats import FORMATS, Source, format_of
+from fedopt.records.formats import FORMATS, format_of
+from fedopt.records.source import Source
 
 INF = float("inf")
 
