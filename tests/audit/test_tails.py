@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fedopt.audit import Settings, audit
 from fedopt.audit.sample import Sample, find_grid
-from fedopt.audit.settings import Settings, audit
 from fedopt.audit.tails import deviance
 from fedopt.audit.thresholds import choose
 from tests.audit.processes import autoregressive, tandem, tandem_quantile
