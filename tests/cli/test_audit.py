@@ -9,7 +9,7 @@ from fedopt.cli import run
 @pytest.fixture
 def telemetry(tmp_path):
     path = tmp_path / "t.csv"
-    values = np.random.default_rng(1).exponential(5.0, 5000)
+    values = np.random.default_rng(1).exponential(5.0, 8000)
     path.write_text("delay\n" + "\n".join(f"{v:.6f}" for v in values) + "\n")
     return str(path)
 
