@@ -42,6 +42,17 @@ def test_a_changed_entry_is_found(world, index):
     assert f"entry {index}" in str(refused(world))
 
 
+def test_an_entry_changed_with_a_right_hash_of_its_own_is_found(world):
+    """What follows it still names the old hash: the link is compared, not only each entry by itself."""
+    parts = lines(world)
+    entry = json.loads(parts[1])
+    del entry["hash"]
+    entry["time"] = "2020-01-01T00:00:00Z"
+    parts[1] = canonical_json(entry | {"hash": digest(canonical_json(entry))}) + b"\n"
+    world.registry.log.path.write_bytes(b"".join(parts))
+    assert "entry 2 does not follow" in str(refused(world))
+
+
 def test_a_removed_or_moved_entry_is_found(world):
     parts = lines(world)
     world.registry.log.path.write_bytes(parts[0] + parts[2])
