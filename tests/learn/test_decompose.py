@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fedopt.learn import decompose
 from fedopt.learn.choice import AdaptiveRisk
 from fedopt.learn.decompose import (
     DecompositionInfeasible,
@@ -88,6 +89,16 @@ def test_a_split_that_is_not_concave_is_settled():
     assert (found.upper_bound <= rough.upper_bound).all()
     assert (exhaustive(problem, 601) <= found.upper_bound + 1e-12).all()
     np.testing.assert_allclose(found.delay.sum(axis=1), problem.delay, rtol=1e-9)
+
+
+@pytest.mark.parametrize("price", [1e-4, 3e-3, 0.05])
+def test_the_bound_at_a_price_is_above_every_delay_of_a_fine_grid(price):
+    history = random_history(1, 100, 23)[1]
+    model = AdaptiveRisk.blank(3, Settings()).fit(history)
+    problem = Problem(model, np.arange(3)[None], np.array([100.0]), np.array([0.5]))
+    grid = np.tile(np.linspace(0.0, 100.0, 20_001), (1, 3, 1))
+    best = (problem.table(grid) - price * grid).max(axis=2).sum() + price * 100.0
+    assert best - 1e-12 <= decompose._at_price(problem, price, 1e-7) <= best + 1e-5
 
 
 def test_where_no_price_supports_the_best_split_the_bound_of_the_grid_stays():
