@@ -80,6 +80,8 @@ def at_theta(
     if window < 0 or not theta > 0.0:
         return math.inf
     hops = impair.size
+    if hops == 1 and form in (IMAGE, PLAIN_IMAGE, BLOCK_VILLE):
+        form = VILLE  # of one domain the three are one
     free = log_rate(models, arrival, theta)
     # Without slots the other forms still cut time into some, each hand-over waiting for the next one.
     if arrival >= 0 and models.rows[arrival, 14] > 0.0 and form in (FINE, BLOCK, BLOCK_VILLE):
@@ -144,8 +146,6 @@ def at_theta(
     if form == MONOTONE:
         return burst + monotone(free, kappa_sum, theta * least, theta * least * lag_sum, window)
     if form == BLOCK_VILLE:
-        if hops == 1:
-            return burst + ville(free, kappa_sum, theta * least, theta * least * lag_sum, window, 1)
         return burst + block_ville(
             free, kappa, theta * least, theta * least * lag_sum, window, int(parameter)
         )

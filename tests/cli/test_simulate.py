@@ -106,7 +106,7 @@ def test_reproduce_writes_files(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     assert run(["reproduce", "tre", "table1", "--quick", "--out", str(tmp_path), "--json"]) == 0
     assert list(json.loads(capsys.readouterr().out)) == ["table1"]
-    assert {file.name for file in tmp_path.iterdir()} == {"tre-table1.csv", "tre-table1.png"}
+    assert {file.name for file in tmp_path.iterdir()} == {"tre-table1.csv", "tre-table1.md", "tre-table1.png"}
     assert run(["reproduce", "tre", "fig9"]) == 2
     assert "fig2" in capsys.readouterr().err
     assert run(["reproduce", "nature"]) == 2

@@ -14,6 +14,7 @@ import mpmath
 import numpy as np
 from scipy.optimize import brentq, minimize, minimize_scalar
 
+from fedopt.laws import OnOff
 from tests.oracles import overshoot
 from tests.oracles.tandem import Tandem
 
@@ -141,13 +142,27 @@ def block(
     return burst + g * lose.sum() + lag + extra + math.log(total) - (theta * least - top / g) * n
 
 
+def log_on_to_off(law: OnOff, theta: float) -> float:
+    """log(w_on/w_off) of the right eigenvector w of P·diag(1, e^{θ·peak}), by numpy."""
+    chain = np.array([[1.0 - law.off_to_on, law.off_to_on], [law.on_to_off, 1.0 - law.on_to_off]])
+    tilt = np.exp(theta * law.peak * np.array([0.0, 1.0]) - theta * law.peak)
+    values, vectors = np.linalg.eig(chain * tilt)
+    off, on = np.abs(vectors[:, np.argmax(values.real)])
+    return math.log(on / off)
+
+
 def ville(tandem: Tandem, theta: float, request: bool = False, first: int = 1) -> float:
-    """θ(σ+Ση) − θ[R_min(τ−T_Σ) − κ_Σ τ], and a slot more of decay when the supremum starts at ℓ = 1."""
+    """θ(σ+Ση) − θ[R_min(τ−T_Σ) − κ_Σ τ], and a slot more of decay when the supremum starts at ℓ = 1; for
+    requests of an on-off source less log(w_on/w_off) where only a slot that is on can begin an excess."""
     free, lose, burst = moments(tandem, theta, request)
     least = theta * min(tandem.rates)
     growth = free + lose.sum() - least
     if not growth <= 0:
         return math.inf
+    if request and isinstance(tandem.arrival, OnOff):
+        peaks = sum(j.peak if isinstance(j, OnOff) else math.inf for j in tandem.impairments)
+        if theta * peaks <= free + lose.sum():
+            burst -= max(log_on_to_off(tandem.arrival, theta), 0.0)
     return (
         burst
         + lose.sum() * tandem.window
