@@ -95,17 +95,18 @@ def test_domains_find_their_own_theta_where_the_instance_names_none():
     assert check(plan, whole).ok
 
 
-def test_delays_in_fractions_of_a_slot_leave_no_bound_that_a_cheaper_plan_could_break():
+@pytest.mark.parametrize("deadline", [21, 24])
+def test_delays_in_fractions_of_a_slot_leave_no_bound_that_a_cheaper_plan_could_break(deadline):
     """Each domain counts its own delay in whole slots; the central method those of a path together."""
     halves = {"domains.metro.offers.gold.latency": 2.5, "domains.edge.offers.llm.latency": 3.5}
     whole = small().with_(
-        {**halves, "domains.cloud.offers.llm.latency": 6.5, "tenants.chat.slo.deadline": 17}
+        {**halves, "domains.cloud.offers.llm.latency": 6.5, "tenants.chat.slo.deadline": deadline}
     )
     plan = fedopt.solve(whole, "admm", guarantee="split", gap=GAP)
     central = fedopt.solve(whole, guarantee="split", gap=GAP)
-    assert central.cost < 0.99 * plan.cost
     assert (plan.status, plan.catalogue_bound) == ("feasible", None)
     assert plan.lower_bound <= central.cost * (1 + 1e-9)
+    assert plan.cost == pytest.approx(central.cost, rel=1e-2)
     assert check(plan, whole).ok
 
 
