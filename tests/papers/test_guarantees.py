@@ -68,6 +68,7 @@ def test_a_study_goes_on_where_it_ended(tmp_path):
     assert json.loads(record.read_text())[forgotten] == kept[forgotten]
 
 
+@pytest.mark.slow
 def test_whole_requests_are_a_study_too(tmp_path):
     """Names instead of numbers, and what is reserved over what is needed; quick: three systems."""
     record = tmp_path / "cases.json"

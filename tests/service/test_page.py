@@ -151,6 +151,7 @@ def test_from_an_instance_to_a_settlement(opened, tmp_path):
 
 def test_a_long_job_shows_its_rounds_and_stops_at_its_best_plan(opened):
     with opened() as page:
+        page.set_default_timeout(240_000)  # a minute on a quiet machine
         page.locator("textarea").fill(CROWD)
         page.get_by_label("Method").select_option("admm")
         page.get_by_label("Gap to certify").fill("0")
