@@ -24,12 +24,14 @@ from fedopt.calculus.forms import (
     allowed_forms,
 )
 from fedopt.calculus.path import Path, log_difference
-from fedopt.calculus.search import best_bound, cut_at
+from fedopt.calculus.search import BOUND, best_bound, best_of_form, cut_at, workspace
 from fedopt.calculus.slower import STARTS, least_at_slower, starting_point
 from fedopt.calculus.store_and_forward import STORE_AND_FORWARD
 from fedopt.laws import ModelTable, own_arrival, pack
 
 __all__ = ["Evaluation", "PackedPath", "best_exponents", "evaluate", "slower_rates", "verify"]
+
+_NEAR_ONE = 1.002  # the ratio α from which the image form is searched besides the usual start, 2
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,8 @@ def _best(path: Path, rates: np.ndarray, forms: int, crossing: bool) -> Evaluati
     if packed.dependent:
         packed.exponent = best_exponents(packed, rates, mask)
     best = best_bound(mask, packed.arguments(), rates)
+    if mask >> IMAGE & 1 and len(rates) > 1:
+        best = min(best, _near_one(best, packed, rates))
     if rates.min() < rates.max() or packed.lag.any():
         # what slower servers prove may be out of the search's reach at the rates themselves
         slower, start = best, rates
@@ -169,6 +173,16 @@ def _best(path: Path, rates: np.ndarray, forms: int, crossing: bool) -> Evaluati
     if crossing and mask >> IMAGE & 1 and best[0] < 0.0:
         best = min(best, _at_crossing(best, packed, rates))
     return describe((_of(path, best[0]), *best[1:]), packed)
+
+
+def _near_one(found: tuple, packed: PackedPath, rates: np.ndarray) -> tuple[Any, ...]:
+    """A proof by the image form from a ratio near 1: close to stability it lies in a valley of its own, which
+    the search from the middle leaves aside."""
+    guess = found[2] if found[0] < 0.0 else 1.0
+    value, *parameters = best_of_form(
+        BOUND, IMAGE, packed.arguments(), (rates, rates), guess, _NEAR_ONE, 0, workspace(len(rates))
+    )
+    return (value, IMAGE, *parameters)
 
 
 def _at_crossing(found: tuple, packed: PackedPath, rates: np.ndarray) -> tuple[Any, ...]:

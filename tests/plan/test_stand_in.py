@@ -90,8 +90,7 @@ def test_a_plan_with_learned_promises_checks_out(instance: Instance) -> None:
     assert entry.log_bound is not None
     assert math.exp(theorem) + entry.learned["dark"].risk <= 0.001
     # what is stated was checked above; a search afresh may miss some of it, but not find much more
-    afresh = total_log_bound(theorem, entry)
-    assert entry.log_bound - 0.02 <= afresh <= entry.log_bound + 0.1
+    assert entry.log_bound == pytest.approx(total_log_bound(theorem, entry), abs=0.02)
     again = Plan.loads(plan.to_json())
     assert again.tenants["chat"].learned == entry.learned
     assert "learned" not in plan.to_json().partition('"loud"')[2]
